@@ -1,0 +1,155 @@
+"""The command line: which command runs, and how a run ends. Imports no torch.
+
+A command's own module is imported when the command runs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.about import APP_NAME
+from core.cli_parser import build_parser
+from core.errors import CoreError
+from core.paths import Profile
+from core.request import DeviceName
+
+if TYPE_CHECKING:
+    from core.events import Engine
+
+EngineFactory = Callable[[DeviceName, Profile], "Engine"]
+
+DONE, FAILED, INTERRUPTED, TERMINATED = 0, 1, 130, 143
+
+
+class Terminated(KeyboardInterrupt):
+    """The system asked the process to end; it ends as tidily as after Ctrl-C."""
+
+
+def torch_engine(device: DeviceName, profile: Profile) -> Engine:
+    """Make the engine that runs on this machine; imports torch."""
+    from core.engine import TorchEngine
+
+    return TorchEngine(device, cache=profile.cache)
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    *,
+    prog: str = "stepwise",
+    make_engine: EngineFactory = torch_engine,
+    open_window: Callable[[Profile], int] | None = None,
+) -> int:
+    """Carry out a command line.
+
+    Args:
+        argv: The words after the program's name; the process's own by default.
+        prog: The program's name, for usage lines.
+        make_engine: Makes the engine of commands that need one.
+        open_window: What to do where no command is given; without it, a command must be.
+
+    Returns:
+        The exit status: 0 done, 1 an error that was explained on stderr, 130 interrupted,
+        143 asked to end.
+
+    Raises:
+        SystemExit: 2 after a wrong usage, 0 after ``--help``.
+    """
+    arguments = build_parser(prog, window=open_window is not None).parse_args(argv)
+    profile = Profile(arguments.profile) if arguments.profile else Profile.default()
+    if arguments.command is None:
+        assert open_window is not None
+        return open_window(profile)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A path or prompt that the terminal cannot show must not end the run.
+            stream.reconfigure(errors="backslashreplace")
+    with _sigterm_interrupts():
+        return _ended(arguments, profile, make_engine, prog)
+
+
+def _ended(
+    arguments: argparse.Namespace, profile: Profile, make_engine: EngineFactory, prog: str
+) -> int:
+    """Run a command and turn the way it ended into an exit status and a line on stderr."""
+    try:
+        _run(arguments, profile, make_engine)
+        sys.stdout.flush()
+    except CoreError as error:
+        _say(f"{prog}: {error}")
+        return FAILED
+    except Terminated:
+        return TERMINATED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        _report_bug(error, profile.logs, prog)
+        return FAILED
+    return DONE
+
+
+def _run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFactory) -> None:
+    match arguments.command:
+        case "generate":
+            from core.commands import generate
+
+            generate.run(arguments, profile, make_engine)
+        case "inspect":
+            from core.commands import inspect_picture
+
+            inspect_picture.run(arguments)
+        case "models":
+            from core.commands import models
+
+            models.run(arguments)
+        case "bench":
+            from core.commands import bench
+
+            bench.run(arguments)
+        case unknown:
+            raise AssertionError(f"the parser let {unknown!r} pass")
+
+
+def _say(line: str) -> None:
+    print(" ".join(line.split("\n")), file=sys.stderr)
+
+
+def _report_bug(error: Exception, logs: Path, prog: str) -> None:
+    """Log the traceback, or show it where no log can be written, and say so in one line."""
+    trace = "".join(traceback.format_exception(error))
+    log = logs / "stepwise.log"
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{datetime.now().astimezone().isoformat()} {prog}\n{trace}\n")
+    except OSError:
+        print(trace, file=sys.stderr)
+    what = f"{type(error).__name__}: {error}"
+    _say(f"{prog}: {APP_NAME} met a bug ({what}); please report it with the end of {log}.")
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Let a request to end unwind like Ctrl-C."""
+
+    def interrupt(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,162 @@
+"""The words of the command line. Imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.about import APP_NAME, version
+from core.request import DeviceName, Precision, PreviewDecoder, SchedulerName
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def build_parser(prog: str, *, window: bool) -> argparse.ArgumentParser:
+    """Give the parser of all commands; what it parses has the command's name as ``command``."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Stable Diffusion on your own machine, step by step.",
+        epilog=f"Without a command, {prog} opens the window." if window else None,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{APP_NAME} {version()}")
+    parser.set_defaults(command=None, profile=None)
+    everywhere = argparse.ArgumentParser(add_help=False)
+    everywhere.add_argument(
+        "--profile",
+        metavar="DIR",
+        type=Path,
+        default=argparse.SUPPRESS,
+        help="keep pictures, settings, caches and logs in DIR",
+    )
+    if window:
+        parser.add_argument("--profile", metavar="DIR", type=Path, help="keep all data in DIR")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=not window)
+    for add in (_add_generate, _add_inspect, _add_models, _add_bench):
+        add(commands, everywhere)
+    return parser
+
+
+def _add_generate(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
+    parser = _command(commands, everywhere, "generate", "make pictures from prompts")
+    parser.set_defaults(usage_error=parser.error)
+    parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="what the picture shows")
+    what = parser.add_argument_group("what to make (where not given, the model's own defaults)")
+    what.add_argument("--model", metavar="NAME|PATH", help="model to use (default: starter)")
+    what.add_argument("--negative", metavar="TEXT", dest="negative_prompt", help="what to avoid")
+    what.add_argument("--steps", type=int, metavar="N", help="denoising steps")
+    what.add_argument(
+        "--guidance", type=float, metavar="X", dest="guidance_scale", help="guidance scale"
+    )
+    what.add_argument(
+        "--guidance-rescale", type=float, metavar="X", help="share of rescaling, 0 to 1"
+    )
+    what.add_argument(
+        "--guidance-start", type=float, metavar="X", help="fraction of the run where it begins"
+    )
+    what.add_argument(
+        "--guidance-end", type=float, metavar="X", help="fraction of the run where it ends"
+    )
+    what.add_argument("--seed", type=int, metavar="N", help="of the first picture (default: any)")
+    what.add_argument("--count", type=int, metavar="N", help="pictures for each prompt (1)")
+    what.add_argument(
+        "--batch", type=int, metavar="N", dest="batch_size", help="pictures made together"
+    )
+    _add_choice(what, "--scheduler", SchedulerName, "sampling method")
+    what.add_argument("--width", type=int, metavar="W", help="pixels, a multiple of 8")
+    what.add_argument("--height", type=int, metavar="H", help="pixels, a multiple of 8")
+    what.add_argument("--init", metavar="IMAGE", dest="init_image", help="picture to start from")
+    what.add_argument("--strength", type=float, metavar="S", help="share of it replaced (0.8)")
+    _add_choice(what, "--dtype", Precision, "number format (auto)", dest="precision")
+    what.add_argument(
+        "--from",
+        type=Path,
+        metavar="PICTURE",
+        dest="source",
+        help="make a picture again; options given beside it change that setting",
+    )
+    how = parser.add_argument_group("how")
+    _add_choice(how, "--device", DeviceName, "where to compute", default=DeviceName.AUTO)
+    _add_choice(
+        how,
+        "--preview",
+        PreviewDecoder,
+        "keep the latest preview in DIR/preview.png while the run goes on",
+        default=PreviewDecoder.OFF,
+    )
+    how.add_argument("--out", type=Path, metavar="DIR", help="where the pictures go")
+    _add_json(how, "print one JSON event a line")
+
+
+def _add_inspect(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
+    parser = _command(commands, everywhere, "inspect", "say how a picture was made")
+    parser.add_argument("image", type=Path, metavar="IMAGE")
+    _add_json(parser, "print one JSON object")
+
+
+def _add_models(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
+    parser = _command(commands, everywhere, "models", "list and describe models")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="the models that have a name", parents=[everywhere])
+    listing.set_defaults(name=None)
+    _add_json(listing, "print one JSON array")
+    show = actions.add_parser("show", help="one model and its defaults", parents=[everywhere])
+    show.add_argument("name", metavar="NAME|PATH")
+    _add_json(show, "print one JSON object")
+
+
+def _add_bench(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
+    parser = _command(commands, everywhere, "bench", "measure this machine")
+    parser.add_argument("--model", metavar="NAME|PATH", default="starter")
+    _add_choice(parser, "--device", DeviceName, "where to compute", default=DeviceName.AUTO)
+    parser.add_argument("--steps", type=int, metavar="N", default=20, help="denoising steps (20)")
+    _add_json(parser, "print one JSON object")
+
+
+def _command(
+    commands: Commands, everywhere: argparse.ArgumentParser, name: str, summary: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        parents=[everywhere],
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=name)
+    return parser
+
+
+def _add_choice(
+    group: argparse._ActionsContainer,
+    option: str,
+    enum: type[StrEnum],
+    summary: str,
+    *,
+    default: StrEnum | None = None,
+    dest: str | None = None,
+) -> None:
+    """Add an option that takes one of ``enum``'s values, in small or capital letters."""
+
+    def read(word: str) -> StrEnum:
+        try:
+            return enum(word.lower())
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(enum)}") from None
+
+    name = option.removeprefix("--")
+    group.add_argument(
+        option,
+        type=read,
+        dest=dest or name,
+        metavar=name.upper(),
+        default=default,
+        help=f"{summary}: {', '.join(enum)}" + (f" (default: {default})" if default else ""),
+    )
+
+
+def _add_json(group: argparse._ActionsContainer, summary: str) -> None:
+    group.add_argument("--json", action="store_true", help=f"{summary} on stdout, nothing else")

@@ -1,0 +1,96 @@
+"""``generate``: pictures from prompts, from a start picture, or as an earlier picture was made."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.commands.previews import PreviewFile
+from core.commands.report import JsonReport, ProgressReport
+from core.commands.task import Task, new_task, repeated_task
+from core.events import Event, Loading, Notice, PreviewSettings, Saved
+from core.files import check_folder
+from core.images.writing import saved
+from core.paths import Profile
+
+if TYPE_CHECKING:
+    from core.cli import EngineFactory
+
+SETTINGS = (
+    "model",
+    "negative_prompt",
+    "steps",
+    "guidance_scale",
+    "guidance_rescale",
+    "guidance_start",
+    "guidance_end",
+    "scheduler",
+    "width",
+    "height",
+    "seed",
+    "count",
+    "batch_size",
+    "init_image",
+    "strength",
+    "precision",
+)
+"""The options that are settings of the request, by its own names."""
+
+
+def run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFactory) -> None:
+    """Make pictures, save them, and say what happens.
+
+    Raises:
+        CoreError: It cannot be done.
+        KeyboardInterrupt: It was stopped; finished pictures are kept and were named.
+    """
+    task = _task(arguments, profile)
+    folder: Path = arguments.out or profile.pictures
+    check_folder(folder)
+    report = JsonReport() if arguments.json else ProgressReport()
+    previews = PreviewFile(folder / "preview.png", arguments.preview)
+    events = _events(task, arguments, profile, make_engine)
+    kept: list[str] = []
+    try:
+        with closing(report), closing(previews), closing(saved(events, folder)) as stream:
+            for event in stream:
+                if isinstance(event, Saved):
+                    # Before it is reported: whoever reads that may interrupt at once.
+                    kept.append(str(event.path))
+                previews.show(event)
+                report.show(event)
+    except KeyboardInterrupt:
+        what = f"kept: {', '.join(kept)}" if kept else "no picture was finished"
+        print(f"Stopped; {what}.", file=sys.stderr)
+        raise
+
+
+def _task(arguments: argparse.Namespace, profile: Profile) -> Task:
+    """Give what the words of the command line ask for."""
+    given: dict[str, Any] = {
+        name: value for name in SETTINGS if (value := getattr(arguments, name)) is not None
+    }
+    if arguments.prompts:
+        given["prompts"] = tuple(arguments.prompts)
+    if arguments.source is not None:
+        return repeated_task(arguments.source, given, profile)
+    if not arguments.prompts:
+        arguments.usage_error("give at least one PROMPT, or --from PICTURE")
+    return new_task(given)
+
+
+def _events(
+    task: Task, arguments: argparse.Namespace, profile: Profile, make_engine: EngineFactory
+) -> Generator[Event, None, None]:
+    """Give the events of the task, the loading of the engine itself included."""
+    if task.notice:
+        yield Notice(message=task.notice)
+    yield Loading(what="the engine")
+    engine = make_engine(arguments.device, profile)
+    preview = PreviewSettings(decoder=arguments.preview)
+    with closing(engine.generate(task.request, preview=preview, only=task.only)) as events:
+        yield from events

@@ -1,0 +1,116 @@
+"""What a run says while it goes on: to a program on stdout, or to a person on the terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from typing import Any, assert_never
+
+from tqdm import tqdm
+
+from core.events import Event, Finished, ImageReady, Loading, Notice, Saved, Step
+
+
+class JsonReport:
+    """One JSON object a line on stdout, at once, and nothing else."""
+
+    def show(self, event: Event) -> None:
+        """Print the event."""
+        if values := _as_json(event):
+            print(json.dumps(values), flush=True)
+
+    def close(self) -> None:
+        """Leave it at that."""
+
+
+def _as_json(event: Event) -> dict[str, Any]:
+    """Give an event's plain values; nothing for a picture that is not on the disk yet."""
+    match event:
+        case Loading():
+            return {"event": "loading", "what": event.what}
+        case Step():
+            return {
+                "event": "step",
+                "index": event.index,
+                "total": event.total,
+                "pictures": event.pictures,
+                "total_pictures": event.total_pictures,
+                "seconds": round(event.seconds, 4),
+                "preview": bool(event.previews),
+            }
+        case Saved():
+            request = event.image.request
+            return {
+                "event": "image",
+                "path": str(event.path),
+                "seed": event.image.seed,
+                "picture": event.image.picture,
+                "prompt": request.prompt_of(event.image.picture),
+                "width": request.width,
+                "height": request.height,
+                "seconds": round(event.image.seconds, 4),
+                "model_sha256": event.image.model_sha256,
+            }
+        case Notice():
+            return {"event": "notice", "message": event.message}
+        case Finished():
+            return {
+                "event": "finished",
+                "pictures": event.pictures,
+                "seconds": round(event.seconds, 4),
+            }
+        case ImageReady():
+            return {}
+        case _:
+            assert_never(event)
+
+
+class ProgressReport:
+    """A progress bar on stderr; on stdout the path of each picture."""
+
+    def __init__(self) -> None:
+        """Show nothing yet."""
+        self._bar: tqdm[None] | None = None
+        self._done = 0
+        """Steps of the batches before the present one."""
+
+    def show(self, event: Event) -> None:
+        """Move the bar, or print a line."""
+        match event:
+            case Loading():
+                self._line(f"Loading {event.what} ...")
+            case Step():
+                self._step(event)
+            case Saved():
+                tqdm.write(str(event.path), file=sys.stdout)
+                sys.stdout.flush()
+            case Notice():
+                self._line(event.message)
+            case Finished():
+                self.close()
+                many = "picture" if event.pictures == 1 else "pictures"
+                self._line(f"{event.pictures} {many} in {event.seconds:.1f} s.")
+            case ImageReady():
+                pass
+            case _:
+                assert_never(event)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _step(self, step: Step) -> None:
+        if self._bar is None:
+            batches = math.ceil(step.total_pictures / len(step.pictures))
+            self._bar = tqdm(total=batches * step.total, unit="it", file=sys.stderr)
+            # The bar appears when the first step is done; count the time that it took.
+            self._bar.start_t -= step.seconds
+        self._bar.update(self._done + step.index - self._bar.n)
+        if step.index == step.total:
+            self._done += step.total
+
+    @staticmethod
+    def _line(text: str) -> None:
+        tqdm.write(text, file=sys.stderr)

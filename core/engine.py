@@ -1,0 +1,269 @@
+"""The torch engine: a request in, an iterator of events out."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from core.device import (
+    as_out_of_memory,
+    dtype_of,
+    free_memory,
+    release_cached_memory,
+    resolve_device,
+    resolve_precision,
+)
+from core.errors import InvalidRequest
+from core.events import (
+    Event,
+    EventStream,
+    Finished,
+    ImageReady,
+    Loading,
+    Notice,
+    Pixels,
+    PreviewSettings,
+)
+from core.images.reading import read_start_image, sha256_of
+from core.models.catalog import resolve
+from core.models.components import Components
+from core.models.fingerprint import Fingerprints
+from core.models.identify import Identity, identify
+from core.models.load import load
+from core.paths import Profile
+from core.request import DeviceName, ImageToImage, Precision, PreviewDecoder, Request
+from core.sampling import memory
+from core.sampling.batch import Job, make_batch, plan_of
+from core.sampling.guidance import GuidanceSettings
+from core.sampling.linear_preview import is_at_hand
+from core.sampling.preview import PreviewCosts, make_decoder
+from core.sampling.text import TextEmbeddings
+from core.sampling.vae import Vae
+
+CUT_SHOWN = 80
+"""Characters of a prompt's lost end that a notice quotes."""
+
+ModelKey = tuple[object, ...]
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """The model in memory and what was learned while it was used.
+
+    Attributes:
+        key: What it was loaded from, and how.
+        components: Its modules.
+        texts: Its prompts, encoded.
+        preview_costs: What previews cost with it.
+    """
+
+    key: ModelKey
+    components: Components
+    texts: TextEmbeddings
+    preview_costs: PreviewCosts = field(default_factory=dict)
+
+
+class TorchEngine:
+    """Makes pictures with torch, see ``core.events.Engine``; keeps the last model loaded."""
+
+    def __init__(self, device: DeviceName = DeviceName.AUTO, *, cache: Path | None = None) -> None:
+        """Prepare; nothing is loaded yet.
+
+        Args:
+            device: Where to compute.
+            cache: Folder of what can be computed again; None for the user's own.
+        """
+        self._device_name = device
+        self._cache = Profile.default().cache if cache is None else cache
+        self._fingerprints = Fingerprints(self._cache / "fingerprints.json")
+        self._loaded: _Loaded | None = None
+
+    def generate(
+        self, request: Request, *, preview: PreviewSettings, only: int | None = None
+    ) -> EventStream:
+        """Make the request's pictures; see ``core.events.Engine.generate``."""
+        return self._guarded(self._generate(request, preview, only))
+
+    def warm_up(self, model: str) -> EventStream:
+        """Load a model in its usual precision; see ``core.events.Engine.warm_up``."""
+        return self._guarded(self._warm_up(model))
+
+    def _guarded(self, events: Iterator[Event]) -> Generator[Event, None, None]:
+        """Name memory that ran out, and give memory back at the end, however it comes."""
+        try:
+            yield from events
+        except RuntimeError as error:
+            out_of_memory = as_out_of_memory(error)
+            if out_of_memory is None:
+                raise
+            raise out_of_memory from error
+        finally:
+            release_cached_memory(resolve_device(self._device_name))
+
+    def _warm_up(self, name: str) -> Iterator[Event]:
+        device = resolve_device(self._device_name)
+        precision = resolve_precision(Precision.AUTO, device)
+        identity = identify(resolve(name))
+        if not self._has(identity, precision):
+            yield Loading(what=f"the model {name}")
+        loaded = self._load(identity, precision, device)
+        yield from self._prepare_preview(loaded, PreviewDecoder.LINEAR)
+        loaded.texts.of([""])
+
+    def _generate(
+        self, request: Request, preview: PreviewSettings, only: int | None
+    ) -> Iterator[Event]:
+        begin = time.perf_counter()
+        if only is not None and not 0 <= only < request.total:
+            raise InvalidRequest("only", f"{only} is none of the {request.total} pictures.")
+        request, start_pixels = _read_start(request)
+        device = resolve_device(self._device_name)
+        precision = resolve_precision(request.precision, device)
+        identity = identify(resolve(request.model))
+        _check_size(request, identity)
+        if not self._has(identity, precision):
+            yield Loading(what=f"the model {request.model}")
+            self._forget(device)
+        request = self._fitted(request, identity, precision, device)
+        loaded = self._load(identity, precision, device)
+        yield from self._prepare_preview(loaded, preview.decoder)
+        vae = Vae(loaded.components)
+        if start_pixels is not None:
+            yield Loading(what="the start picture")
+        job = Job(
+            request=request,
+            components=loaded.components,
+            texts=loaded.texts,
+            vae=vae,
+            preview=preview,
+            decode=make_decoder(preview.decoder, loaded.components, self._cache),
+            preview_costs=loaded.preview_costs,
+            start=None if start_pixels is None else vae.encode(start_pixels),
+        )
+        plan_of(job)  # A number of steps that cannot be is refused before the first batch.
+        yield from _cut_prompts(job)
+        made = 0
+        for pictures in _batches(request):
+            if only is not None and only not in pictures:
+                continue
+            # Closed with this generator and not when the garbage collector comes by.
+            with closing(make_batch(job, pictures)) as events:
+                for event in events:
+                    if isinstance(event, ImageReady):
+                        if only not in (None, event.picture):
+                            continue
+                        made += 1
+                    yield event
+        yield Finished(pictures=made, seconds=time.perf_counter() - begin)
+
+    def _has(self, identity: Identity, precision: Precision) -> bool:
+        return self._loaded is not None and self._loaded.key == _key_of(identity, precision)
+
+    def _load(self, identity: Identity, precision: Precision, device: torch.device) -> _Loaded:
+        """Give the model, from memory or else from its folder in place of the one before."""
+        if self._loaded is None or not self._has(identity, precision):
+            self._forget(device)
+            components = load(
+                identity, device=device, dtype=dtype_of(precision), fingerprints=self._fingerprints
+            )
+            key = _key_of(identity, precision)
+            self._loaded = _Loaded(key, components, TextEmbeddings(components))
+        return self._loaded
+
+    def _forget(self, device: torch.device) -> None:
+        """Give the loaded model's memory back."""
+        if self._loaded is not None:
+            self._loaded = None
+            gc.collect()
+            release_cached_memory(device)
+
+    def _fitted(
+        self, request: Request, identity: Identity, precision: Precision, device: torch.device
+    ) -> Request:
+        """Settle what the request left open, by the memory there is.
+
+        Raises:
+            OutOfMemory: If the job cannot fit.
+        """
+        free = free_memory(device)
+        if not self._has(identity, precision):
+            free -= memory.weight_bytes(identity, precision)
+        one = memory.activation_bytes(
+            identity,
+            precision,
+            width=request.width,
+            height=request.height,
+            attention_in_full=device.type == "mps",
+        )
+        batch_size = memory.choose_batch_size(identity, request, one=one, free=free)
+        request = dataclasses.replace(request, batch_size=batch_size, precision=precision)
+        memory.check(batch_size * one, free, request)
+        return request
+
+    def _prepare_preview(self, loaded: _Loaded, decoder: PreviewDecoder) -> Iterator[Event]:
+        """Have the linear preview's colours fitted, which takes seconds for a large VAE."""
+        if decoder is PreviewDecoder.LINEAR and not is_at_hand(loaded.components, self._cache):
+            yield Loading(what="the preview's colours")
+            make_decoder(decoder, loaded.components, self._cache)
+
+
+def _key_of(identity: Identity, precision: Precision) -> ModelKey:
+    """Tell models apart, also one that was trained on in the same folder."""
+    stamps = tuple(
+        (str(path), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in identity.weights.values()
+    )
+    return (identity.folder, precision, stamps)
+
+
+def _read_start(request: Request) -> tuple[Request, Pixels | None]:
+    """Read a request's start picture and record its hash.
+
+    Raises:
+        InvalidRequest: If it cannot be read or is not the one that the request was made with.
+    """
+    if not isinstance(request, ImageToImage):
+        return request, None
+    path = Path(request.init_image)
+    found = sha256_of(path)
+    if request.init_sha256 not in ("", found):
+        raise InvalidRequest(
+            "init_image",
+            f"{path} has changed since this request was made; put the old picture back, or start "
+            "anew from this one.",
+        )
+    pixels = read_start_image(path, request.width, request.height)
+    return dataclasses.replace(request, init_sha256=found), pixels
+
+
+def _check_size(request: Request, identity: Identity) -> None:
+    for name, side in (("width", request.width), ("height", request.height)):
+        if side % identity.vae_scale:
+            raise InvalidRequest(
+                name, f"{side} must be a multiple of {identity.vae_scale} for this model."
+            )
+
+
+def _cut_prompts(job: Job) -> Iterator[Event]:
+    """Say what of the prompts the text encoder will not see."""
+    request = job.request
+    texts = [("prompt", prompt) for prompt in dict.fromkeys(request.prompts)]
+    if GuidanceSettings.of(request).is_used:
+        texts.append(("negative prompt", request.negative_prompt))
+    for name, text in texts:
+        if cut := job.texts.cut_from(text):
+            shown = cut if len(cut) <= CUT_SHOWN else cut[:CUT_SHOWN].rstrip() + " ..."
+            yield Notice(message=f"The {name} is too long for the model; this was cut: {shown}")
+
+
+def _batches(request: Request) -> Iterator[tuple[int, ...]]:
+    """Give the indices of the pictures to denoise together."""
+    for first in range(0, request.total, request.batch_size):
+        yield tuple(range(first, min(first + request.batch_size, request.total)))

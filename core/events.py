@@ -1,0 +1,177 @@
+"""What happened: plain, picklable values that an engine yields while it works. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from core.request import PreviewDecoder, Request
+
+Pixels = npt.NDArray[np.uint8]
+"""A picture: ``(H, W, 3) uint8``, RGB, C-contiguous, never written to again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loading:
+    """Something is being made ready before the first step.
+
+    Attributes:
+        what: A few words for the person who waits: ``"the model starter"``.
+    """
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """The predicted clean picture of one of the pictures in flight.
+
+    Attributes:
+        picture: Its index in the request.
+        pixels: ``(h, w, 3) uint8``; a linear preview is an eighth of the picture's size.
+        decoder: What decoded it.
+    """
+
+    picture: int
+    pixels: Pixels = field(compare=False, repr=False)
+    decoder: PreviewDecoder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A denoising step is done.
+
+    Attributes:
+        index: 1 to ``total``.
+        total: Steps of this batch.
+        pictures: Indices of the pictures denoised together in this batch.
+        total_pictures: Pictures of the whole request.
+        seconds: Time since this batch's first step began, previews included.
+        previews: One for each picture of ``pictures``, or none where the step was skipped.
+    """
+
+    index: int
+    total: int
+    pictures: tuple[int, ...]
+    total_pictures: int
+    seconds: float = field(compare=False)
+    previews: tuple[Preview, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageReady:
+    """A picture is finished and held in memory only.
+
+    Attributes:
+        request: The request as carried out: nothing in it is left to choose.
+        picture: Its index in that request.
+        seed: Its own seed.
+        pixels: ``(H, W, 3) uint8``.
+        seconds: Time the picture's batch took, from the first step to the pixels.
+        model_sha256: Hash of the model's weights, 64 hex digits.
+    """
+
+    request: Request
+    picture: int
+    seed: int
+    pixels: Pixels = field(compare=False, repr=False)
+    seconds: float = field(compare=False)
+    model_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """A picture lies on disk, whole.
+
+    Attributes:
+        path: Where.
+        image: The picture as it became ready.
+    """
+
+    path: Path
+    image: ImageReady
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something the person should know that changes nothing about going on.
+
+    Attributes:
+        message: One sentence.
+    """
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The request is carried out.
+
+    Attributes:
+        pictures: How many were made.
+        seconds: Time of the whole request, loading included.
+    """
+
+    pictures: int
+    seconds: float = field(compare=False)
+
+
+Event = Loading | Step | ImageReady | Saved | Notice | Finished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewSettings:
+    """How a run is watched. It never changes the result.
+
+    Attributes:
+        decoder: What decodes the predicted clean latents.
+        budget: Share of the step time that previews may take, above 0; a preview that would go
+            over it is skipped. Infinity never skips.
+    """
+
+    decoder: PreviewDecoder = PreviewDecoder.LINEAR
+    budget: float = 0.15
+
+    def __post_init__(self) -> None:
+        """Hold the budget to its range."""
+        if not self.budget > 0:
+            raise ValueError(f"budget must be above 0, not {self.budget}")
+
+
+class EventStream(Protocol):
+    """An iterator of events that can be stopped between two of them."""
+
+    def __iter__(self) -> EventStream:
+        """Give itself."""
+
+    def __next__(self) -> Event:
+        """Work until the next event."""
+
+    def close(self) -> None:
+        """Stop for good and give back what the run held."""
+
+
+class Engine(Protocol):
+    """Carries out requests. Cancelling is closing the stream; pausing is not asking for more."""
+
+    def generate(
+        self, request: Request, *, preview: PreviewSettings, only: int | None = None
+    ) -> EventStream:
+        """Make the request's pictures.
+
+        Args:
+            request: What to make.
+            preview: How it is watched.
+            only: Make just the picture of this index (with the batch that it was denoised in, so
+                that it comes out bit for bit as in the whole run).
+
+        Raises:
+            CoreError: From the first ``next`` on, when the request cannot be carried out.
+        """
+
+    def warm_up(self, model: str) -> EventStream:
+        """Load a model, so that the first picture need not wait for it."""

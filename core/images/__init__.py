@@ -1,0 +1,1 @@
+"""Picture files: writing them whole, and the settings that travel inside them."""

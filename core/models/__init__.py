@@ -1,0 +1,1 @@
+"""Models: what they are, where they lie, and how they become modules in memory."""

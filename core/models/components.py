@@ -1,0 +1,91 @@
+"""The parts of a loaded model, and what the sampling code may ask of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from core.models.identify import Identity
+
+
+class Tokens(Protocol):
+    """What a tokenizer makes of texts."""
+
+    input_ids: Any
+
+
+class Tokenizer(Protocol):
+    """The part of a CLIP tokenizer that is used."""
+
+    model_max_length: int
+
+    def __call__(self, text: str, **options: Any) -> Tokens:
+        """Turn a text into token numbers."""
+
+    def decode(self, token_ids: Any) -> str:
+        """Turn token numbers back into a text."""
+
+
+class LatentDistribution(Protocol):
+    """A diagonal normal distribution over unscaled latents."""
+
+    mean: Tensor
+    std: Tensor
+
+
+class Encoded(Protocol):
+    """What a VAE makes of a picture."""
+
+    latent_dist: LatentDistribution
+
+
+class Autoencoder(Protocol):
+    """The part of diffusers' ``AutoencoderKL`` that is used."""
+
+    def encode(self, pixels: Tensor) -> Encoded:
+        """Map ``(B, 3, H, W)`` in -1..1 to a distribution over ``(B, 4, H/8, W/8)``."""
+
+    def decode(self, latents: Tensor, *, return_dict: bool) -> tuple[Tensor]:
+        """Map unscaled ``(B, 4, H/8, W/8)`` to ``(B, 3, H, W)`` in about -1..1."""
+
+    def to(self, *, dtype: torch.dtype) -> object:
+        """Change the number format of the weights in place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Components:
+    """A model in memory.
+
+    Attributes:
+        identity: What it is.
+        sha256: Hash of its weights, 64 hex digits.
+        vae_sha256: Hash of its VAE's weight file.
+        tokenizer: CLIP's byte-pair encoder.
+        text_encoder: CLIP's text tower; its first output is ``(B, T, D)``.
+        text_uses_mask: Whether the text tower wants the padding masked.
+        unet: The denoiser; its first output is ``(B, 4, H/8, W/8)``.
+        vae: Between pictures and latents.
+        scaling_factor: Of the VAE's latents to those that the UNet sees.
+        tiny_vae: A TAESD-type decoder, or None.
+        scheduler_config: The model's own scheduler configuration.
+        device: Where the weights lie.
+        dtype: Their number format.
+    """
+
+    identity: Identity
+    sha256: str
+    vae_sha256: str
+    tokenizer: Tokenizer
+    text_encoder: nn.Module
+    text_uses_mask: bool
+    unet: nn.Module
+    vae: Autoencoder
+    scaling_factor: float
+    tiny_vae: Autoencoder | None
+    scheduler_config: Mapping[str, Any]
+    device: torch.device
+    dtype: torch.dtype

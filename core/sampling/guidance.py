@@ -1,0 +1,122 @@
+"""Classifier-free guidance around any denoiser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from core.request import Request
+
+
+class Denoiser(Protocol):
+    """A trained network that tells signal from noise; what computes it is its own affair."""
+
+    def __call__(self, latents: Tensor, timestep: Tensor, conditioning: Tensor) -> Tensor:
+        """Predict.
+
+        Args:
+            latents: ``(B, 4, H/8, W/8)``, scaled, at the model's scale, fp32, on the CPU.
+            timestep: 0-dimensional.
+            conditioning: ``(B, T, D)``.
+
+        Returns:
+            ``(B, 4, H/8, W/8)``, fp32, on the CPU: noise, velocity or clean latents.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuidanceSettings:
+    """How far and when to lead away from the negative prompt; see ``TextToImage``."""
+
+    scale: float
+    rescale: float = 0.0
+    start: float = 0.0
+    end: float = 1.0
+
+    @classmethod
+    def of(cls, request: Request) -> GuidanceSettings:
+        """Take a request's."""
+        return cls(
+            scale=request.guidance_scale,
+            rescale=request.guidance_rescale,
+            start=request.guidance_start,
+            end=request.guidance_end,
+        )
+
+    @property
+    def is_used(self) -> bool:
+        """Whether any step is guided."""
+        return self.scale > 1 and self.start < self.end
+
+
+class Guidance:
+    """A denoiser with its prompts: predicts with guidance inside of an interval of the run.
+
+    Outside of it, and at a scale of 1 or less, the unconditional half of the batch is not computed
+    (Kynkäänniemi et al. 2024, arXiv:2404.07724).
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        settings: GuidanceSettings,
+        *,
+        positive: Tensor,
+        negative: Tensor | None,
+    ) -> None:
+        """Wrap a denoiser.
+
+        Args:
+            denoiser: What predicts.
+            settings: The guidance.
+            positive: ``(B, T, D)``, the prompts.
+            negative: ``(B, T, D)``, what to lead away from; needed if guidance is used.
+        """
+        self._denoiser = denoiser
+        self._settings = settings
+        self._positive = positive
+        self._both: Tensor | None = None
+        if settings.is_used:
+            assert negative is not None, "guidance needs the negative prompt's embedding"
+            self._both = torch.cat([negative, positive])  # (2B, T, D)
+
+    def __call__(self, latents: Tensor, timestep: Tensor, progress: float) -> Tensor:
+        """Predict, guided if ``progress`` lies in the interval.
+
+        Args:
+            latents: ``(B, 4, H/8, W/8)``, scaled, at the model's scale.
+            timestep: 0-dimensional.
+            progress: Share of the run already done, 0 up to below 1.
+
+        Returns:
+            ``(B, 4, H/8, W/8)``: uncond + scale * (cond - uncond), Ho & Salimans 2022
+            (arXiv:2207.12598, equation 6, with Stable Diffusion's scale = 1 + w).
+        """
+        settings = self._settings
+        if self._both is None or not settings.start <= progress < settings.end:
+            return self._denoiser(latents, timestep, self._positive)
+        doubled = torch.cat([latents, latents])  # (2B, 4, H/8, W/8)
+        unconditional, conditional = self._denoiser(doubled, timestep, self._both).chunk(2)
+        guided = unconditional + settings.scale * (conditional - unconditional)
+        return rescale(guided, conditional, settings.rescale) if settings.rescale else guided
+
+
+def rescale(guided: Tensor, conditional: Tensor, share: float) -> Tensor:
+    """Pull the guided prediction's contrast back to that of the conditional one.
+
+    Args:
+        guided: ``(B, 4, H/8, W/8)``.
+        conditional: ``(B, 4, H/8, W/8)``.
+        share: 0 (leave it) to 1 (wholly).
+
+    Returns:
+        ``(B, 4, H/8, W/8)``: Lin et al. 2023, arXiv:2305.08891, equations 15 and 16.
+    """
+    axes = tuple(range(1, guided.ndim))
+    rescaled = guided * (
+        conditional.std(dim=axes, keepdim=True) / guided.std(dim=axes, keepdim=True)
+    )
+    return share * rescaled + (1 - share) * guided

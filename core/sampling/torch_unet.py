@@ -1,0 +1,83 @@
+"""The torch UNet as a denoiser, with the guard that half precision needs."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from core.errors import ModelInvalid
+from core.models.components import Components
+
+
+class TorchUNet:
+    """A denoiser that computes on the model's device, in the model's number format.
+
+    A prediction that is not finite is computed again in fp32, and so is everything after it until
+    the ``with`` block ends; whether that happens depends on the batch alone, so that the batch can
+    be repeated bit for bit.
+
+    Attributes:
+        fell_back: Whether fp32 had to help.
+    """
+
+    def __init__(self, components: Components) -> None:
+        """Use a loaded model's UNet."""
+        self._components = components
+        self._dtype = components.dtype
+        self.fell_back = False
+
+    def __enter__(self) -> TorchUNet:
+        """Begin a batch."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the weights their number format back; fp16 survives fp32 unchanged."""
+        self._use(self._components.dtype)
+
+    def __call__(self, latents: Tensor, timestep: Tensor, conditioning: Tensor) -> Tensor:
+        """Predict; see ``Denoiser``.
+
+        Raises:
+            ModelInvalid: If the prediction is not finite in fp32 either.
+        """
+        prediction = self._predict(latents, timestep, conditioning)
+        if not _is_finite(prediction) and self._dtype is not torch.float32:
+            self.fell_back = True
+            self._use(torch.float32)
+            prediction = self._predict(latents, timestep, conditioning)
+        if not _is_finite(prediction):
+            raise ModelInvalid(
+                f"The UNet of {self._components.identity.folder} gives numbers that are not finite "
+                f"at timestep {float(timestep):g}; its weights are damaged, copy them again."
+            )
+        return prediction
+
+    def _predict(self, latents: Tensor, timestep: Tensor, conditioning: Tensor) -> Tensor:
+        device = self._components.device
+        # A 0-dimensional timestep on the CPU is copied to the device inside of the UNet.
+        prediction: Tensor = self._components.unet(
+            latents.to(device, self._dtype),
+            timestep,
+            encoder_hidden_states=conditioning.to(device, self._dtype),
+            return_dict=False,
+        )[0]
+        return prediction.to("cpu", torch.float32)
+
+    def _use(self, dtype: torch.dtype) -> None:
+        if dtype is not self._dtype:
+            # Weights made in inference mode could not be trained later.
+            with torch.inference_mode(mode=False):
+                self._components.unet.to(dtype=dtype)
+            self._dtype = dtype
+
+
+def _is_finite(values: Tensor) -> bool:
+    """The sum of finite numbers this size is finite, and one sum is cheaper than asking each."""
+    return bool(torch.isfinite(values.sum()))

@@ -1,0 +1,170 @@
+"""A CLIP of the starter model's own (Radford et al. 2021, arXiv:2103.00020).
+
+The text tower learns against a small image tower with the contrastive loss and is then frozen: it
+is the UNet's text encoder, as in Stable Diffusion. The image tower ships too, for similarity
+scores.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+from core.starter import render
+from core.starter.pictures import PicturePool, chance, scene_at
+from core.starter.render import SIDE
+from core.starter.stage import Losses, StageSettings, train_stage
+from core.starter.tokenizer import MAX_LENGTH
+from core.starter.world import (
+    ATTRIBUTES,
+    Scene,
+    attributes,
+    caption,
+    describe,
+    sample_scene,
+    variants,
+)
+
+WIDTH = 128
+MEAN = (0.5, 0.5, 0.5)
+BATCH = 128
+EASY_SHARE = 0.6
+"""Share of the run on random batches."""
+
+
+def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
+    """Make the two towers, untrained: about 1.8 million parameters."""
+    ids = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": WIDTH,
+        "intermediate_size": 4 * WIDTH,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": MAX_LENGTH,
+        "hidden_act": "quick_gelu",
+        "projection_dim": WIDTH,
+        **ids,
+    }
+    vision = {
+        "hidden_size": WIDTH,
+        "intermediate_size": 4 * WIDTH,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "image_size": SIDE,
+        "patch_size": 16,
+        "projection_dim": WIDTH,
+    }
+    return CLIPModel(
+        CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH, **ids)
+    )
+
+
+class _Towers(nn.Module):
+    """The two towers, and the head that reads attributes off their embeddings."""
+
+    def __init__(self, clip: CLIPModel) -> None:
+        """Put an untrained head on ``clip``."""
+        super().__init__()
+        self.clip = clip
+        self.head = nn.Linear(WIDTH, sum(len(values) for values in ATTRIBUTES.values()))
+
+    def reading_loss(self, embeddings: Tensor, scenes: Sequence[Scene | None]) -> Tensor:
+        """Mean cross-entropy of all attributes; None and what a scene lacks do not count.
+
+        Args:
+            embeddings: ``(B, D)``, of length one.
+            scenes: What they stand for.
+        """
+        scores = self.head(10 * embeddings).split([len(v) for v in ATTRIBUTES.values()], dim=1)
+        total = embeddings.new_zeros(())
+        for (name, values), score in zip(ATTRIBUTES.items(), scores, strict=True):
+            answers = [None if scene is None else attributes(scene)[name] for scene in scenes]
+            rows = [row for row, answer in enumerate(answers) if answer is not None]
+            if rows:
+                right = torch.tensor([values.index(str(answers[row])) for row in rows])
+                total = total + F.cross_entropy(score[rows], right)
+        return total / len(ATTRIBUTES)
+
+
+def _hard_scenes(rng: random.Random) -> list[Scene]:
+    """Draw a batch in which each scene stands beside three that differ from it in one thing."""
+    scenes: list[Scene] = []
+    while len(scenes) < BATCH:
+        scene = sample_scene(rng)
+        scenes += [scene, *variants(scene, rng, 3)]
+    return scenes
+
+
+def to_pixel_values(pictures: Tensor) -> Tensor:
+    """Turn ``(B, 3, H, W) uint8`` into what the image tower takes: float, -1 to 1."""
+    return pictures.float() / 127.5 - 1
+
+
+def tokens_of(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
+    """Tokenise to ``(B, 77) int64``, padded and cut as Stable Diffusion does."""
+    encoded = tokenizer(
+        texts, padding="max_length", truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
+    )
+    ids: Tensor = encoded.input_ids
+    return ids
+
+
+def train_clip(
+    tokenizer: CLIPTokenizer, pool: PicturePool, folder: Path, *, steps: int, seed: int
+) -> CLIPModel:
+    """Train both towers with the symmetric contrastive loss (the paper's figure 3).
+
+    Random batches are told apart by colours alone, and a CLIP that gets away with this knows
+    neither places nor which colour goes with which shape (Yuksekgonul et al. 2023,
+    arXiv:2210.01936). Two things help: the last part of the run is on scenes that differ in one
+    thing, and one small linear head must read every attribute off either tower's embedding.
+    """
+    torch.manual_seed(seed)
+    model = _Towers(build_clip(tokenizer))
+    towers = model.clip
+    easy_until = int(steps * EASY_SHARE)
+
+    def losses_of(step: int) -> Losses:
+        rng = chance(seed, "clip", step)
+        if step < easy_until:
+            pictures, numbers = next(pool.batches(BATCH, step))
+            scenes = [scene_at(pool.seed, number) for number in numbers]
+            texts = [describe(s) if rng.random() < 0.5 else caption(s, rng) for s in scenes]
+        else:
+            scenes = _hard_scenes(rng)
+            pictures = (render.draw_scenes(scenes, rng) * 255).round().to(torch.uint8)
+            texts = [describe(scene) for scene in scenes]
+        ids = tokens_of(tokenizer, texts)
+        # Padding only repeats the end token behind the pooled position, which cannot see it.
+        ids = ids[:, : int((ids == tokenizer.eos_token_id).int().argmax(1).max()) + 1]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            text = towers.get_text_features(input_ids=ids).pooler_output
+            image = towers.get_image_features(pixel_values=to_pixel_values(pictures)).pooler_output
+        text, image = F.normalize(text.float(), dim=-1), F.normalize(image.float(), dim=-1)
+        logits = towers.logit_scale.clamp(max=4.6).exp() * text @ image.T  # (B, B)
+        target = torch.arange(len(texts))
+        loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        right = (logits.argmax(1) == target).float().mean()
+        told = [s if words == describe(s) else None for s, words in zip(scenes, texts, strict=True)]
+        read_text, read_image = model.reading_loss(text, told), model.reading_loss(image, scenes)
+        return {
+            "loss": loss + 0.5 * (read_text + read_image),
+            "right": right,
+            "read_text": read_text.detach(),
+            "read_image": read_image.detach(),
+        }
+
+    settings = StageSettings(name="clip", steps=steps, learning_rate=1e-3)
+    train_stage(settings, model, losses_of, folder)
+    return towers

@@ -1,0 +1,152 @@
+"""The starter model's UNet, trained in the latents of its VAE on the words of its CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from core.starter import autoencoder
+from core.starter.clip import WIDTH, tokens_of
+from core.starter.pictures import CHUNK, chance, render_chunk, scene_at
+from core.starter.stage import Losses, StageSettings, train_stage
+from core.starter.world import caption
+
+BATCH = 64
+CAPTION_DROPOUT = 0.1
+LATENT_SEED = 7
+STEPS_A_CHUNK = 100
+"""A new chunk of pictures joins the pool every so many steps, until all are there."""
+
+
+def build_unet() -> UNet2DConditionModel:
+    """Make the UNet, untrained: 8.6 million parameters.
+
+    Attention, to itself and to the words, works at 8 x 8 and 4 x 4 latents; at 16 x 16 it would
+    cost two thirds more a step and only edges are left to draw there (as in SDXL,
+    arXiv:2307.01952).
+    """
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=(64, 128, 160),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def noise_schedule() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule, with the velocity as the target.
+
+    v-prediction is Salimans & Ho 2022 (arXiv:2202.00512, appendix D): v = alpha noise - sigma x0.
+    """
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        timestep_spacing="leading",
+    )
+
+
+class LatentPool:
+    """Training pictures as scaled latents, encoded once and kept on disk, chunk by chunk."""
+
+    def __init__(self, vae: AutoencoderKL, folder: Path, chunks: int) -> None:
+        """Keep ``chunks`` files of ``CHUNK`` latents in ``folder``."""
+        self._vae = vae
+        self._folder = folder
+        self._chunks = chunks
+        self._loaded: list[Tensor] = []
+
+    def batch(self, size: int, step: int) -> tuple[Tensor, list[int]]:
+        """Give the batch of a step: ``(size, 4, H/8, W/8) float32`` scaled, and picture numbers."""
+        there = min(1 + step // STEPS_A_CHUNK, self._chunks)
+        while len(self._loaded) < there:
+            self._loaded.append(self._chunk(len(self._loaded)))
+        rng = chance("latents", step)
+        numbers = [rng.randrange(there * CHUNK) for _ in range(size)]
+        rows = [self._loaded[number // CHUNK][number % CHUNK] for number in numbers]
+        return torch.stack(rows).float(), numbers
+
+    def _chunk(self, index: int) -> Tensor:
+        path = self._folder / f"latents-{index:04}.safetensors"
+        if not path.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            pictures = render_chunk(LATENT_SEED, index, abstract=False)
+            parts = [autoencoder.encode(self._vae, part) for part in pictures.split(32)]
+            latents = torch.cat(parts) * autoencoder.SCALING_FACTOR
+            unfinished = path.with_suffix(".part")
+            save_file({"latents": latents.half()}, unfinished)
+            unfinished.replace(path)
+        return load_file(path)["latents"]
+
+
+def train_unet(
+    tokenizer: CLIPTokenizer,
+    text_encoder: CLIPTextModel,
+    pool: LatentPool,
+    folder: Path,
+    *,
+    steps: int,
+    seed: int,
+) -> UNet2DConditionModel:
+    """Train the UNet to predict the velocity, text encoder and VAE frozen."""
+    torch.manual_seed(seed)
+    model = build_unet().to(memory_format=torch.channels_last)
+    text_encoder.eval().requires_grad_(requires_grad=False)
+    mix = _mixer()
+
+    def losses_of(step: int) -> Losses:
+        latents, numbers = pool.batch(BATCH, step)
+        rng = chance(seed, "captions", step)
+        texts = [
+            "" if rng.random() < CAPTION_DROPOUT else caption(scene_at(LATENT_SEED, number), rng)
+            for number in numbers
+        ]
+        with torch.no_grad():
+            words = text_encoder(tokens_of(tokenizer, texts)).last_hidden_state  # (B, T, D)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        # One timestep from each of B equal parts of the schedule: less noise in the loss.
+        spread = (torch.arange(BATCH) + torch.rand(BATCH, generator=generator)) / BATCH * 1000
+        timesteps = spread.long().clamp(max=999)
+        noise = torch.randn(latents.shape, generator=generator)
+        noisy, velocity = mix(latents, noise, timesteps)
+        noisy = noisy.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            predicted = model(noisy, timesteps, words).sample
+        error = (predicted.float() - velocity).square().mean((1, 2, 3))
+        late = error[timesteps > 800].mean().detach()
+        return {"loss": error.mean(), "loss_t>800": late}
+
+    settings = StageSettings(
+        name="unet", steps=steps, learning_rate=1e-3, cool_down=0.25, average=0.999
+    )
+    trained = train_stage(settings, model, losses_of, folder)
+    assert isinstance(trained, UNet2DConditionModel)
+    return trained
+
+
+def _mixer() -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Give the function from (x0, noise, timesteps) to (x_t, v)."""
+    kept = noise_schedule().alphas_cumprod  # (1000,)
+    alpha, sigma = kept.sqrt(), (1 - kept).sqrt()
+
+    def mix(clean: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        a, s = alpha[timesteps][:, None, None, None], sigma[timesteps][:, None, None, None]
+        return a * clean + s * noise, a * noise - s * clean
+
+    return mix

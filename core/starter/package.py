@@ -1,0 +1,98 @@
+"""Writes the trained parts as a plain StableDiffusionPipeline folder, in half precision."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import save_file
+from transformers import (
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPTextModel,
+    CLIPTokenizer,
+    CLIPVisionModelWithProjection,
+)
+
+from core.starter.clip import MEAN
+from core.starter.denoiser import noise_schedule
+from core.starter.render import SIDE
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""The folder that ships."""
+
+CARD = {
+    "title": "Stepwise starter",
+    "defaults": {"steps": 20, "guidance_scale": 4.0, "scheduler": "ddim"},
+    "examples": [
+        "a red circle on a blue background",
+        "a small yellow star at the top on a purple background",
+        "a green square left of a pink heart on a white background",
+        "three orange diamonds on a black background",
+        "a striped blue ring on a grey background",
+        "a big white 7 on a red background",
+    ],
+}
+
+
+def text_encoder_of(clip: CLIPModel) -> CLIPTextModel:
+    """Give the text tower as Stable Diffusion's text encoder."""
+    encoder = CLIPTextModel(clip.config.text_config)
+    encoder.load_state_dict(clip.text_model.state_dict())
+    return encoder.eval()
+
+
+def image_encoder_of(clip: CLIPModel) -> CLIPVisionModelWithProjection:
+    """Give the image tower with its projection."""
+    encoder = CLIPVisionModelWithProjection(clip.config.vision_config)
+    encoder.vision_model.load_state_dict(clip.vision_model.state_dict())
+    encoder.visual_projection.load_state_dict(clip.visual_projection.state_dict())
+    return encoder.eval()
+
+
+def write_folder(
+    folder: Path,
+    tokenizer_folder: Path,
+    clip: CLIPModel,
+    vae: AutoencoderKL,
+    unet: UNet2DConditionModel,
+) -> None:
+    """Write the whole model beside ``folder`` and then put it in its place.
+
+    Beyond what a pipeline needs there are two files: ``stepwise.json`` with good defaults, and
+    ``clip_projection.safetensors``, which joins the two towers (text projection and logit scale).
+    """
+    unfinished = folder.with_name(folder.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    half = torch.float16
+    pipeline = StableDiffusionPipeline(
+        vae=vae.to(half),
+        text_encoder=text_encoder_of(clip).to(half),
+        tokenizer=CLIPTokenizer.from_pretrained(tokenizer_folder),
+        unet=unet.to(half),
+        scheduler=PNDMScheduler.from_config(noise_schedule().config, skip_prk_steps=True),
+        safety_checker=None,
+        feature_extractor=CLIPImageProcessor(
+            size={"shortest_edge": SIDE},
+            crop_size={"height": SIDE, "width": SIDE},
+            image_mean=MEAN,
+            image_std=MEAN,
+        ),
+        image_encoder=image_encoder_of(clip).to(half),
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(unfinished, safe_serialization=True)
+    for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+        shutil.copy(tokenizer_folder / name, unfinished / "tokenizer" / name)
+    (unfinished / "tokenizer" / "tokenizer.json").unlink(missing_ok=True)
+    joint = {
+        "text_projection.weight": clip.text_projection.weight.detach().half().contiguous(),
+        "logit_scale": clip.logit_scale.detach().float().reshape(1),
+    }
+    save_file(joint, unfinished / "clip_projection.safetensors")
+    (unfinished / "stepwise.json").write_text(json.dumps(CARD, indent=2) + "\n", encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)

@@ -1,0 +1,116 @@
+"""``python -m core.starter.train``: makes the starter model from nothing.
+
+Four parts, one after the other, each with checkpoints, so that the same command goes on after any
+interruption: CLIP, the VAE, the UNet, then the decoder once more. On two cores it takes hours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPModel
+
+from core.starter import autoencoder, clip, denoiser, package, render
+from core.starter.pictures import PicturePool
+from core.starter.tokenizer import write_tokenizer
+from core.starter.world import sample_scene, vocabulary
+
+SEED = 0
+PARTS = ("clip", "vae", "unet", "decoder")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How many steps each part takes.
+
+    Attributes:
+        clip: Of 128 pictures.
+        vae: Of 24 crops or 8 pictures.
+        unet: Of 64 latents.
+        decoder: Of 8 pictures.
+        chunks: Chunks of 2,048 pictures that the UNet sees.
+        pool_chunks: Chunks that CLIP and the VAE see.
+    """
+
+    clip: int
+    vae: int
+    unet: int
+    decoder: int
+    chunks: int = 20
+    pool_chunks: int = 8
+
+
+def train(folder: Path, plan: Plan, parts: Sequence[str] = PARTS) -> None:
+    """Train the parts that are not done yet and write ``folder / "model"``."""
+    checkpoints = folder / "checkpoints"
+    tokenizer_folder = folder / "tokenizer"
+    tokenizer = write_tokenizer(vocabulary(), tokenizer_folder)
+    scenes = PicturePool(folder / "pictures", SEED + 1, plan.pool_chunks, abstract=False)
+    mixed = PicturePool(folder / "pictures", SEED, plan.pool_chunks, abstract=True)
+    if "clip" in parts:
+        towers = clip.train_clip(tokenizer, scenes, checkpoints, steps=plan.clip, seed=SEED)
+        towers.save_pretrained(folder / "clip")
+    if "vae" in parts:
+        vae = autoencoder.train_vae(mixed, checkpoints, steps=plan.vae, seed=SEED)
+        vae.eval()
+        autoencoder.centre_latents(vae, scenes.chunk(0)[:512])
+        vae.save_pretrained(folder / "vae")
+    vae = AutoencoderKL.from_pretrained(folder / "vae").eval()
+    towers = CLIPModel.from_pretrained(folder / "clip").eval()
+    if "unet" in parts:
+        latents = denoiser.LatentPool(vae, folder / "latents", plan.chunks)
+        encoder = package.text_encoder_of(towers)
+        unet = denoiser.train_unet(
+            tokenizer, encoder, latents, checkpoints, steps=plan.unet, seed=SEED
+        )
+        unet.save_pretrained(folder / "unet")
+    if "decoder" in parts:
+        vae = autoencoder.refine_decoder(vae, mixed, checkpoints, steps=plan.decoder, seed=SEED)
+        vae.save_pretrained(folder / "vae-refined")
+    refined = folder / "vae-refined"
+    vae = AutoencoderKL.from_pretrained(refined if refined.exists() else folder / "vae")
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    unseen = render.draw_scenes(
+        [sample_scene(random.Random(k), held_out=True) for k in range(128)], random.Random(-1)
+    )
+    quality = autoencoder.psnr(vae.eval(), (unseen * 255).round().to(torch.uint8))
+    print(f"VAE round trip of 128 unseen renders: {quality:.1f} dB")
+    package.write_folder(folder / "model", tokenizer_folder, towers, vae, unet)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m core.starter.train", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/starter"), help="working folder")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--clip-steps", type=int, default=1500)
+    parser.add_argument("--vae-steps", type=int, default=2600)
+    parser.add_argument("--unet-steps", type=int, default=20000)
+    parser.add_argument("--decoder-steps", type=int, default=2000)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--install", action="store_true", help="ship what was made")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    plan = Plan(
+        clip=given.clip_steps,
+        vae=given.vae_steps,
+        unet=given.unet_steps,
+        decoder=given.decoder_steps,
+    )
+    train(given.out, plan, given.parts)
+    if given.install:
+        shutil.rmtree(package.WEIGHTS, ignore_errors=True)
+        shutil.copytree(given.out / "model", package.WEIGHTS)
+    print(f"The model lies in {given.out / 'model'}.")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,62 @@
+"""What a finished picture says about how it was made, for the controls and for the eye."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import InvalidRequest
+from core.images.infotext import SAMPLERS, Infotext
+from core.images.metadata import Recorded, read_metadata
+from core.request import ImageToImage, Request, TextToImage
+from desktop.settings import CreateSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A picture's own account.
+
+    Attributes:
+        request: What made it.
+        picture: Its index in that request.
+        is_ours: Whether Stepwise wrote it; another program's account names a model that may not be
+            here.
+    """
+
+    request: Request
+    picture: int
+    is_ours: bool
+
+    def settings(self, now: CreateSettings) -> CreateSettings:
+        """Give the controls that make it again; what it does not say stays as it is ``now``."""
+        values = now.recalled(self.request, self.picture)
+        return values if self.is_ours else dataclasses.replace(values, model=now.model)
+
+    def description(self) -> str:
+        """Say it in one line."""
+        request = self.request
+        parts = [
+            " ".join(request.prompt_of(self.picture).split()),
+            f"seed {request.seed_of(self.picture)}",
+            f"{request.steps} steps {SAMPLERS[request.scheduler]}",
+            f"guidance {request.guidance_scale:g}",
+            f"{request.width} \N{MULTIPLICATION SIGN} {request.height}",
+        ]
+        if isinstance(request, ImageToImage):
+            parts.append(f"strength {request.strength:g}")
+        return "   ·   ".join(part for part in parts if part)
+
+
+def recall(path: Path) -> Recalled | None:
+    """Read the account of a picture; None if it has none that can be used."""
+    try:
+        match read_metadata(path):
+            case Recorded(request=request, picture=picture):
+                return Recalled(request, picture, is_ours=True)
+            case Infotext() as text:
+                return Recalled(TextToImage(**text.settings()), 0, is_ours=False)
+            case _:
+                return None
+    except InvalidRequest:
+        return None

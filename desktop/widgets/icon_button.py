@@ -1,0 +1,43 @@
+"""A flat button that shows an icon and says in words what it does."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, QSize, Qt
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QToolButton, QWidget
+
+from desktop.icons import tinted_icon
+
+
+class IconButton(QToolButton):
+    """A button with an icon that follows the palette."""
+
+    def __init__(self, icon: str, text: str, parent: QWidget | None = None) -> None:
+        """Show ``icon``; ``text`` is the tooltip and what a screen reader says."""
+        super().__init__(parent)
+        self._icon_name = icon
+        self.setIconSize(QSize(18, 18))
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.set_text(text)
+        self._tint()
+
+    def set_text(self, text: str) -> None:
+        """Say something else about what the button does."""
+        self.setToolTip(text)
+        self.setAccessibleName(text)
+
+    def set_icon(self, icon: str) -> None:
+        """Show another icon."""
+        self._icon_name = icon
+        self._tint()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Tint the icon anew when the palette changes."""
+        super().changeEvent(event)
+        if event.type() is QEvent.Type.PaletteChange:
+            self._tint()
+
+    def _tint(self) -> None:
+        palette = self.palette()
+        lit = palette.color(QPalette.ColorGroup.Active, QPalette.ColorRole.Link)
+        self.setIcon(tinted_icon(self._icon_name, palette, lit=lit))

@@ -1,0 +1,172 @@
+"""The window: menus, pages, and what it remembers."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from PySide6.QtCore import QByteArray, QTimer, QUrl, Signal, Slot
+from PySide6.QtGui import QCloseEvent, QDesktopServices, QKeySequence, QPaintEvent
+from PySide6.QtWidgets import QApplication, QMainWindow, QMessageBox
+
+from core.about import APP_NAME, version
+from core.events import Event, Step
+from core.paths import Profile
+from desktop.jobs import JobQueue, QueueSnapshot
+from desktop.progress import Progress
+from desktop.settings import SettingsStore, WindowSettings
+from desktop.theme import Theme, ThemeMode
+from desktop.widgets.create_page import CreatePage
+from desktop.widgets.create_panel import CreatePanel
+from desktop.widgets.menus import (
+    add_action,
+    fill_edit_menu,
+    fill_picture_menu,
+    fill_run_menu,
+    fill_theme_menu,
+)
+from desktop.widgets.model_picker import ModelPicker
+from desktop.widgets.shell import Page, Shell
+
+
+class MainWindow(QMainWindow):
+    """The one window of the app.
+
+    Signals:
+        first_painted(str): It stands on the screen, with that model chosen.
+    """
+
+    first_painted = Signal(str)
+
+    def __init__(
+        self, profile: Profile, store: SettingsStore, theme: Theme, jobs: JobQueue
+    ) -> None:
+        """Build the window as it was left."""
+        super().__init__()
+        self._profile, self._store, self._theme, self._jobs = profile, store, theme, jobs
+        self._painted = False
+        remembered = store.settings
+        models = ModelPicker(remembered.window.models)
+        self.page = CreatePage(profile, CreatePanel(models), jobs)
+        self.panel = self.page.panel
+        self.shell = Shell((Page("create", self.tr("Create"), self.page),))
+        self.setCentralWidget(self.shell)
+        self.setWindowTitle(APP_NAME)
+        self.setMinimumSize(720, 540)
+        self._make_menus()
+        self._restore(remembered.window)
+        models.failed.connect(self.page.show_error)
+        self.panel.set_values(remembered.create)
+        if store.is_new:
+            self.panel.set_defaults()
+        self.panel.changed.connect(self._remember_controls)
+        jobs.changed.connect(self._on_jobs)
+        jobs.progressed.connect(self._on_progress)
+        self._on_jobs(jobs.snapshot)
+        self.panel.edit_prompt()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Tell, once, that the window is there to be seen."""
+        super().paintEvent(event)
+        if not self._painted:
+            self._painted = True
+            # When this paint has reached the screen.
+            QTimer.singleShot(
+                0, self, lambda: self.first_painted.emit(self.panel.model.chosen_model)
+            )
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Stop between two steps and remember everything."""
+        self._jobs.close()
+        self.page.close_down()
+        self._remember_controls()
+        self._store.set_window(
+            WindowSettings(
+                geometry=self.saveGeometry().toBase64().toStdString(),
+                panel=self.page.splitter.sizes()[0],
+                theme=self._store.settings.window.theme,
+                advanced_open=self.panel.fold.is_open(),
+                models=self.panel.model.folders,
+            )
+        )
+        self._store.flush()
+        super().closeEvent(event)
+
+    def _tell_painted(self) -> None:
+        self.first_painted.emit(self.panel.model.chosen_model)
+
+    def _make_menus(self) -> None:
+        bar = self.menuBar()
+        file = bar.addMenu(self.tr("&File"))
+        add_action(file, self.tr("Open Start Picture…"), self.page.choose_start, "Ctrl+O")
+        add_action(file, self.tr("Open Model Folder…"), self.panel.model.open_folder)
+        add_action(
+            file, self.tr("Show Pictures Folder"), lambda: self._show_folder(self._profile.pictures)
+        )
+        file.addSeparator()
+        add_action(file, self.tr("Quit"), self.close, QKeySequence.StandardKey.Quit)
+        fill_edit_menu(bar.addMenu(self.tr("&Edit")), self.page)
+        self._stop = fill_run_menu(bar.addMenu(self.tr("&Run")), self.page)
+        fill_picture_menu(bar.addMenu(self.tr("&Picture")), self.page)
+        view = bar.addMenu(self.tr("&View"))
+        fill_theme_menu(view, self._theme.mode, self._choose_theme, self)
+        about = bar.addMenu(self.tr("&Help"))
+        add_action(about, self.tr("Show Log Folder"), self._show_logs)
+        add_action(about, self.tr("About {0}").format(APP_NAME), self._show_about)
+
+    def _restore(self, window: WindowSettings) -> None:
+        geometry = QByteArray.fromBase64(window.geometry.encode("ascii", "ignore"))
+        if not self.restoreGeometry(geometry):
+            self.resize(1180, 800)
+        self.page.splitter.setSizes([window.panel, max(self.width() - window.panel, 1)])
+        self.panel.fold.set_open(shown=window.advanced_open)
+
+    @Slot()
+    def _remember_controls(self) -> None:
+        self._store.set_create(self.panel.values())
+
+    @Slot(object)
+    def _on_jobs(self, snapshot: QueueSnapshot) -> None:
+        self._stop.setEnabled(snapshot.running is not None)
+
+        if snapshot.running is None and not snapshot.waiting:
+            self.setWindowTitle(APP_NAME)
+            if snapshot.jobs:
+                # Flashes in the taskbar or bounces in the dock if the person is elsewhere.
+                QApplication.alert(self)
+
+    @Slot(int, object)
+    def _on_progress(self, _job_id: int, event: Event) -> None:
+        if isinstance(event, Step):
+            percent = round(100 * Progress.of(event).fraction)
+            self.setWindowTitle(f"{percent} % - {APP_NAME}")
+
+    def _choose_theme(self, mode: ThemeMode) -> None:
+        self._theme.set_mode(mode)
+        window = dataclasses.replace(self._store.settings.window, theme=mode)
+        self._store.set_window(window)
+
+    def _show_pictures(self) -> None:
+        self._show_folder(self._profile.pictures)
+
+    def _show_logs(self) -> None:
+        self._show_folder(self._profile.logs)
+
+    def _show_folder(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = self.tr("{0} cannot be made: {1}.")
+            self.page.show_error(message.format(folder, error.strerror or error))
+        else:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+
+    def _show_about(self) -> None:
+        QMessageBox.about(
+            self,
+            APP_NAME,
+            self.tr(
+                "<h3>{name} {version}</h3><p>Watch Stable Diffusion denoise step by step, on your "
+                "own machine, offline.</p><p>Apache License 2.0</p>"
+            ).format(name=APP_NAME, version=version()),
+        )

@@ -1,0 +1,68 @@
+"""The menu bar: every action by its name and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QCoreApplication
+from PySide6.QtGui import QAction, QActionGroup, QKeySequence
+from PySide6.QtWidgets import QMenu, QWidget
+
+from desktop.theme import ThemeMode
+from desktop.widgets.create_page import CreatePage
+
+
+def add_action(
+    menu: QMenu, text: str, do: Callable[[], object], *keys: str | QKeySequence.StandardKey
+) -> QAction:
+    """Add an action to a menu and give it."""
+    action = menu.addAction(text)
+    action.setShortcuts([QKeySequence(key) for key in keys])
+    action.triggered.connect(lambda _checked=False: do())
+    return action
+
+
+def fill_run_menu(menu: QMenu, page: CreatePage) -> QAction:
+    """Add what starts and stops a run; gives the action that stops."""
+    add_action(menu, _tr("Generate"), page.generate, "Ctrl+Return", "Ctrl+Enter")
+    stop = add_action(menu, _tr("Stop"), page.stop, "Esc")
+    menu.addSeparator()
+    add_action(menu, _tr("Back to the Run"), page.follow, "Ctrl+B")
+    return stop
+
+
+def fill_edit_menu(menu: QMenu, page: CreatePage) -> None:
+    """Add what changes the controls."""
+    add_action(menu, _tr("Edit Prompt"), page.panel.edit_prompt, "Ctrl+L")
+    add_action(menu, _tr("Roll Seed"), page.panel.seed.roll, "Ctrl+D")
+    menu.addSeparator()
+    add_action(menu, _tr("Paste Start Picture"), page.paste, QKeySequence.StandardKey.Paste)
+
+
+def fill_picture_menu(menu: QMenu, page: CreatePage) -> None:
+    """Add what is done with the picture shown."""
+    page.picture.fill(menu)
+    menu.addSeparator()
+    add_action(menu, _tr("Next Picture"), lambda: page.strip.step(1), "Alt+Right")
+    add_action(menu, _tr("Previous Picture"), lambda: page.strip.step(-1), "Alt+Left")
+
+
+def fill_theme_menu(
+    menu: QMenu, now: ThemeMode, choose: Callable[[ThemeMode], None], owner: QWidget
+) -> None:
+    """Add the choice of a palette, ``now`` being the present one."""
+    group = QActionGroup(owner)
+    for mode, text in (
+        (ThemeMode.SYSTEM, _tr("As the System")),
+        (ThemeMode.LIGHT, _tr("Light")),
+        (ThemeMode.DARK, _tr("Dark")),
+    ):
+        action = menu.addAction(text)
+        action.setCheckable(True)
+        action.setChecked(mode is now)
+        action.triggered.connect(lambda _checked=False, mode=mode: choose(mode))
+        group.addAction(action)
+
+
+def _tr(text: str) -> str:
+    return QCoreApplication.translate("Menus", text)

@@ -1,0 +1,161 @@
+"""What can be done with a finished picture: buttons, menu and shortcuts, one of each."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import QFile, QMimeData, QObject, QProcess, QUrl, Signal
+from PySide6.QtGui import QAction, QDesktopServices, QGuiApplication, QKeySequence
+from PySide6.QtWidgets import QFileDialog, QMenu, QWidget
+
+from desktop.images import read
+from desktop.widgets.icon_button import IconButton
+
+
+class PictureActions(QObject):
+    """The actions on the current picture.
+
+    Signals:
+        start_requested(Path): Use it as the start picture.
+        reuse_requested(Path): Bring back the settings it was made with.
+        removed(Path): It went to the trash.
+        failed(str): A sentence on what did not work.
+    """
+
+    start_requested = Signal(object)
+    reuse_requested = Signal(object)
+    removed = Signal(object)
+    failed = Signal(str)
+
+    def __init__(self, window: QWidget) -> None:
+        """Make the actions; dialogs open above ``window``."""
+        super().__init__(window)
+        self._window = window
+        self._path: Path | None = None
+        self.start = self._action(self.tr("Use as Start Picture"), "Ctrl+I")
+        self.reuse = self._action(self.tr("Reuse Settings"), "Ctrl+R")
+        self.copy = self._action(self.tr("Copy Picture"), "Ctrl+Shift+C")
+        self.save = self._action(self.tr("Save As…"), QKeySequence.StandardKey.Save)
+        self.show = self._action(self.tr("Show in Folder"), "Ctrl+Shift+R")
+        self.trash = self._action(self.tr("Move to Trash"), "Ctrl+Backspace")
+        self._on_trigger(self.start, self.start_requested.emit)
+        self._on_trigger(self.reuse, self.reuse_requested.emit)
+        self._on_trigger(self.copy, self._copy)
+        self._on_trigger(self.save, self._save)
+        self._on_trigger(self.show, show_in_folder)
+        self._on_trigger(self.trash, self.move_to_trash)
+        self._icons = {
+            self.start: "start-picture",
+            self.reuse: "reuse",
+            self.copy: "copy",
+            self.save: "save",
+            self.show: "folder",
+            self.trash: "trash",
+        }
+        self.set_path(None)
+
+    @property
+    def path(self) -> Path | None:
+        """The current picture."""
+        return self._path
+
+    def set_path(self, path: Path | None) -> None:
+        """Make ``path`` the current picture, or none."""
+        self._path = path
+        for action in self._icons:
+            action.setEnabled(path is not None)
+
+    def buttons(self) -> list[IconButton]:
+        """Give a button for each action; they are hidden while there is no picture."""
+        return [self._button(action, icon) for action, icon in self._icons.items()]
+
+    def fill(self, menu: QMenu) -> None:
+        """Add the actions to a menu."""
+        menu.addActions([self.start, self.reuse])
+        menu.addSeparator()
+        menu.addActions([self.copy, self.save, self.show])
+        menu.addSeparator()
+        menu.addAction(self.trash)
+
+    def move_to_trash(self, path: Path) -> None:
+        """Move a picture to the desktop's trash, from where it can be brought back."""
+        moved, _ = QFile.moveToTrash(str(path))
+        if moved:
+            self.removed.emit(path)
+        else:
+            self.failed.emit(
+                self.tr("{0} could not be moved to the trash; delete it in its folder.").format(
+                    path.name
+                )
+            )
+
+    def _action(self, text: str, keys: str | QKeySequence.StandardKey) -> QAction:
+        action = QAction(text, self._window)
+        action.setShortcut(QKeySequence(keys))
+        return action
+
+    def _on_trigger(self, action: QAction, act: Callable[[Path], object]) -> None:
+        """Let ``action`` act on the current picture."""
+
+        def triggered() -> None:
+            if self._path is not None:
+                act(self._path)
+
+        action.triggered.connect(triggered)
+
+    def _button(self, action: QAction, icon: str) -> IconButton:
+        keys = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
+        button = IconButton(icon, f"{action.text()}  ({keys})")
+        button.setAccessibleName(action.text())
+        button.clicked.connect(action.trigger)
+        button.setVisible(action.isEnabled())
+        action.enabledChanged.connect(button.setVisible)
+        return button
+
+    def _copy(self, path: Path) -> None:
+        image = read(path)
+        if image.isNull():
+            self.failed.emit(self.tr("{0} cannot be read any more.").format(path.name))
+            return
+        mime = QMimeData()
+        mime.setImageData(image)
+        mime.setUrls([QUrl.fromLocalFile(str(path))])
+        QGuiApplication.clipboard().setMimeData(mime)
+
+    def _save(self, path: Path) -> None:
+        name, _ = QFileDialog.getSaveFileName(
+            self._window,
+            self.tr("Save Picture As"),
+            path.name,
+            self.tr("PNG, with its settings (*.png);;JPEG (*.jpg *.jpeg);;WebP (*.webp)"),
+        )
+        if name:
+            self.save_to(path, Path(name))
+
+    def save_to(self, path: Path, target: Path) -> None:
+        """Save the picture elsewhere: as it is under its own ending, else converted."""
+        target = target if target.suffix else target.with_suffix(path.suffix)
+        try:
+            if target.suffix.lower() == path.suffix.lower():
+                shutil.copyfile(path, target)
+                return
+        except (OSError, shutil.SameFileError) as error:
+            self.failed.emit(self.tr("{0} could not be written: {1}").format(target, error))
+            return
+        if not read(path).save(str(target), quality=95):
+            self.failed.emit(
+                self.tr("{0} could not be written; choose PNG, JPEG or WebP.").format(target)
+            )
+
+
+def show_in_folder(path: Path) -> None:
+    """Open the desktop's file manager at a file."""
+    if sys.platform == "darwin":
+        QProcess.startDetached("open", ["-R", str(path)])
+    elif sys.platform == "win32":
+        QProcess.startDetached("explorer", ["/select,", str(path)])
+    else:
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(path.parent)))

@@ -1,0 +1,172 @@
+"""The one thread that works with the engine; the window never waits for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+
+from PySide6.QtCore import QObject, QThread, Signal, Slot
+
+from core.errors import CoreError
+from core.events import Engine, Event, Finished, ImageReady, PreviewSettings, Step
+from core.images.writing import saved
+from core.request import Request
+
+log = logging.getLogger(__name__)
+
+WARM_UP = 0
+"""The job number under which a warm-up reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The job was carried out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The job was stopped between two steps; its finished pictures are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The job could not be carried out.
+
+    Attributes:
+        message: One sentence for the person who asked.
+        is_bug: Whether the app is at fault; the log then has the traceback.
+    """
+
+    message: str
+    is_bug: bool = False
+
+
+Outcome = Done | Cancelled | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request on its way, with the switch that stops it."""
+
+    id: int
+    request: Request
+    preview: PreviewSettings
+    out_dir: Path
+    cancelled: threading.Event = field(default_factory=threading.Event, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _WarmUp:
+    model: str
+    cancelled: threading.Event
+    id: int = WARM_UP
+
+
+class _LatestStep:
+    """Room for one step on its way to the window; a newer one takes its place."""
+
+    def __init__(self, job_id: int) -> None:
+        self.job_id = job_id
+        self._lock = threading.Lock()
+        self._step: Step | None = None
+
+    def put(self, step: Step) -> bool:
+        """Leave a step; say whether the room was empty, so that the window must be told."""
+        with self._lock:
+            was_empty, self._step = self._step is None, step
+        return was_empty
+
+    def take(self) -> Step | None:
+        """Give the newest step and empty the room."""
+        with self._lock:
+            step, self._step = self._step, None
+        return step
+
+
+class EngineWorker(QThread):
+    """Carries out jobs one after the other and saves their pictures.
+
+    Steps that come faster than the window takes them are dropped, all but the latest. Everything
+    else arrives, in order.
+
+    Signals:
+        job_event(int, Event): What the job of that number reports.
+        job_ended(int, Outcome): Once for every job, after its last event.
+    """
+
+    job_event = Signal(int, object)
+    job_ended = Signal(int, object)
+    _step_left = Signal(object)
+
+    def __init__(self, make_engine: Callable[[], Engine], parent: QObject | None = None) -> None:
+        """Make the engine by ``make_engine``, in the thread and not before the first task."""
+        super().__init__(parent)
+        self._make_engine = make_engine
+        self._tasks: SimpleQueue[Job | _WarmUp | None] = SimpleQueue()
+        self._closing = threading.Event()
+        self._step_left.connect(self._deliver_step)
+
+    def submit(self, job: Job) -> None:
+        """Carry out ``job`` when those before it are over."""
+        self._tasks.put(job)
+
+    def warm_up(self, model: str) -> None:
+        """Load the engine and a model while nothing else is to be done; reports as ``WARM_UP``."""
+        self._tasks.put(_WarmUp(model, self._closing))
+
+    def close(self) -> None:
+        """End after the present step; jobs that wait are dropped. Returns at once."""
+        self._closing.set()
+        self._tasks.put(None)
+
+    def run(self) -> None:
+        """Work until closed; the thread's own entry."""
+        engine: Engine | None = None
+        while (task := self._tasks.get()) is not None and not self._closing.is_set():
+            try:
+                engine = engine or self._make_engine()
+                outcome = self._carry_out(engine, task)
+            except CoreError as error:
+                outcome = Failed(str(error))
+            except Exception as error:
+                log.exception("job %d met a bug", task.id)
+                outcome = Failed(f"{type(error).__name__}: {error}", is_bug=True)
+            self.job_ended.emit(task.id, outcome)
+
+    def _carry_out(self, engine: Engine, task: Job | _WarmUp) -> Outcome:
+        if isinstance(task, _WarmUp):
+            stream = engine.warm_up(task.model)
+        elif task.cancelled.is_set():
+            return Cancelled()
+        else:
+            events = engine.generate(task.request, preview=task.preview)
+            stream = saved(events, task.out_dir)
+        latest: _LatestStep | None = None
+        with closing(stream):
+            for event in stream:
+                if isinstance(event, Step):
+                    latest = latest or _LatestStep(task.id)
+                    if latest.put(event):
+                        self._step_left.emit(latest)
+                else:
+                    # Later steps must not overtake this event.
+                    latest = None
+                    self.job_event.emit(task.id, event)
+                if self._stops(task, event):
+                    return Cancelled()
+        return Done()
+
+    def _stops(self, task: Job | _WarmUp, event: Event) -> bool:
+        """Say whether to stop here: never between a finished picture and its file."""
+        asked = task.cancelled.is_set() or self._closing.is_set()
+        return asked and not isinstance(event, ImageReady | Finished)
+
+    @Slot(object)
+    def _deliver_step(self, latest: _LatestStep) -> None:
+        if step := latest.take():
+            self.job_event.emit(latest.job_id, step)

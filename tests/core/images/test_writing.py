@@ -1,0 +1,148 @@
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.errors import SaveFailed
+from core.events import Event, Finished, ImageReady, Loading, Saved
+from core.images.writing import encode_png, file_stem, save_picture, saved
+from core.request import TextToImage
+
+WHEN = datetime(2026, 3, 4, 15, 6, 7)
+RESERVED = '<>:"/\\|?*\0'
+
+
+def ready(prompt: str = "a red circle", seed: int = 7) -> ImageReady:
+    pixels = np.random.default_rng(seed).integers(0, 256, (24, 16, 3), dtype=np.uint8)
+    return ImageReady(
+        request=TextToImage(prompts=(prompt,), seed=seed),
+        picture=0,
+        seed=seed,
+        pixels=pixels,
+        seconds=1.0,
+        model_sha256="ab" * 32,
+    )
+
+
+class Run:
+    """A run that gives some events and says whether it was closed."""
+
+    def __init__(self, *events: Event) -> None:
+        self.events: Iterator[Event] = iter(events)
+        self.closed = False
+
+    def __iter__(self) -> "Run":
+        return self
+
+    def __next__(self) -> Event:
+        return next(self.events)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_the_name_is_date_seed_and_slug():
+    assert file_stem(ready("A red circle, on blue!"), WHEN) == (
+        "20260304-150607-7-a-red-circle-on-blue"
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "slug"),
+    [
+        ("CON", "-con"),
+        ("", ""),
+        ("...", ""),
+        ("../../etc/passwd", "-etc-passwd"),
+        ("a" * 300, "-" + "a" * 60),
+        ("赤い円" * 40, "-" + ("赤い円" * 40)[:20]),
+        ("nai\u0308ve CAFÉ", "-naïve-café"),
+        ("😀", ""),
+        ("trailing dot. ", "-trailing-dot"),
+        ("İstanbul", "-i̇stanbul"),
+        ("a\nb\tc", "-a-b-c"),
+    ],
+)
+def test_slugs(prompt, slug):
+    assert file_stem(ready(prompt), WHEN) == f"20260304-150607-7{slug}"
+
+
+@pytest.mark.parametrize("start", range(0, 0x3000, 60))
+def test_no_letter_makes_a_name_that_a_system_refuses(start):
+    prompt = "".join(map(chr, range(max(start, 1), start + 60)))
+    stem = file_stem(ready(prompt), WHEN)
+    assert not set(stem) & set(RESERVED)
+    assert all(letter.isprintable() and not letter.isspace() for letter in stem)
+    assert len(stem.encode()) < 120
+
+
+def test_a_picture_is_kept_pixel_for_pixel(tmp_path):
+    image = ready()
+    path = save_picture(image, tmp_path / "new" / "folder")
+    with Image.open(path) as picture:
+        np.testing.assert_array_equal(np.array(picture), image.pixels)
+    assert [path] == list(path.parent.iterdir())
+
+
+def test_equal_pictures_are_equal_files():
+    assert encode_png(ready()) == encode_png(ready())
+
+
+def test_a_taken_name_is_numbered_and_nothing_is_overwritten(tmp_path):
+    paths = [save_picture(ready(), tmp_path) for _ in range(4)]
+    assert len(set(paths)) == 4
+    assert sorted(paths) == sorted(tmp_path.iterdir())
+
+
+def test_saved_follows_each_picture_and_all_else_passes(tmp_path):
+    loading, first, second, end = (
+        Loading(what="x"),
+        ready(seed=1),
+        ready(seed=2),
+        Finished(pictures=2, seconds=1),
+    )
+    run = Run(loading, first, second, end)
+    events = list(saved(run, tmp_path))
+    paths = [event.path for event in events if isinstance(event, Saved)]
+    assert events == [
+        loading,
+        first,
+        Saved(path=paths[0], image=first),
+        second,
+        Saved(path=paths[1], image=second),
+        end,
+    ]
+    assert all(path.exists() for path in paths)
+    assert run.closed
+
+
+def test_a_run_stopped_at_a_finished_picture_has_kept_it(tmp_path):
+    run = Run(ready(seed=1), ready(seed=2))
+    with closing(saved(run, tmp_path)) as stream:
+        assert isinstance(next(stream), ImageReady)
+    assert run.closed
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_picture_that_cannot_be_saved_is_shown_before_the_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    run = Run(ready())
+    stream = saved(run, tmp_path / "file")
+    assert isinstance(next(stream), ImageReady)
+    with pytest.raises(SaveFailed, match="file"):
+        next(stream)
+    assert run.closed
+
+
+def test_an_error_of_the_run_comes_through_and_closes_it(tmp_path):
+    class Broken(Run):
+        def __next__(self) -> Event:
+            raise SaveFailed("no")
+
+    run = Broken()
+    with pytest.raises(SaveFailed):
+        next(saved(run, tmp_path))
+    assert run.closed

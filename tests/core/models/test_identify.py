@@ -1,0 +1,137 @@
+"""What a model is, and one sentence for everything that can be wrong with its files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import CoreError, ModelInvalid, ModelMissing, UnsafeFile, Unsupported
+from core.models.catalog import card, resolve
+from core.models.fingerprint import Fingerprints
+from core.models.identify import PredictionType, identify
+from core.models.safetensors_header import read_header
+from core.request import PreviewDecoder, SchedulerName
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def copy(tiny_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_sound_model(tiny_model: Path, tiny_v_model: Path) -> None:
+    identity = identify(tiny_model)
+    assert (identity.width, identity.height, identity.vae_scale) == (64, 64, 8)
+    assert identity.prediction_type is PredictionType.EPSILON
+    assert identify(tiny_v_model).prediction_type is PredictionType.V
+    assert set(identity.parameters) == {"text_encoder", "unet", "vae"}
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def lie(path: Path) -> None:
+    path.write_bytes((2**40).to_bytes(8, "little") + path.read_bytes()[8:])
+
+
+DAMAGES: list[tuple[Callable[[Path], object], type[CoreError], str]] = [
+    (lambda m: (m / "model_index.json").unlink(), ModelInvalid, "model_index.json is missing"),
+    (lambda m: (m / "model_index.json").write_text("{"), ModelInvalid, "cannot be read"),
+    (
+        lambda m: edit(m / "model_index.json", _class_name="StableDiffusionXLPipeline"),
+        Unsupported,
+        "StableDiffusionXLPipeline",
+    ),
+    (lambda m: edit(m / "model_index.json", unet=["my_code", "Net"]), UnsafeFile, "my_code"),
+    (lambda m: edit(m / "model_index.json", vae=["diffusers", "VQModel"]), Unsupported, "VQModel"),
+    (lambda m: edit(m / "unet/config.json", in_channels=9), Unsupported, "inpainting"),
+    (lambda m: edit(m / "unet/config.json", cross_attention_dim=24), ModelInvalid, "one model"),
+    (lambda m: edit(m / "unet/config.json", block_out_channels=[4, 4]), ModelInvalid, "shape"),
+    (lambda m: edit(m / "vae/config.json", latent_channels=8), ModelInvalid, "shape"),
+    (
+        lambda m: edit(m / "scheduler/scheduler_config.json", prediction_type="flow"),
+        Unsupported,
+        "flow",
+    ),
+    (lambda m: (m / UNET).unlink(), ModelInvalid, "has no diffusion_pytorch_model"),
+    (lambda m: (m / UNET).rename((m / UNET).with_suffix(".bin")), UnsafeFile, "pickle"),
+    (lambda m: (m / UNET).write_bytes(b""), ModelInvalid, "damaged"),
+    (lambda m: cut(m / UNET), ModelInvalid, "10 bytes are missing"),
+    (lambda m: lie(m / UNET), ModelInvalid, "header that it announces"),
+    (lambda m: shutil.rmtree(m / "tokenizer"), ModelInvalid, "vocab.json"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(DAMAGES)))
+def test_damage_is_named(copy: Path, number: int) -> None:
+    damage, error, words = DAMAGES[number]
+    damage(copy)
+    with pytest.raises(error, match=words) as caught:
+        identify(copy)
+    assert str(copy) in str(caught.value)
+    assert str(caught.value).endswith((".", "safetensors files."))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]},
+        {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [0]},
+        7,
+    ],
+)
+def test_a_header_that_lies(tmp_path: Path, entry: Any) -> None:
+    text = json.dumps({"weight": entry}).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+    with pytest.raises(ModelInvalid, match="damaged"):
+        read_header(path)
+
+
+def test_a_card(copy: Path) -> None:
+    plain = card(str(copy))
+    assert (plain.width, plain.steps, plain.scheduler) == (64, 25, SchedulerName.PNDM)
+    assert PreviewDecoder.TINY not in plain.preview_decoders
+    settings = {"title": "Tiny", "defaults": {"steps": 9, "scheduler": "ddim"}}
+    (copy / "stepwise.json").write_text(json.dumps(settings))
+    own = card(str(copy))
+    assert (own.title, own.steps, own.scheduler) == ("Tiny", 9, SchedulerName.DDIM)
+    (copy / "stepwise.json").write_text('{"defaults": {"steps": 0}}')
+    with pytest.raises(ModelInvalid, match="steps"):
+        card(str(copy))
+
+
+def test_resolve(tiny_model: Path, tmp_path: Path) -> None:
+    assert resolve(str(tiny_model)) == tiny_model.resolve()
+    with pytest.raises(ModelMissing, match="starter"):
+        resolve(str(tmp_path / "nothing"))
+    (tmp_path / "one.safetensors").write_bytes(b"")
+    with pytest.raises(Unsupported, match="single file"):
+        resolve(str(tmp_path / "one.safetensors"))
+
+
+def test_fingerprints_are_remembered(tmp_path: Path) -> None:
+    weights, memory = tmp_path / "w", tmp_path / "hashes.json"
+    weights.write_bytes(b"1")
+    first = Fingerprints(memory).of_file(weights)
+    values = json.loads(memory.read_text())
+    memory.write_text(json.dumps(dict.fromkeys(values, "kept")))
+    assert Fingerprints(memory).of_file(weights) == "kept"
+    weights.write_bytes(b"22")
+    assert Fingerprints(memory).of_file(weights) not in ("kept", first)
+    memory.write_text("nonsense")
+    assert len(Fingerprints(memory).of_file(weights)) == 64

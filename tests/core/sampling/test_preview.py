@@ -1,0 +1,125 @@
+"""Previews: they never change the result, keep to their budget, and look like the picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from core.device import dtype_of
+from core.engine import TorchEngine
+from core.events import ImageReady, PreviewSettings, Step
+from core.models.components import Components
+from core.models.fingerprint import Fingerprints
+from core.models.identify import PredictionType, identify
+from core.models.load import load
+from core.request import DeviceName, Precision, PreviewDecoder, SchedulerName, TextToImage
+from core.sampling.denoise import Denoised
+from core.sampling.linear_preview import find_or_fit, fit, kept_at, read
+from core.sampling.preview import Previewer
+from core.sampling.schedulers import Call
+
+
+@pytest.fixture(scope="module")
+def components(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Components:
+    return load(
+        identify(tiny_model),
+        device=torch.device("cpu"),
+        dtype=dtype_of(Precision.FP32),
+        fingerprints=Fingerprints(tmp_path_factory.mktemp("cache") / "hashes.json"),
+    )
+
+
+@pytest.mark.parametrize(
+    "scheduler", [SchedulerName.DDIM, SchedulerName.EULER_ANCESTRAL, SchedulerName.HEUN]
+)
+def test_previews_never_change_the_picture(
+    scheduler: SchedulerName, tiny_model: Path, tmp_path: Path
+) -> None:
+    engine = TorchEngine(DeviceName.CPU, cache=tmp_path)
+    request = TextToImage(
+        model=str(tiny_model),
+        prompts=("red",),
+        steps=5,
+        count=2,
+        width=64,
+        height=64,
+        scheduler=scheduler,
+    )
+    pictures = []
+    for decoder in (PreviewDecoder.OFF, PreviewDecoder.LINEAR, PreviewDecoder.FULL):
+        for budget in (1e-9, 0.15, float("inf")):
+            settings = PreviewSettings(decoder=decoder, budget=budget)
+            events = list(engine.generate(request, preview=settings))
+            shown = [len(event.previews) for event in events if isinstance(event, Step)]
+            if decoder is PreviewDecoder.OFF or budget < 1e-6:
+                assert shown == [0] * 5
+            elif budget > 1:
+                assert shown == [2] * 5
+            pictures.append([e.pixels for e in events if isinstance(e, ImageReady)])
+    for other in pictures[1:]:
+        np.testing.assert_array_equal(other, pictures[0])
+
+
+@pytest.mark.parametrize("scheduler", SchedulerName)
+@pytest.mark.parametrize("v", [False, True])
+def test_the_clean_latents_are_found_again(
+    scheduler: SchedulerName, v: bool, tiny_model: Path, tiny_v_model: Path
+) -> None:
+    from core.sampling.denoise import denoise
+    from core.sampling.guidance import Guidance, GuidanceSettings
+    from core.sampling.noise import draw, generators_of
+    from core.sampling.schedulers import make_plan
+
+    folder = tiny_v_model if v else tiny_model
+    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    plan = make_plan(scheduler, config, steps=6)
+    clean = draw(generators_of([1]), (4, 8, 8))
+    bars = iter(call.alpha_bar for call in plan.calls)
+
+    def oracle(z: torch.Tensor, timestep: Any, conditioning: Any) -> torch.Tensor:
+        bar = next(bars)
+        noise = (z - bar**0.5 * clean) / (1 - bar) ** 0.5
+        return bar**0.5 * noise - (1 - bar) ** 0.5 * clean if v else noise
+
+    text = torch.zeros(1, 1, 1)
+    guidance = Guidance(oracle, GuidanceSettings(scale=1.0), positive=text, negative=None)
+    generators = generators_of([0])
+    start = draw(generators, (4, 8, 8)) * plan.scheduler.init_noise_sigma
+    for moment in denoise(start, plan, guidance, generators):
+        # sqrt(alpha_bar) is 0.07 at the first timestep, which magnifies the last bits.
+        assert float((moment.clean() - clean).abs().max()) < 1e-3
+
+
+def test_the_budget_is_kept() -> None:
+    call = Call(torch.tensor(1), 0.5, 1, ends_step=True, progress=0.0)
+    latents = torch.zeros(1, 4, 8, 8)
+    moment = Denoised(call, latents, latents, latents, PredictionType.EPSILON)
+    settings = PreviewSettings(decoder=PreviewDecoder.FULL, budget=0.5)
+    decoded = np.zeros((1, 64, 64, 3), np.uint8)
+    previewer = Previewer(settings, lambda _: decoded, cost=2.0)
+    shown = [bool(previewer.after_step(moment, (0,), 1.0)) for _ in range(4)]
+    # Two seconds are half of four; then the real, tiny cost is known.
+    assert shown == [False, False, False, True]
+    assert previewer.after_step(moment, (0,), 1.0)
+
+
+def test_the_linear_fit_is_good_and_kept(components: Components, tmp_path: Path) -> None:
+    made = find_or_fit(components, tmp_path)
+    assert made.psnr > 20
+    again = read(kept_at(components, tmp_path), components.vae_sha256)
+    assert again is not None
+    assert torch.equal(again.matrix, made.matrix)
+    assert torch.equal(again.bias, made.bias)
+    assert read(kept_at(components, tmp_path), "another") is None
+
+
+def test_the_fit_beats_a_grey_picture(components: Components) -> None:
+    pictures = torch.rand((8, 3, 1, 1), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    made = fit(components, pictures.expand(8, 3, 64, 64).contiguous())
+    assert np.isfinite(made.psnr)
+    assert made.decode(torch.zeros(2, 4, 8, 8)).shape == (2, 8, 8, 3)

@@ -1,0 +1,572 @@
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core import cli
+from core.errors import CoreError, OutOfMemory
+from core.events import (
+    Event,
+    Finished,
+    ImageReady,
+    Loading,
+    Notice,
+    Preview,
+    PreviewSettings,
+    Step,
+)
+from core.images.metadata import read_metadata
+from core.models import catalog
+from core.models.fingerprint import Fingerprints
+from core.models.identify import identify
+from core.request import (
+    MAX_SEED,
+    DeviceName,
+    ImageToImage,
+    Precision,
+    PreviewDecoder,
+    Request,
+    SchedulerName,
+    TextToImage,
+)
+
+
+class ScriptedEngine:
+    """Acts out a run: one batch, a step of previews each, then the pictures.
+
+    Attributes:
+        request: What was asked for last.
+        only: Likewise.
+        at_step: Called before each step with its number.
+    """
+
+    def __init__(self, model: Path) -> None:
+        self.model_sha256 = Fingerprints(model / "none").of_model(identify(model).weights)
+        self.request: Request | None = None
+        self.only: int | None = None
+        self.preview: PreviewSettings | None = None
+        self.device: DeviceName | None = None
+        self.closed = 0
+        self.at_step = lambda index: None
+
+    def make(self, device: DeviceName, profile: object) -> "ScriptedEngine":
+        self.device = device
+        return self
+
+    def generate(
+        self, request: Request, *, preview: PreviewSettings, only: int | None = None
+    ) -> Iterator[Event]:
+        self.request, self.only, self.preview = request, only, preview
+        request = dataclasses.replace(request, batch_size=1, precision=Precision.FP32)
+        pictures = tuple(range(request.total)) if only is None else (only,)
+        try:
+            yield Loading(what="the model")
+            yield Notice(message="words were cut")
+            for picture in pictures:
+                for index in range(1, 3):
+                    self.at_step(index)
+                    pixels = np.full((8, 8, 3), index, np.uint8)
+                    shown = Preview(picture=picture, pixels=pixels, decoder=preview.decoder)
+                    yield Step(
+                        index=index,
+                        total=2,
+                        pictures=(picture,),
+                        total_pictures=request.total,
+                        seconds=index / 10,
+                        previews=() if preview.decoder is PreviewDecoder.OFF else (shown,),
+                    )
+                yield ImageReady(
+                    request=request,
+                    picture=picture,
+                    seed=request.seed_of(picture),
+                    pixels=np.full((request.height, request.width, 3), picture, np.uint8),
+                    seconds=0.2,
+                    model_sha256=self.model_sha256,
+                )
+            yield Finished(pictures=len(pictures), seconds=0.3)
+        finally:
+            self.closed += 1
+
+    def warm_up(self, model: str) -> Iterator[Event]:
+        raise AssertionError("the command line does not warm up")
+
+
+@pytest.fixture
+def engine(tiny_model):
+    return ScriptedEngine(tiny_model)
+
+
+@pytest.fixture
+def run(engine, tmp_path, tiny_model):
+    """Carry out ``generate`` with the scripted engine and the tiny model."""
+
+    def generate(*words: str) -> int:
+        options = ["--profile", str(tmp_path / "profile")]
+        if "--model" not in words and "--from" not in words:
+            options += ["--model", str(tiny_model)]
+        return cli.main(["generate", *words, *options], make_engine=engine.make)
+
+    return generate
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    return tmp_path / "profile" / "pictures"
+
+
+def one_line(capsys) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_what_is_not_given_is_the_models_own(run, engine, tiny_model):
+    assert run("a cat") == 0
+    card = catalog.card(str(tiny_model))
+    request = engine.request
+    assert isinstance(request, TextToImage)
+    assert request == TextToImage(
+        prompts=("a cat",),
+        model=str(tiny_model),
+        steps=card.steps,
+        guidance_scale=card.guidance_scale,
+        scheduler=card.scheduler,
+        width=card.width,
+        height=card.height,
+        seed=request.seed,
+    )
+    assert engine.only is None
+    assert engine.device is DeviceName.AUTO
+    assert engine.preview.decoder is PreviewDecoder.OFF
+
+
+def test_every_option_reaches_the_request(run, engine, tiny_model, start_picture):
+    words = (
+        "a cat|a dog|--negative|blur|--steps|9|--guidance|3.5|--guidance-rescale|0.1|"
+        "--guidance-start|0.2|--guidance-end|0.9|--scheduler|DPM++2M-Karras|--width|72|"
+        f"--height|80|--seed|4294967290|--count|2|--batch|3|--init|{start_picture}|"
+        "--strength|0.4|--dtype|BF16|--device|cpu"
+    )
+    assert run(*words.split("|")) == 0
+    assert engine.request == ImageToImage(
+        model=str(tiny_model),
+        prompts=("a cat", "a dog"),
+        negative_prompt="blur",
+        steps=9,
+        guidance_scale=3.5,
+        guidance_rescale=0.1,
+        guidance_start=0.2,
+        guidance_end=0.9,
+        scheduler=SchedulerName.DPMPP_2M_KARRAS,
+        width=72,
+        height=80,
+        seed=4294967290,
+        count=2,
+        batch_size=3,
+        init_image=str(start_picture),
+        strength=0.4,
+        precision=Precision.BF16,
+    )
+    assert engine.device is DeviceName.CPU
+
+
+def test_relative_paths_are_made_whole(run, engine, tiny_model, start_picture, monkeypatch):
+    monkeypatch.chdir(tiny_model.parent)
+    assert run("a", "--model", tiny_model.name, "--init", os.path.relpath(start_picture)) == 0
+    assert Path(engine.request.model) == tiny_model
+    assert Path(engine.request.init_image).is_absolute()
+    assert Path(engine.request.init_image).samefile(start_picture)
+
+
+def test_an_unchosen_seed_leaves_room_for_every_picture(run, engine, monkeypatch):
+    monkeypatch.setattr("secrets.randbelow", lambda limit: limit - 1)
+    assert run("a", "--count", "5") == 0
+    assert engine.request.seed_of(4) == MAX_SEED
+
+
+def test_an_unchosen_seed_is_said(run, engine, capsys):
+    assert run("a") == 0
+    assert f"The seed is {engine.request.seed}." in capsys.readouterr().err
+
+
+def test_a_person_gets_paths_on_stdout_and_progress_on_stderr(run, capsys, pictures):
+    assert run("a cat", "--count", "2", "--seed", "5") == 0
+    captured = capsys.readouterr()
+    paths = captured.out.splitlines()
+    assert sorted(paths) == sorted(str(path) for path in pictures.iterdir())
+    assert [path.rsplit("-", 3)[1] for path in paths] == ["5", "6"]
+    for word in (
+        "Loading the engine",
+        "Loading the model",
+        "words were cut",
+        "it/s",
+        "4/4",
+    ):
+        assert word in captured.err
+
+
+def test_a_program_gets_one_event_a_line_and_nothing_else(run, capsys, tiny_model):
+    assert run("a café\n", "--seed", "7", "--json", "--preview", "linear") == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    events = [json.loads(line) for line in captured.out.splitlines()]
+    assert [event["event"] for event in events] == (
+        ["loading", "loading", "notice", "step", "step", "image", "finished"]
+    )
+    assert events[3] == {
+        "event": "step",
+        "index": 1,
+        "total": 2,
+        "pictures": [0],
+        "total_pictures": 1,
+        "seconds": 0.1,
+        "preview": True,
+    }
+    image = events[5]
+    assert Path(image.pop("path")).is_file()
+    assert len(image.pop("model_sha256")) == 64
+    card = catalog.card(str(tiny_model))
+    assert image == {
+        "event": "image",
+        "seed": 7,
+        "picture": 0,
+        "prompt": "a café\n",
+        "width": card.width,
+        "height": card.height,
+        "seconds": 0.2,
+    }
+    assert events[6] == {"event": "finished", "pictures": 1, "seconds": 0.3}
+
+
+def test_the_latest_preview_can_be_watched_and_goes_with_the_run(run, engine, tmp_path):
+    seen = []
+    path = tmp_path / "out" / "preview.png"
+    engine.at_step = lambda index: seen.append(path.exists() and Image.open(path).getpixel((0, 0)))
+    assert run("a", "--count", "2", "--preview", "full", "--out", str(tmp_path / "out")) == 0
+    assert engine.preview.decoder is PreviewDecoder.FULL
+    assert seen == [False, (1, 1, 1), (2, 2, 2), (1, 1, 1)]
+    assert not path.exists()
+
+
+def test_somebody_elses_preview_file_is_left_alone(run, tmp_path, capsys):
+    (tmp_path / "preview.png").write_text("mine")
+    assert run("a", "--preview", "linear", "--out", str(tmp_path)) == 1
+    assert "preview.png is there already" in one_line(capsys)
+    assert (tmp_path / "preview.png").read_text() == "mine"
+
+
+NONSENSE = [
+    (["a", "--steps", "0"], "steps: 0"),
+    (["a", "--steps", "9" * 30], "steps: 999"),
+    (["a", "--width", "100"], "96 or 104 would do"),
+    (["a", "--height", "-8"], "height: -8"),
+    (["a", "--width", "1000000"], "width: 1000000"),
+    (["a", "--guidance", "nan"], "guidance_scale: nan"),
+    (["a", "--guidance", "-1"], "guidance_scale: -1"),
+    (["a", "--guidance-start", "0.9", "--guidance-end", "0.1"], "guidance_end"),
+    (["a", "--seed", "-1"], "seed: -1"),
+    (["a", "--seed", str(2**32)], "seed: 4294967296"),
+    (["a", "--count", "0"], "count: 0"),
+    (["a", "--count", "100000"], "count: 100000"),
+    (["a", "--batch", "-1"], "batch_size: -1"),
+    (["a", "--strength", "0.5"], "add --init"),
+    (["a", "--init", "x.png", "--strength", "0"], "strength"),
+    (["a", "--init", ""], "init_image: is empty"),
+    (["a\0b"], "NUL"),
+    (["\udcff"], "not valid Unicode"),
+    (["a", "--model", "no-such-model"], "no-such-model"),
+    (["a", "--model", "."], "model_index.json"),
+    (["a", "--model", ""], "model"),
+    (["--from", "no-such-picture.png"], "does not exist"),
+    (["--from", "."], "not a file"),
+]
+
+
+@pytest.mark.parametrize(("words", "reason"), NONSENSE, ids=[" ".join(w)[:40] for w, _ in NONSENSE])
+def test_nonsense_gets_one_sentence(run, capsys, tmp_path, monkeypatch, words, reason):
+    monkeypatch.chdir(tmp_path)
+    assert run(*words) == 1
+    assert reason in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--steps", "many", "a"],
+        ["--seed", "1.5", "a"],
+        ["--scheduler", "best", "a"],
+        ["--device", "tpu", "a"],
+        ["--dtype", "fp8", "a"],
+        ["--preview", "yes", "a"],
+        ["--step", "5", "a"],
+        ["--no-such-option", "a"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_usage_ends_with_2(run, capsys, words):
+    with pytest.raises(SystemExit) as caught:
+        run(*words)
+    assert caught.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("usage: ")
+
+
+def test_a_picture_that_says_nothing_cannot_be_repeated(run, capsys, start_picture):
+    assert run("--from", str(start_picture)) == 1
+    assert "does not say how it was made" in one_line(capsys)
+
+
+@pytest.mark.parametrize("where", ["file", "file/folder"])
+def test_a_folder_that_is_a_file_is_said_before_anything_is_loaded(
+    run, engine, capsys, tmp_path, where
+):
+    (tmp_path / "file").write_text("")
+    assert run("a", "--out", str(tmp_path / where)) == 1
+    assert "file" in one_line(capsys)
+    assert engine.request is None
+
+
+def test_an_error_of_the_engine_is_one_line(run, engine, capsys):
+    def fail(_index: int) -> None:
+        raise OutOfMemory("The picture needs 5 GB\nmore; make it smaller.")
+
+    engine.at_step = fail
+    assert run("a", "--json") == 1
+    captured = capsys.readouterr()
+    assert captured.err == "stepwise: The picture needs 5 GB more; make it smaller.\n"
+    assert engine.closed == 1
+
+
+@pytest.mark.parametrize(("interrupt", "status"), [(KeyboardInterrupt, 130), (cli.Terminated, 143)])
+def test_an_interrupted_run_keeps_and_names_what_was_finished(
+    run, engine, capsys, pictures, interrupt, status
+):
+    steps = []
+
+    def stop(index: int) -> None:
+        steps.append(index)
+        if len(steps) == 4:
+            raise interrupt
+
+    engine.at_step = stop
+    assert run("a", "--count", "3", "--preview", "linear") == status
+    captured = capsys.readouterr()
+    (path,) = pictures.iterdir()
+    assert captured.out == f"{path}\n"
+    assert f"Stopped; kept: {path}." in captured.err
+    assert engine.closed == 1
+
+
+def test_a_bug_is_logged_and_said_in_one_line(run, engine, capsys, tmp_path):
+    def fail(_index: int) -> None:
+        raise ZeroDivisionError("division\nby zero")
+
+    engine.at_step = fail
+    assert run("a", "--json") == 1
+    log = tmp_path / "profile" / "logs" / "stepwise.log"
+    captured = capsys.readouterr()
+    assert "bug (ZeroDivisionError: division by zero)" in captured.err
+    assert str(log) in captured.err
+    assert captured.err.count("\n") == 1
+    assert "Traceback" in log.read_text()
+
+
+def recorded(run, pictures, *words: str) -> Path:
+    assert run(*words) == 0
+    return max(pictures.iterdir(), key=lambda path: read_metadata(path).picture)
+
+
+def test_from_asks_for_the_same_request_and_the_one_picture(run, engine, pictures):
+    picture = recorded(run, pictures, "a cat", "a dog", "--count", "2", "--seed", "3")
+    made = read_metadata(picture)
+    assert run("--from", str(picture)) == 0
+    assert (engine.request, engine.only) == (made.request, 3)
+    assert made.request.batch_size == 1
+
+
+def test_an_option_beside_from_changes_that_setting_of_that_picture(run, engine, pictures):
+    picture = recorded(
+        run, pictures, "a cat", "a dog", "--count", "2", "--seed", "3", "--steps", "4"
+    )
+    assert run("--from", str(picture), "--steps", "9", "--count", "2") == 0
+    made = read_metadata(picture).request
+    assert engine.only is None
+    assert engine.request == dataclasses.replace(
+        made, prompts=("a dog",), seed=6, steps=9, count=2, batch_size=0
+    )
+
+
+def test_a_start_picture_beside_from_makes_a_picture_from_it(run, engine, pictures, start_picture):
+    picture = recorded(run, pictures, "a cat")
+    assert run("--from", str(picture), "--init", str(start_picture), "--strength", "0.5") == 0
+    assert isinstance(engine.request, ImageToImage)
+    assert engine.request.prompts == ("a cat",)
+
+
+def test_from_refuses_a_model_that_has_changed_unless_it_is_named(
+    run, engine, pictures, capsys, tiny_model
+):
+    engine.model_sha256 = "ab" * 32
+    picture = recorded(run, pictures, "a cat")
+    capsys.readouterr()
+    engine.request = None
+    assert run("--from", str(picture)) == 1
+    assert "has changed since" in one_line(capsys)
+    assert engine.request is None
+    assert run("--from", str(picture), "--model", str(tiny_model)) == 0
+    assert engine.only == 0
+
+
+def test_settings_of_another_programs_picture_are_taken(run, engine, tmp_path, capsys, tiny_model):
+    comment = (
+        "a cat\nNegative prompt: dog\n"
+        "Steps: 11, Sampler: Euler a, CFG scale: 4, Seed: 99, Size: 64x72, Model hash: 0123456789"
+    )
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + comment.encode("utf-16-be")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", exif=exif)
+    assert run("--from", str(tmp_path / "a.jpg"), "--model", str(tiny_model), "--seed", "5") == 0
+    assert engine.request == TextToImage(
+        model=str(tiny_model),
+        prompts=("a cat",),
+        negative_prompt="dog",
+        steps=11,
+        scheduler=SchedulerName.EULER_ANCESTRAL,
+        guidance_scale=4.0,
+        seed=5,
+        width=64,
+        height=72,
+    )
+    assert "another program" in capsys.readouterr().err
+
+
+def test_inspect_says_how_a_picture_was_made(run, pictures, capsys):
+    picture = recorded(run, pictures, "a cat", "--seed", "3", "--negative", "dog")
+    capsys.readouterr()
+    assert cli.main(["inspect", str(picture)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["Prompt: a cat", "Negative prompt: dog", "Seed: 3"]
+    assert cli.main(["inspect", str(picture), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["source"], found["seed"], found["picture"]) == ("stepwise", 3, 0)
+    assert found["request"]["prompts"] == ["a cat"]
+
+
+def test_inspect_says_that_a_picture_says_nothing(start_picture, capsys):
+    assert cli.main(["inspect", str(start_picture)]) == 0
+    assert "does not say" in capsys.readouterr().out
+    assert cli.main(["inspect", str(start_picture), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"path": str(start_picture), "source": None}
+
+
+@pytest.mark.parametrize("name", ["none.png", "."])
+def test_inspect_of_no_picture_is_one_line(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["inspect", name]) == 1
+    assert name in one_line(capsys)
+
+
+def test_models_show_tells_the_defaults(tiny_model, capsys):
+    assert cli.main(["models", "show", str(tiny_model), "--json"]) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert (card["width"], card["path"]) == (64, str(tiny_model))
+    assert cli.main(["models", "show", str(tiny_model)]) == 0
+    assert "Width: 64\n" in capsys.readouterr().out
+
+
+def test_models_show_of_no_model_is_one_line(capsys):
+    assert cli.main(["models", "show", "no-such-model"]) == 1
+    assert "no-such-model" in one_line(capsys)
+
+
+def test_without_a_command_the_window_opens_if_there_is_one(tmp_path, capsys):
+    opened = []
+
+    def open_window(profile) -> int:
+        opened.append(profile.root)
+        return 3
+
+    assert cli.main(["--profile", str(tmp_path)], open_window=open_window) == 3
+    assert opened == [tmp_path]
+    with pytest.raises(SystemExit) as caught:
+        cli.main([])
+    assert caught.value.code == 2
+
+
+def test_help_of_the_app_shows_the_window_and_the_commands(capsys):
+    from desktop.__main__ import main
+
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    for word in ("opens the window", "--profile", "generate", "inspect", "models", "bench"):
+        assert word in shown
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
+def test_a_reader_that_has_gone_is_no_bug(tiny_model):
+    code = "from core.cli import main; import sys; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "models", "show", str(tiny_model)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 1
+
+
+@pytest.mark.timeout(60)
+def test_random_words_never_show_a_traceback(run, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    chance = random.Random(0)
+    values = ["", "-1", "0", "1e9", "nan", "inf", "x", "\n", "😀", "8", "0.5", "/", "..", "9" * 400]
+    options = ["--steps", "--guidance", "--seed", "--width", "--count", "--batch", "--strength"]
+    options += ["--init", "--scheduler", "--negative", "--from", "--dtype", "--guidance-end"]
+    for _ in range(150):
+        words = ["a"]
+        for option in chance.sample(options, 3):
+            words += [option, chance.choice(values)]
+        try:
+            status = run(*words, "--json")
+        except SystemExit as error:
+            status = error.code
+        captured = capsys.readouterr()
+        assert status in (0, 1, 2), words
+        assert "Traceback" not in captured.err, words
+        assert "bug" not in captured.err, words
+
+
+def test_a_request_to_end_is_heard_and_forgotten_after_the_run(run, engine):
+    before = signal.getsignal(signal.SIGTERM)
+    engine.at_step = lambda _index: signal.raise_signal(signal.SIGTERM)
+    assert run("a") == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_every_core_error_ends_with_1(run, engine):
+    for kind in CoreError.__subclasses__():
+        if kind.__init__ is not CoreError.__init__:
+            continue
+
+        def fail(_index: int, kind: type[CoreError] = kind) -> None:
+            raise kind("what, where, what next")
+
+        engine.at_step = fail
+        assert run("a", "--json") == 1

@@ -1,0 +1,153 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core import cli
+from core.images.metadata import read_metadata
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["--width", "32", "--height", "24", "--device", "cpu"]
+
+
+@pytest.fixture
+def generate(tmp_path, tiny_model, capsys):
+    """Carry out ``generate`` with the real engine and give the pictures' paths."""
+
+    def run(*words: str, out: str = "out") -> list[Path]:
+        options = ["--profile", str(tmp_path / "profile"), "--out", str(tmp_path / out), "--json"]
+        if "--from" not in words:
+            options += ["--model", str(tiny_model), *SMALL]
+        status = cli.main(["generate", *words, *options])
+        captured = capsys.readouterr()
+        assert status == 0, captured.err
+        events = [json.loads(line) for line in captured.out.splitlines()]
+        return [Path(event["path"]) for event in events if event["event"] == "image"]
+
+    return run
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.array(picture)
+
+
+def test_a_prompt_becomes_pictures_of_the_size_asked_for(generate):
+    paths = generate("a red circle", "moon", "--count", "2", "--steps", "3", "--seed", "5")
+    assert [path.name.split("-")[2] for path in paths] == ["5", "6", "7", "8"]
+    assert {pixels(path).shape for path in paths} == {(24, 32, 3)}
+    assert len({path.read_bytes() for path in paths}) == 4
+
+
+def test_every_picture_is_repeated_bit_for_bit_from_its_file_alone(generate):
+    paths = generate(
+        "a red circle", "moon", "--count", "2", "--batch", "3", "--steps", "4", "--negative", "blue"
+    )
+    for path in paths:
+        (again,) = generate("--from", str(path), "--device", "cpu", out="again")
+        np.testing.assert_array_equal(pixels(again), pixels(path))
+        assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_picture_from_a_start_picture_is_repeated_bit_for_bit(generate, start_picture):
+    (path,) = generate("moon", "--init", str(start_picture), "--strength", "0.5", "--steps", "6")
+    (again,) = generate("--from", str(path), "--device", "cpu", out="again")
+    assert again.read_bytes() == path.read_bytes()
+    assert len(read_metadata(path).request.init_sha256) == 64
+
+
+def test_a_start_picture_that_has_changed_is_refused(generate, start_picture, capsys):
+    (path,) = generate("moon", "--init", str(start_picture), "--steps", "6")
+    Image.new("RGB", (8, 8)).save(start_picture)
+    assert cli.main(["generate", "--from", str(path), "--out", str(path.parent)]) == 1
+    assert "init_image" in capsys.readouterr().err
+
+
+def test_watching_changes_nothing(generate, tmp_path):
+    words = ("a red circle", "--steps", "4", "--seed", "5")
+    (plain,) = generate(*words)
+    for decoder in ("linear", "full"):
+        (watched,) = generate(*words, "--preview", decoder, out=decoder)
+        assert watched.read_bytes() == plain.read_bytes()
+        assert [watched] == list((tmp_path / decoder).iterdir())
+
+
+def test_a_changed_setting_makes_another_picture(generate):
+    (path,) = generate("a red circle", "--steps", "4")
+    (other,) = generate("--from", str(path), "--guidance", "1", "--device", "cpu", out="other")
+    assert read_metadata(other).request.guidance_scale == 1
+    assert read_metadata(other).seed == read_metadata(path).seed
+    assert not np.array_equal(pixels(other), pixels(path))
+
+
+def start(tmp_path: Path, model: Path, *words: str) -> "subprocess.Popen[str]":
+    folders = ["--profile", str(tmp_path / "profile"), "--out", str(tmp_path / "out")]
+    return subprocess.Popen(
+        [sys.executable, "-m", "core", "generate", "--model", model, *SMALL, *folders, *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_stdout_carries_events_and_stderr_nothing(tmp_path, tiny_model):
+    words = ("a red circle", "--steps", "3", "--seed", "5", "--json")
+    with start(tmp_path, tiny_model, *words) as process:
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert err == ""
+    kinds = [json.loads(line)["event"] for line in out.splitlines()]
+    assert kinds[0] == "loading"
+    assert [kind for kind in kinds if kind != "loading"] == ["step"] * 3 + ["image", "finished"]
+
+
+def test_a_person_sees_progress_and_the_path(tmp_path, tiny_model):
+    with start(tmp_path, tiny_model, "a red circle", "--steps", "3") as process:
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    (path,) = (tmp_path / "out").iterdir()
+    assert out == f"{path}\n"
+    assert "3/3" in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_ends_within_a_step_and_keeps_what_is_finished(tmp_path, tiny_model, number, status):
+    words = ("a red circle", "--steps", "400", "--count", "50", "--batch", "1", "--json")
+    with start(tmp_path, tiny_model, *words) as process:
+        for line in process.stdout:
+            if json.loads(line)["event"] == "image":
+                break
+        process.send_signal(number)
+        began = time.monotonic()
+        rest, err = process.communicate()
+    assert time.monotonic() - began < 3
+    assert process.returncode == status
+    later = [json.loads(line) for line in rest.splitlines()]
+    assert len(later) < 400
+    (path,) = (tmp_path / "out").iterdir()
+    assert err == f"Stopped; kept: {path}.\n"
+    assert pixels(path).shape == (24, 32, 3)
+
+
+def test_bench_tells_where_the_time_goes(tiny_model, capsys):
+    words = ["bench", "--model", str(tiny_model), "--device", "cpu", "--steps", "2"]
+    assert cli.main(words) == 0
+    assert "loop around UNet" in capsys.readouterr().out
+    assert cli.main([*words, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["steps"], report["scheduler"]) == (2, "pndm")
+    assert report["picture_seconds"] > 0
+
+
+def test_bench_of_no_step_is_one_line(tiny_model, capsys):
+    assert cli.main(["bench", "--model", str(tiny_model), "--steps", "0"]) == 1
+    assert capsys.readouterr().err.startswith("stepwise: steps: 0")

@@ -1,0 +1,167 @@
+import dataclasses
+import json
+import pickle
+from typing import Any
+
+import pytest
+
+from core.errors import InvalidRequest
+from core.request import (
+    MAX_COUNT,
+    MAX_SEED,
+    ImageToImage,
+    Precision,
+    SchedulerName,
+    TextToImage,
+    from_json,
+    parse_choice,
+    to_json,
+)
+
+TEXT = TextToImage(prompts=("a cat", "a dog"), count=3, seed=10)
+IMAGE = ImageToImage(
+    prompts=("a cat",),
+    init_image="/pictures/start.png",
+    init_sha256="ab" * 32,
+    strength=0.3,
+    scheduler=SchedulerName.DPMPP_2M_KARRAS,
+    precision=Precision.FP16,
+)
+
+
+def refused(field: str, **changes: Any) -> str:
+    with pytest.raises(InvalidRequest) as caught:
+        dataclasses.replace(IMAGE, **changes)
+    assert caught.value.field == field
+    assert caught.value.reason.endswith(".")
+    return caught.value.reason
+
+
+def test_the_contracts_thirteen_schedulers_are_there():
+    assert " ".join(SchedulerName) == (
+        "pndm ddim lms euler euler-a heun dpm++2m dpm++2m-karras dpm++sde unipc ddpm lcm tcd"
+    )
+
+
+def test_pictures_are_numbered_by_prompt_then_by_count():
+    assert TEXT.total == 6
+    assert [TEXT.prompt_of(i) for i in range(6)] == ["a cat"] * 3 + ["a dog"] * 3
+    assert [TEXT.seed_of(i) for i in range(6)] == [10, 11, 12, 13, 14, 15]
+
+
+@pytest.mark.parametrize("request_", [TEXT, IMAGE])
+def test_a_request_goes_to_json_and_to_another_process_and_back(request_):
+    assert from_json(json.loads(json.dumps(to_json(request_)))) == request_
+    assert pickle.loads(pickle.dumps(request_)) == request_
+
+
+def test_the_two_kinds_are_never_equal():
+    fields = {f.name: getattr(IMAGE, f.name) for f in dataclasses.fields(TextToImage)}
+    assert TextToImage(**fields) != IMAGE
+
+
+def test_a_request_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TEXT.steps = 5
+
+
+NUMBERS_OUT_OF_RANGE = [
+    ("steps", [0, -1, 1001, 1.0, "5", True, None]),
+    ("guidance_scale", [-0.1, 100.1, float("nan"), float("inf"), "7", None, True]),
+    ("guidance_rescale", [-0.1, 1.1, float("nan")]),
+    ("guidance_start", [-0.1, 1.1, float("nan")]),
+    ("guidance_end", [-0.1, 1.1, float("nan")]),
+    ("width", [0, -8, 7, 4104, 512.0, 10**30]),
+    ("height", [0, -8, 7, 4104, 512.0]),
+    ("seed", [-1, MAX_SEED + 1, 0.5]),
+    ("count", [0, MAX_COUNT + 1]),
+    ("batch_size", [-1, MAX_COUNT + 1]),
+    ("strength", [-0.1, 0.0, 1.1, float("nan")]),
+]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(field, value) for field, values in NUMBERS_OUT_OF_RANGE for value in values],
+)
+def test_a_number_out_of_range_is_refused_by_name(field, value):
+    assert repr(value) in refused(field, **{field: value}) or value == 0.0
+
+
+@pytest.mark.parametrize("width", [9, 100, 513])
+def test_a_width_between_two_that_work_is_told_both(width):
+    below, above = width // 8 * 8, width // 8 * 8 + 8
+    assert f"{below} or {above} would do" in refused("width", width=width)
+
+
+@pytest.mark.parametrize("prompts", [(), [], ["a"], "a", None, (1,), (None,)])
+def test_prompts_that_are_no_texts_are_refused(prompts):
+    refused("prompts", prompts=prompts)
+
+
+@pytest.mark.parametrize("field", ["negative_prompt", "model", "init_image"])
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", None, 5])
+def test_texts_that_cannot_be_written_are_refused(field, text):
+    refused(field, **{field: text})
+
+
+@pytest.mark.parametrize("field", ["model", "init_image"])
+def test_a_path_may_not_be_empty(field):
+    refused(field, **{field: "  "})
+
+
+def test_an_empty_prompt_is_a_prompt():
+    assert TextToImage(prompts=("",)).prompt_of(0) == ""
+
+
+def test_guidance_cannot_end_before_it_begins():
+    refused("guidance_end", guidance_start=0.6, guidance_end=0.5)
+
+
+def test_a_strength_that_leaves_no_step_is_told_the_least():
+    assert "at least 0.1" in refused("strength", steps=10, strength=0.05)
+
+
+def test_prompts_times_count_is_limited():
+    prompts = ("a",) * 101
+    assert "1010 pictures" in refused("count", prompts=prompts, count=10)
+
+
+def test_the_last_picture_needs_a_seed_too():
+    assert dataclasses.replace(TEXT, seed=MAX_SEED - 5).seed_of(5) == MAX_SEED
+    with pytest.raises(InvalidRequest, match="6 pictures"):
+        dataclasses.replace(TEXT, seed=MAX_SEED - 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"kind": "video"}, "kind"),
+        ({"kind": None}, "kind"),
+        ({"new_setting": 1}, "new_setting"),
+        ({"scheduler": "magic"}, "scheduler"),
+        ({"precision": 16}, "precision"),
+        ({"prompts": "a cat"}, "prompts"),
+        ({"prompts": []}, "prompts"),
+        ({"init_image": "/a"}, "init_image"),
+    ],
+)
+def test_json_of_no_request_is_refused_by_name(changes, field):
+    with pytest.raises(InvalidRequest) as caught:
+        from_json(to_json(TEXT) | changes)
+    assert caught.value.field == field
+
+
+def test_json_without_what_is_needed_is_refused():
+    with pytest.raises(InvalidRequest, match="prompts"):
+        from_json({"kind": "text-to-image"})
+
+
+def test_json_may_leave_out_what_has_a_default():
+    assert from_json({"kind": "text-to-image", "prompts": ["a"]}) == TextToImage(prompts=("a",))
+
+
+def test_a_choice_is_told_what_there_is():
+    assert parse_choice("scheduler", "ddim", SchedulerName) is SchedulerName.DDIM
+    with pytest.raises(InvalidRequest, match="'best' is none of pndm, ddim"):
+        parse_choice("scheduler", "best", SchedulerName)

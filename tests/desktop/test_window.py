@@ -1,0 +1,581 @@
+import json
+import logging
+import threading
+
+import pytest
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication, QImage
+from PySide6.QtWidgets import QApplication, QLineEdit, QWidget
+
+from core.errors import OutOfMemory
+from core.images.metadata import read_metadata
+from core.request import ImageToImage, PreviewDecoder, SchedulerName, TextToImage
+from desktop.jobs import JobState
+from desktop.widgets.empty_state import EXAMPLES
+from tests.desktop.fake_engine import picture_file
+
+
+def test_generate_by_keys_saves_the_picture_and_shows_it(session, qtbot):
+    qtbot.keyClicks(session.panel.prompt, "a blue disc")
+    session.control(Qt.Key.Key_Return)
+    session.wait_idle()
+    (file,) = session.files()
+    recorded = read_metadata(file)
+    assert recorded.request == session.engine.requests[0]
+    assert recorded.request.prompts == ("a blue disc",)
+    assert session.states() == [JobState.FINISHED]
+    assert session.page.strip.current() == file
+    assert session.page.picture.path == file
+    (tile,) = session.page.stage.canvas.tiles
+    assert tile.path == file
+    assert "a blue disc" in session.page.run_bar.text.accessibleName()
+
+
+def test_engine_runs_in_a_thread_of_its_own(session):
+    session.generate()
+    session.wait_idle()
+    assert session.engine.thread not in (None, threading.get_ident())
+
+
+def test_first_window_stands_at_the_models_defaults(session):
+    values = session.panel.values()
+    assert (values.width, values.height, values.steps) == (128, 128, 6)
+    assert values.guidance_scale == 3.0
+
+
+def test_canvas_shows_the_run_while_it_goes_on(session):
+    session.hold_at(3)
+    session.generate(count=4, steps=6)
+    session.wait_step(3)
+    tiles = session.page.stage.canvas.tiles
+    assert len(tiles) == 4
+    assert all(tile.image is not None and tile.path is None for tile in tiles)
+    rects = session.page.stage.canvas.rects()
+    assert len({(rect.x(), rect.y()) for rect in rects}) == 4
+    text = session.page.run_bar.text.accessibleName()
+    assert "Step 3 of 6" in text
+    assert "it/s" in text
+    assert "left" in text
+    assert session.page.run_bar.bar.value() == 500
+
+
+def test_previews_off_show_nothing_before_the_end(session):
+    session.hold_at(3)
+    session.generate(preview=PreviewDecoder.OFF, steps=6)
+    session.wait_step(3)
+    assert [tile.image for tile in session.page.stage.canvas.tiles] == [None]
+
+
+def test_escape_stops_between_two_steps(session):
+    session.hold_at(3)
+    session.generate(steps=500)
+    session.wait_step(3)
+    session.press(Qt.Key.Key_Escape)
+    session.engine.gate.set()
+    session.wait_idle()
+    assert session.states() == [JobState.CANCELLED]
+    assert session.files() == []
+    assert session.engine.closed == 1
+    assert not session.page.banner.isVisible()
+
+
+def test_stopped_run_keeps_its_finished_pictures(session):
+    session.engine.batched = False
+    session.engine.stop_at = 8
+    session.engine.gate.clear()
+    session.generate(count=3, steps=6)
+    session.wait(lambda: len(session.files()) == 1)
+    session.wait_step(2)
+    session.panel.stop.click()
+    session.engine.gate.set()
+    session.wait_idle()
+    assert len(session.files()) == 1
+    assert session.jobs.snapshot.jobs[0].saved == tuple(session.files())
+
+
+def test_queue_takes_more_while_running(session):
+    session.hold_at(2)
+    session.generate("one")
+    session.wait_step(2)
+    session.generate("two")
+    session.generate("three")
+    assert session.states() == [JobState.RUNNING, JobState.QUEUED, JobState.QUEUED]
+    assert "(2)" in session.panel.generate.text()
+    assert session.page.run_bar.waiting.text() == "2 waiting"
+    session.engine.gate.set()
+    session.wait_idle()
+    assert [r.prompts[0] for r in session.engine.requests] == ["one", "two", "three"]
+    assert len(session.files()) == 3
+    assert session.panel.generate.text() == "Generate"
+
+
+def test_stop_ends_the_running_job_and_the_next_one_follows(session):
+    session.hold_at(2)
+    session.generate("one", steps=50)
+    session.generate("two", steps=4)
+    session.wait_step(2)
+    session.page.stop()
+    session.engine.gate.set()
+    session.wait_idle()
+    assert session.states() == [JobState.CANCELLED, JobState.FINISHED]
+
+
+def test_canvas_goes_on_to_the_next_run_of_the_queue(session):
+    session.hold_at(2)
+    session.generate("one", steps=4)
+    session.generate("two", steps=5)
+    session.wait_step(2)
+    session.engine.stop_at = 3
+    assert "% - Stepwise" in session.window.windowTitle()
+    session.engine.gate.set()
+    session.wait(lambda: len(session.engine.requests) == 2)
+    session.engine.gate.clear()
+    session.wait(lambda: "of 5" in session.page.run_bar.text.accessibleName())
+    assert session.page.stage.canvas.tiles[0].path is None
+    session.engine.gate.set()
+    session.wait_idle()
+    assert session.page.strip.current() == session.page.pictures.paths[0]
+    assert session.window.windowTitle() == "Stepwise"
+
+
+def test_waiting_jobs_can_be_dropped(session):
+    session.hold_at(2)
+    session.generate("one")
+    session.generate("two")
+    session.wait_step(2)
+    session.page.run_bar.clear.click()
+    session.engine.gate.set()
+    session.wait_idle()
+    assert session.states() == [JobState.FINISHED, JobState.CANCELLED]
+
+
+def test_error_is_one_sentence_and_can_be_tried_again(session):
+    session.engine.error = OutOfMemory("It needs 14 GB and 6 GB are free; make it smaller.")
+    session.generate()
+    session.wait_idle()
+    banner = session.page.banner
+    assert banner.isVisible()
+    assert banner.message.text() == "It needs 14 GB and 6 GB are free; make it smaller."
+    assert session.states() == [JobState.FAILED]
+    banner.action.click()
+    session.wait_idle()
+    assert session.states() == [JobState.FAILED, JobState.FINISHED]
+    assert not banner.isVisible()
+    assert session.engine.requests[0] == session.engine.requests[1]
+
+
+def test_bug_is_logged_and_called_one(session, caplog):
+    session.engine.error = ZeroDivisionError("by nothing")
+    with caplog.at_level(logging.ERROR):
+        session.generate()
+        session.wait_idle()
+    assert "fault of its own" in session.page.banner.message.text()
+    assert "ZeroDivisionError" in caplog.text
+    assert "Traceback" in caplog.text
+    session.page.banner.dismiss.click()
+    assert not session.page.banner.isVisible()
+    session.generate()
+    session.wait_idle()
+    assert session.states()[-1] is JobState.FINISHED
+
+
+def test_pictures_folder_that_cannot_be_written_is_said(session):
+    session.profile.root.mkdir(exist_ok=True)
+    session.profile.pictures.write_text("a file where the folder should be")
+    session.generate()
+    session.wait_idle()
+    assert str(session.profile.pictures) in session.page.banner.message.text()
+
+
+def test_wrong_setting_is_said_and_nothing_runs(session):
+    session.generate(steps=2, strength=0.2, start_image=str(_start(session)))
+    assert "strength" in session.page.banner.message.text()
+    assert session.engine.requests == []
+
+
+def test_notice_is_shown(session):
+    session.engine.notice = "The VAE gave NaN in fp16 and was run again in fp32."
+    session.generate()
+    session.wait_idle()
+    assert session.page.banner.message.text() == session.engine.notice
+
+
+def test_closing_while_running_keeps_what_is_finished(session):
+    session.engine.batched = False
+    session.engine.stop_at = 8
+    session.engine.gate.clear()
+    session.generate(count=3, steps=6)
+    session.generate("never begun")
+    session.wait_step(2)
+    session.wait(lambda: len(session.files()) == 1)
+    session.close()
+    assert session.engine.closed == 1
+    assert len(session.engine.requests) == 1
+    assert len(session.files()) == 1
+    assert session.jobs.enqueue(session.engine.requests[0], None) is None
+
+
+def test_settings_come_back(open_window):
+    first = open_window()
+    first.set(
+        prompt="a green star",
+        negative_prompt="mud",
+        steps=13,
+        guidance_scale=4.25,
+        guidance_rescale=0.7,
+        guidance_start=0.1,
+        guidance_end=0.9,
+        scheduler=SchedulerName.UNIPC,
+        width=96,
+        height=160,
+        seed=4_000_000_000,
+        seed_locked=True,
+        count=3,
+        strength=0.35,
+        preview=PreviewDecoder.FULL,
+    )
+    first.panel.fold.set_open(shown=True)
+    before = first.panel.values()
+    first.window.resize(760, 610)
+    first.close()
+    second = open_window()
+    assert second.panel.values() == before
+    assert second.panel.fold.is_open()
+    assert (second.window.width(), second.window.height()) == (760, 610)
+
+
+def test_newest_picture_is_shown_on_opening(open_window):
+    first = open_window()
+    first.generate()
+    first.wait_idle()
+    first.close()
+    second = open_window()
+    assert second.page.strip.current() == first.files()[0]
+    second.wait(lambda: second.page.thumbnails.get(first.files()[0]) is not None)
+
+
+def test_seed_is_new_for_every_run_until_locked(session):
+    session.generate()
+    session.wait_idle()
+    session.page.generate()
+    session.wait_idle()
+    first, second = session.engine.requests
+    assert first.seed != second.seed
+    assert session.panel.seed.seed == second.seed
+    session.panel.seed.lock.click()
+    session.page.generate()
+    session.wait_idle()
+    assert session.engine.requests[2] == second
+
+
+def test_rolled_seed_serves_once_and_typed_seed_locks(session, qtbot):
+    session.panel.seed.dice.click()
+    rolled = session.panel.seed.seed
+    session.page.generate()
+    session.page.generate()
+    session.wait_idle()
+    assert session.engine.requests[0].seed == rolled
+    assert session.engine.requests[1].seed != rolled
+    session.panel.seed.text.clear()
+    qtbot.keyClicks(session.panel.seed.text, "4294967295")
+    assert session.panel.seed.locked
+    session.page.generate()
+    session.wait_idle()
+    assert session.engine.requests[2].seed == 2**32 - 1
+
+
+def test_drop_starts_from_the_picture(session):
+    file = _start(session)
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(file))])
+    _drop(session.page, mime)
+    assert session.panel.start.path == str(file)
+    assert session.panel.start.run_steps.isVisible()
+    session.generate(strength=0.5, steps=9)
+    session.wait_idle()
+    (request,) = session.engine.requests
+    assert isinstance(request, ImageToImage)
+    assert request.init_image == str(file)
+    assert "4 of 9" in session.panel.start.run_steps.text()
+
+
+def test_picture_without_a_file_is_pasted(session):
+    image = QImage(20, 10, QImage.Format.Format_RGB32)
+    image.fill(Qt.GlobalColor.red)
+    QGuiApplication.clipboard().setImage(image)
+    session.panel.prompt.setFocus()
+    session.panel.prompt.paste()
+    kept = session.panel.start.path
+    assert QImage(kept).size() == image.size()
+    assert session.panel.prompt.toPlainText() == ""
+    session.panel.start.remove.click()
+    assert session.panel.start.path == ""
+    session.page.paste()
+    assert session.panel.start.path == kept
+
+
+def test_dropped_text_and_broken_pictures_are_refused(session, tmp_path):
+    mime = QMimeData()
+    mime.setText("no picture")
+    event = QDragEnterEvent(
+        QPoint(5, 5),
+        Qt.DropAction.CopyAction,
+        mime,
+        Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+    )
+    event.ignore()
+    QApplication.sendEvent(session.page, event)
+    assert not event.isAccepted()
+    broken = tmp_path / "broken.png"
+    broken.write_text("not a picture")
+    session.page.start_from(broken)
+    assert session.panel.start.path == ""
+    assert "broken.png" in session.page.banner.message.text()
+
+
+def test_result_becomes_the_start_picture(session):
+    session.generate()
+    session.wait_idle()
+    session.page.picture.start.trigger()
+    assert session.panel.start.path == str(session.files()[0])
+    assert isinstance(session.panel.values().request(), ImageToImage)
+
+
+def test_reuse_brings_back_the_settings_of_that_picture(session):
+    session.generate("first", count=2, steps=5, guidance_scale=2.5, scheduler=SchedulerName.EULER)
+    session.wait_idle()
+    session.set(prompt="other", count=1, steps=40, guidance_scale=9.0)
+    second = max(session.files(), key=lambda path: read_metadata(path).picture)
+    session.page.view(second)
+    session.control(Qt.Key.Key_R)
+    values = session.panel.values()
+    assert (values.prompt, values.steps, values.guidance_scale) == ("first", 5, 2.5)
+    assert values.scheduler is SchedulerName.EULER
+    assert values.seed == session.engine.requests[0].seed + 1
+    assert values.seed_locked
+    assert values.count == 1
+
+
+def test_picture_without_settings_says_so(session, tmp_path):
+    session.page.reuse(picture_file(tmp_path / "plain.png"))
+    assert "plain.png" in session.page.banner.message.text()
+
+
+def test_looking_back_while_running_and_returning(session):
+    session.generate("one")
+    session.wait_idle()
+    old = session.files()[0]
+    session.hold_at(2)
+    session.generate("two")
+    session.wait_step(2)
+    session.page.view(old)
+    assert session.page.stage.canvas.tiles[0].path == old
+    assert session.page.stage.way_back.isVisible()
+    session.engine.stop_at = 4
+    session.page.stage.way_back.click()
+    assert session.page.stage.canvas.tiles[0].path is None
+    session.engine.gate.set()
+    session.wait_idle()
+    assert session.page.picture.path != old
+
+
+def test_looking_back_is_not_interrupted_by_the_end_of_the_run(session):
+    session.generate("one")
+    session.wait_idle()
+    old = session.files()[0]
+    session.hold_at(2)
+    session.generate("two")
+    session.wait_step(2)
+    session.page.view(old)
+    session.engine.gate.set()
+    session.wait_idle()
+    assert session.page.picture.path == old
+
+
+def test_grid_opens_a_picture_and_goes_back(session, qtbot):
+    session.generate(count=4)
+    session.wait_idle()
+    canvas = session.page.stage.canvas
+    assert len(canvas.tiles) == 4
+    assert session.page.picture.path is None
+    place = canvas.rects()[2].center().toPoint()
+    path = canvas.tiles[2].path
+    qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
+    assert session.page.picture.path == path
+    session.page.stage.way_back.click()
+    assert len(canvas.tiles) == 4
+
+
+def test_arrows_walk_along_the_strip(session):
+    for prompt in ("one", "two", "three"):
+        session.generate(prompt)
+        session.wait_idle()
+    strip = session.page.strip
+    newest = session.page.pictures.paths
+    strip.setFocus()
+    session.press(Qt.Key.Key_Right, at=strip)
+    assert session.page.picture.path == newest[1]
+    session.press(Qt.Key.Key_Right, at=strip)
+    assert session.page.picture.path == newest[2]
+    session.press(Qt.Key.Key_Left, at=strip)
+    assert session.page.stage.canvas.tiles[0].path == newest[1]
+
+
+def test_trash_takes_the_picture_off(session, monkeypatch):
+    for prompt in ("one", "two"):
+        session.generate(prompt)
+        session.wait_idle()
+    gone, left = session.page.pictures.paths
+
+    def trash(name: str) -> tuple[bool, str]:
+        gone.unlink()
+        return True, ""
+
+    monkeypatch.setattr("desktop.widgets.picture_actions.QFile.moveToTrash", trash)
+    session.page.picture.trash.trigger()
+    assert session.page.pictures.paths == (left,)
+    assert session.page.picture.path == left
+
+
+def test_file_that_vanished_is_taken_off_the_strip(session):
+    for prompt in ("one", "two"):
+        session.generate(prompt)
+        session.wait_idle()
+    path = session.page.pictures.paths[1]
+    path.unlink()
+    session.page.view(path)
+    assert path not in session.page.pictures.paths
+    assert path.name in session.page.banner.message.text()
+
+
+def test_copy_and_save_as(session, tmp_path):
+    session.generate()
+    session.wait_idle()
+    (file,) = session.files()
+    session.page.picture.copy.trigger()
+    assert QGuiApplication.clipboard().image().size() == QImage(str(file)).size()
+    session.page.picture.save_to(file, tmp_path / "copy.png")
+    assert (tmp_path / "copy.png").read_bytes() == file.read_bytes()
+    session.page.picture.save_to(file, tmp_path / "copy.jpg")
+    assert not QImage(str(tmp_path / "copy.jpg")).isNull()
+    session.page.picture.save_to(file, tmp_path / "no folder" / "copy.png")
+    assert "no folder" in session.page.banner.message.text()
+
+
+def test_example_fills_the_prompt_and_runs(session):
+    session.page.stage.empty.chosen.emit(EXAMPLES[0])
+    session.wait_idle()
+    assert session.engine.requests[0].prompts == (EXAMPLES[0],)
+    assert not session.page.stage.empty.isVisible()
+
+
+def test_guidance_one_disables_what_it_ignores(session):
+    session.panel.guidance.set_value(1.0)
+    assert not session.panel.negative.isEnabled()
+    assert "Guidance is 1" in session.panel.negative.toolTip()
+    assert not session.panel.advanced.rescale.isEnabled()
+    session.panel.guidance.set_value(3.0)
+    assert session.panel.negative.isEnabled()
+    assert "Guidance is 1" not in session.panel.negative.toolTip()
+
+
+def test_model_limits_the_schedulers_and_moves_defaults(session, cards, tmp_path):
+    import dataclasses
+
+    folder = str(tmp_path)
+    cards[folder] = dataclasses.replace(
+        cards["starter"],
+        name=folder,
+        title="Other",
+        width=512,
+        height=512,
+        steps=30,
+        schedulers=(SchedulerName.DDIM, SchedulerName.LMS),
+    )
+    session.set(scheduler=SchedulerName.PNDM)
+    session.panel.model.set_model(folder)
+    values = session.panel.values()
+    assert values.model == folder
+    assert values.scheduler is SchedulerName.DDIM
+    assert (values.width, values.height, values.steps) == (512, 512, 30)
+    session.panel.scheduler.set_value(SchedulerName.HEUN)
+    assert session.panel.scheduler.value() is SchedulerName.DDIM
+    assert session.panel.model.folders == (folder,)
+
+
+def test_model_that_cannot_be_used_is_said(session, tmp_path):
+    session.panel.model.set_model(str(tmp_path / "nothing"))
+    assert "nothing" in session.page.banner.message.text()
+    assert session.panel.values().model == "starter"
+
+
+def test_every_control_has_a_name_for_screen_readers(session):
+    unnamed = [
+        widget
+        for widget in session.panel.findChildren(QWidget)
+        if widget.isVisible()
+        and widget.focusPolicy() & Qt.FocusPolicy.TabFocus
+        and not isinstance(widget, QLineEdit)
+        and not (widget.accessibleName() or getattr(widget, "text", str)())
+    ]
+    assert unnamed == []
+
+
+def test_tab_goes_down_the_panel(session):
+    panel = session.panel
+    order = [panel.prompt, panel.negative, panel.model, panel.scheduler, panel.steps.spin]
+    chain, widget = [], panel.prompt
+    for _ in range(200):
+        chain.append(widget)
+        widget = widget.nextInFocusChain()
+    places = [chain.index(control) for control in order]
+    assert places == sorted(places)
+
+
+def test_rail_stays_away_while_there_is_one_page(session):
+    assert not session.window.shell.rail.isVisible()
+
+
+def test_text_to_image_without_a_start_picture(session):
+    session.generate()
+    session.wait_idle()
+    assert type(session.engine.requests[0]) is TextToImage
+
+
+def test_warm_up_reports_and_runs_come_after(session):
+    session.worker.warm_up("starter")
+    session.generate()
+    session.wait_idle()
+    assert session.engine.warmed == ["starter"]
+    assert session.states() == [JobState.FINISHED]
+
+
+def test_settings_file_is_plain_json(session):
+    session.set(prompt="ä 🙂")
+    session.store.flush()
+    values = json.loads(session.profile.settings_file.read_text(encoding="utf-8"))
+    assert values["version"] == 1
+    assert values["create"]["prompt"] == "ä 🙂"
+
+
+def _start(session):
+    session.profile.root.mkdir(exist_ok=True)
+    return picture_file(session.profile.root / "start.png")
+
+
+def _drop(widget, mime):
+    place = QPointF(5, 5)
+    buttons, keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    enter = QDragEnterEvent(place.toPoint(), Qt.DropAction.CopyAction, mime, buttons, keys)
+    QApplication.sendEvent(widget, enter)
+    assert enter.isAccepted()
+    QApplication.sendEvent(widget, QDropEvent(place, Qt.DropAction.CopyAction, mime, buttons, keys))
+
+
+@pytest.mark.parametrize(("key", "modifiers"), [(Qt.Key.Key_Enter, "KeypadModifier")])
+def test_keypad_enter_generates_too(session, key, modifiers):
+    both = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier[modifiers]
+    session.press(key, both)
+    session.wait_idle()
+    assert len(session.engine.requests) == 1

@@ -1,0 +1,68 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("torch", "diffusers", "transformers", "accelerate", "coremltools")
+
+LIGHT = [
+    "core.about",
+    "core.cli",
+    "core.commands.generate",
+    "core.commands.inspect_picture",
+    "core.commands.models",
+    "core.errors",
+    "core.events",
+    "core.files",
+    "core.images.metadata",
+    "core.images.reading",
+    "core.images.writing",
+    "core.models.catalog",
+    "core.models.fingerprint",
+    "core.models.identify",
+    "core.paths",
+    "core.request",
+    "desktop.__main__",
+    "desktop.app",
+    "desktop.widgets.main_window",
+]
+
+
+def run(code: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_a_light_module_imports_no_engine(module):
+    done = run(
+        f"import sys, {module}\n"
+        f"heavy = [name for name in {HEAVY} if name in sys.modules]\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_command_line_itself_imports_no_numbers_and_no_window():
+    done = run(
+        "import sys, desktop.__main__\n"
+        "heavy = [name for name in ('numpy', 'PIL', 'PySide6', 'tqdm') if name in sys.modules]\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", ["core", "desktop"])
+def test_help_comes_at_once(module):
+    def seconds() -> float:
+        begin = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", module, "--help"], cwd=ROOT, check=True, capture_output=True
+        )
+        return time.perf_counter() - begin
+
+    assert min(seconds() for _ in range(5)) < 0.5
