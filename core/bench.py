@@ -11,6 +11,8 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.models.catalog import card, resolve
@@ -73,13 +75,16 @@ class BenchReport:
     linear_psnr: float
 
 
-def run(model: str, device: DeviceName, *, steps: int = 20) -> BenchReport:
+def run(
+    model: str, device: DeviceName, *, steps: int = 20, cache: Path | None = None
+) -> BenchReport:
     """Measure one picture of a model at its native size.
 
     Args:
         model: A name or the path of a folder.
         device: Where to compute.
         steps: Of the picture.
+        cache: Folder of what can be computed again; None for the user's own.
 
     Raises:
         CoreError: If the model or the device is not there, or ``steps`` is out of range.
@@ -101,14 +106,14 @@ def run(model: str, device: DeviceName, *, steps: int = 20) -> BenchReport:
     )
     place = resolve_device(device)
     precision = resolve_precision(Precision.AUTO, place)
-    cache = Profile.default().cache
+    cache = Profile.default().cache if cache is None else cache
     components = load(
         identify(resolve(model)),
         device=place,
         dtype=dtype_of(precision),
-        fingerprints=Fingerprints(cache / "fingerprints.json"),
+        fingerprints=Fingerprints.kept_in(cache),
     )
-    parts = _parts(components, request, model_card.preview_decoders)
+    parts = _parts(components, request, model_card.preview_decoders, cache)
     medians, rounds = _measure(parts)
     loop = max(0.0, medians["loop"] / steps)
     unet = medians["unet"] * _calls_per_step(components, request)
@@ -165,7 +170,10 @@ def to_json(report: BenchReport) -> dict[str, Any]:
 
 
 def _parts(
-    components: Components, request: TextToImage, decoders: tuple[PreviewDecoder, ...]
+    components: Components,
+    request: TextToImage,
+    decoders: tuple[PreviewDecoder, ...],
+    cache: Path,
 ) -> dict[str, Callable[[], object]]:
     """Give what is measured, by name, each ready to be called again and again."""
     import torch
@@ -197,9 +205,9 @@ def _parts(
         "loop": lambda: run_loop(components, request, latents),
     }
     for decoder in decoders:
-        decode = make_decoder(decoder, components, Profile.default().cache)
+        decode = make_decoder(decoder, components, cache)
         if decode is not None:
-            parts[decoder] = lambda decode=decode: decode(latents)  # type: ignore[misc]
+            parts[decoder] = partial(decode, latents)
     return parts
 
 
@@ -219,7 +227,8 @@ def run_loop(components: Components, request: TextToImage, latents: Tensor) -> T
     from core.sampling.noise import generators_of
     from core.sampling.schedulers import make_plan
 
-    def answer(latents: Tensor, timestep: Tensor, conditioning: Tensor) -> Tensor:  # noqa: ARG001
+    def answer(latents: Tensor, timestep: Tensor, conditioning: Tensor) -> Tensor:
+        del timestep, conditioning
         return latents
 
     text = latents.new_zeros((len(latents), 1, 1))

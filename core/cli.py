@@ -118,7 +118,7 @@ def _run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFac
         case "bench":
             from core.commands import bench
 
-            bench.run(arguments)
+            bench.run(arguments, profile)
         case unknown:
             raise AssertionError(f"the parser let {unknown!r} pass")
 

@@ -59,6 +59,12 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
         and not torch.cuda.is_bf16_supported(including_emulation=False)
     ):
         raise Unsupported("This CUDA device cannot compute in bf16; choose fp16 or fp32.")
+    if (
+        precision is Precision.BF16
+        and device.type == "mps"
+        and not torch.backends.mps.is_macos_or_newer(14, 0)
+    ):
+        raise Unsupported("An Apple GPU computes in bf16 from macOS 14 on; choose fp16 or fp32.")
     return precision
 
 

@@ -42,7 +42,7 @@ from core.request import DeviceName, ImageToImage, Precision, PreviewDecoder, Re
 from core.sampling import memory
 from core.sampling.batch import Job, make_batch, plan_of
 from core.sampling.guidance import GuidanceSettings
-from core.sampling.linear_preview import is_at_hand
+from core.sampling.linear_preview import Decode, is_at_hand
 from core.sampling.preview import PreviewCosts, make_decoder
 from core.sampling.text import TextEmbeddings
 from core.sampling.vae import Vae
@@ -61,12 +61,14 @@ class _Loaded:
         key: What it was loaded from, and how.
         components: Its modules.
         texts: Its prompts, encoded.
+        decoders: The preview decoders that were asked for.
         preview_costs: What previews cost with it.
     """
 
     key: ModelKey
     components: Components
     texts: TextEmbeddings
+    decoders: dict[PreviewDecoder, Decode | None] = field(default_factory=dict)
     preview_costs: PreviewCosts = field(default_factory=dict)
 
 
@@ -82,7 +84,7 @@ class TorchEngine:
         """
         self._device_name = device
         self._cache = Profile.default().cache if cache is None else cache
-        self._fingerprints = Fingerprints(self._cache / "fingerprints.json")
+        self._fingerprints = Fingerprints.kept_in(self._cache)
         self._loaded: _Loaded | None = None
 
     def generate(
@@ -97,6 +99,7 @@ class TorchEngine:
 
     def _guarded(self, events: Iterator[Event]) -> Generator[Event, None, None]:
         """Name memory that ran out, and give memory back at the end, however it comes."""
+        device = resolve_device(self._device_name)
         try:
             yield from events
         except RuntimeError as error:
@@ -105,7 +108,7 @@ class TorchEngine:
                 raise
             raise out_of_memory from error
         finally:
-            release_cached_memory(resolve_device(self._device_name))
+            release_cached_memory(device)
 
     def _warm_up(self, name: str) -> Iterator[Event]:
         device = resolve_device(self._device_name)
@@ -114,7 +117,7 @@ class TorchEngine:
         if not self._has(identity, precision):
             yield Loading(what=f"the model {name}")
         loaded = self._load(identity, precision, device)
-        yield from self._prepare_preview(loaded, PreviewDecoder.LINEAR)
+        yield from self._prepare_decoder(loaded, PreviewDecoder.LINEAR)
         loaded.texts.of([""])
 
     def _generate(
@@ -133,7 +136,7 @@ class TorchEngine:
             self._forget(device)
         request = self._fitted(request, identity, precision, device)
         loaded = self._load(identity, precision, device)
-        yield from self._prepare_preview(loaded, preview.decoder)
+        decode = yield from self._prepare_decoder(loaded, preview.decoder)
         vae = Vae(loaded.components)
         if start_pixels is not None:
             yield Loading(what="the start picture")
@@ -143,24 +146,14 @@ class TorchEngine:
             texts=loaded.texts,
             vae=vae,
             preview=preview,
-            decode=make_decoder(preview.decoder, loaded.components, self._cache),
+            decode=decode,
             preview_costs=loaded.preview_costs,
             start=None if start_pixels is None else vae.encode(start_pixels),
         )
         plan_of(job)  # A number of steps that cannot be is refused before the first batch.
         yield from _cut_prompts(job)
-        made = 0
-        for pictures in _batches(request):
-            if only is not None and only not in pictures:
-                continue
-            # Closed with this generator and not when the garbage collector comes by.
-            with closing(make_batch(job, pictures)) as events:
-                for event in events:
-                    if isinstance(event, ImageReady):
-                        if only not in (None, event.picture):
-                            continue
-                        made += 1
-                    yield event
+        yield from _pictures(job, only)
+        made = request.total if only is None else 1
         yield Finished(pictures=made, seconds=time.perf_counter() - begin)
 
     def _has(self, identity: Identity, precision: Precision) -> bool:
@@ -207,20 +200,22 @@ class TorchEngine:
         memory.check(batch_size * one, free, request)
         return request
 
-    def _prepare_preview(self, loaded: _Loaded, decoder: PreviewDecoder) -> Iterator[Event]:
-        """Have the linear preview's colours fitted, which takes seconds for a large VAE."""
-        if decoder is PreviewDecoder.LINEAR and not is_at_hand(loaded.components, self._cache):
-            yield Loading(what="the preview's colours")
-            make_decoder(decoder, loaded.components, self._cache)
+    def _prepare_decoder(
+        self, loaded: _Loaded, decoder: PreviewDecoder
+    ) -> Generator[Event, None, Decode | None]:
+        """Give a preview decoder; fitting the linear one takes seconds for a large VAE."""
+        if decoder not in loaded.decoders:
+            if decoder is PreviewDecoder.LINEAR and not is_at_hand(loaded.components, self._cache):
+                yield Loading(what="the preview's colours")
+            loaded.decoders[decoder] = make_decoder(decoder, loaded.components, self._cache)
+        return loaded.decoders[decoder]
 
 
 def _key_of(identity: Identity, precision: Precision) -> ModelKey:
-    """Tell models apart, also one that was trained on in the same folder."""
-    stamps = tuple(
-        (str(path), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in identity.weights.values()
-    )
-    return (identity.folder, precision, stamps)
+    """Tell models apart, also one that was trained on, or given a part, in the same folder."""
+    files = (*identity.weights.values(), identity.folder / "scheduler" / "scheduler_config.json")
+    stamps = tuple((path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+    return (identity, precision, stamps)
 
 
 def _read_start(request: Request) -> tuple[Request, Pixels | None]:
@@ -261,6 +256,25 @@ def _cut_prompts(job: Job) -> Iterator[Event]:
         if cut := job.texts.cut_from(text):
             shown = cut if len(cut) <= CUT_SHOWN else cut[:CUT_SHOWN].rstrip() + " ..."
             yield Notice(message=f"The {name} is too long for the model; this was cut: {shown}")
+
+
+def _pictures(job: Job, only: int | None) -> Iterator[Event]:
+    """Make all pictures or one, and say what holds for many batches once."""
+    said: set[Notice] = set()
+    for pictures in _batches(job.request):
+        if only is not None and only not in pictures:
+            continue
+        # Closed with this generator and not when the garbage collector comes by.
+        with closing(make_batch(job, pictures)) as events:
+            for event in events:
+                match event:
+                    case ImageReady() if only not in (None, event.picture):
+                        continue
+                    case Notice() if event in said:
+                        continue
+                    case Notice():
+                        said.add(event)
+                yield event
 
 
 def _batches(request: Request) -> Iterator[tuple[int, ...]]:

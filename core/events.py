@@ -73,6 +73,8 @@ class ImageReady:
         pixels: ``(H, W, 3) uint8``.
         seconds: Time the picture's batch took, from the first step to the pixels.
         model_sha256: Hash of the model's weights, 64 hex digits.
+        device: What computed it: ``"cpu"``, ``"cuda"``, ``"mps"``; sums differ in their last bits
+            from one to another.
     """
 
     request: Request
@@ -81,6 +83,7 @@ class ImageReady:
     pixels: Pixels = field(compare=False, repr=False)
     seconds: float = field(compare=False)
     model_sha256: str
+    device: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,7 +110,11 @@ def _rename_exclusively(source: Path, target: Path) -> None:
     except OSError:
         # No hard links here (exFAT, some network drives): take the name, then fill it.
         target.touch(exist_ok=False)
-        source.replace(target)
+        try:
+            source.replace(target)
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise
 
 
 def _sync_folder(folder: Path) -> None:

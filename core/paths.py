@@ -10,6 +10,14 @@ import platformdirs
 from core.about import APP_NAME
 
 
+def expanded(path: Path) -> Path:
+    """Put the home folder in place of ``~``; a ``~name`` that nobody here has stays as it is."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """The folders and files of one user, none of which need exist yet.

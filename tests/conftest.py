@@ -129,6 +129,23 @@ def write_tiny_model(folder: Path, prediction_type: str, *, seed: int = 0) -> Pa
     return folder
 
 
+def write_tiny_decoder(folder: Path, *, seed: int = 0) -> Path:
+    """Save a TAESD-type autoencoder with seeded random weights; f8, four latent channels."""
+    import diffusers
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        tiny = diffusers.AutoencoderTiny(
+            encoder_block_out_channels=(4, 4, 4, 4),
+            decoder_block_out_channels=(4, 4, 4, 4),
+            num_encoder_blocks=(1, 1, 1, 1),
+            num_decoder_blocks=(1, 1, 1, 1),
+        )
+    tiny.save_pretrained(folder)
+    return folder
+
+
 def write_tiny_tokenizer(folder: Path) -> int:
     """Write CLIP's files for a small vocabulary: all bytes, and some words as one token each.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from core.commands.previews import PreviewFile
 from core.commands.report import JsonReport, ProgressReport
 from core.commands.task import Task, new_task, repeated_task
-from core.events import Event, Loading, Notice, PreviewSettings, Saved
+from core.events import Event, ImageReady, Loading, Notice, PreviewSettings, Saved
 from core.files import check_folder
 from core.images.writing import saved
 from core.paths import Profile
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFact
     task = _task(arguments, profile)
     folder: Path = arguments.out or profile.pictures
     check_folder(folder)
-    report = JsonReport() if arguments.json else ProgressReport()
+    report = JsonReport() if arguments.json else ProgressReport(one_batch=task.only is not None)
     previews = PreviewFile(folder / "preview.png", arguments.preview)
     events = _events(task, arguments, profile, make_engine)
     kept: list[str] = []
@@ -93,4 +93,10 @@ def _events(
     engine = make_engine(arguments.device, profile)
     preview = PreviewSettings(decoder=arguments.preview)
     with closing(engine.generate(task.request, preview=preview, only=task.only)) as events:
-        yield from events
+        for event in events:
+            if isinstance(event, ImageReady) and task.device not in ("", event.device):
+                yield Notice(
+                    message=f"The picture was made on {task.device} and is made again on "
+                    f"{event.device}; its last bits may differ."
+                )
+            yield event

@@ -36,6 +36,7 @@ def _as_json(found: Metadata | None) -> dict[str, Any]:
                 "picture": found.picture,
                 "seed": found.seed,
                 "model_sha256": found.model_sha256,
+                "device": found.device,
             }
         case Infotext():
             return {
@@ -67,5 +68,6 @@ def _lines(found: Metadata) -> list[tuple[str, object]]:
         *((name.replace("_", " ").capitalize(), value) for name, value in settings.items()),
         ("Picture", f"{found.picture + 1} of {found.request.total}"),
         ("Model hash", found.model_sha256),
+        ("Device", found.device or "unknown"),
         ("Made by", found.app),
     ]

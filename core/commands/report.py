@@ -69,8 +69,13 @@ def _as_json(event: Event) -> dict[str, Any]:
 class ProgressReport:
     """A progress bar on stderr; on stdout the path of each picture."""
 
-    def __init__(self) -> None:
-        """Show nothing yet."""
+    def __init__(self, *, one_batch: bool = False) -> None:
+        """Show nothing yet.
+
+        Args:
+            one_batch: Whether but one batch of the request is run.
+        """
+        self._one_batch = one_batch
         self._bar: tqdm[None] | None = None
         self._done = 0
         """Steps of the batches before the present one."""
@@ -104,6 +109,7 @@ class ProgressReport:
     def _step(self, step: Step) -> None:
         if self._bar is None:
             batches = math.ceil(step.total_pictures / len(step.pictures))
+            batches = 1 if self._one_batch else batches
             self._bar = tqdm(total=batches * step.total, unit="it", file=sys.stderr)
             # The bar appears when the first step is done; count the time that it took.
             self._bar.start_t -= step.seconds

@@ -13,7 +13,7 @@ from core.images.metadata import Recorded, read_metadata
 from core.models import catalog
 from core.models.fingerprint import Fingerprints
 from core.models.identify import identify
-from core.paths import Profile
+from core.paths import Profile, expanded
 from core.request import MAX_SEED, ImageToImage, Request, TextToImage
 
 
@@ -25,11 +25,13 @@ class Task:
         request: What to make.
         only: Index of the one picture of it to make, or all.
         notice: What the person should know before it begins, if anything.
+        device: What computed the picture that is to be made again, or empty.
     """
 
     request: Request
     only: int | None = None
     notice: str = ""
+    device: str = ""
 
 
 def new_task(given: dict[str, Any]) -> Task:
@@ -60,9 +62,10 @@ def new_task(given: dict[str, Any]) -> Task:
 def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Task:
     """Give what makes a picture again.
 
-    A picture of ours comes out bit for bit, from the batch that it was made in, unless a setting is
-    given: then it is a new picture with that setting changed. A model given says where the model
-    lies now. Of another program's picture the settings are taken that both know.
+    A picture of ours comes out bit for bit, from the batch that it was made in and on the device
+    that made it, unless a setting is given: then it is a new picture with that setting changed. A
+    model given says where the model lies now. Of another program's picture the settings are taken
+    that both know.
 
     Args:
         picture: Any picture that says how it was made.
@@ -89,7 +92,7 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
         if not given:
             _check_model(found, profile)
         request = _located(dataclasses.replace(found.request, **given))
-        return Task(request=request, only=found.picture)
+        return Task(request=request, only=found.picture, device=found.device)
     fields = dataclasses.fields(found.request)
     recorded = {field.name: getattr(found.request, field.name) for field in fields} | {
         "prompts": (found.request.prompt_of(found.picture),),
@@ -104,7 +107,7 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
 
 def _check_model(found: Recorded, profile: Profile) -> None:
     weights = identify(catalog.resolve(found.request.model)).weights
-    now = Fingerprints(profile.cache / "fingerprints.json").of_model(weights)
+    now = Fingerprints.kept_in(profile.cache).of_model(weights)
     if now != found.model_sha256:
         raise ModelInvalid(
             f"The model {found.request.model} has changed since the picture was made (its hash is "
@@ -126,6 +129,6 @@ def _located(request: Request) -> Request:
     if request.model not in catalog.names():
         request = dataclasses.replace(request, model=str(catalog.resolve(request.model)))
     if isinstance(request, ImageToImage):
-        init_image = Path(request.init_image).expanduser().absolute()
+        init_image = expanded(Path(request.init_image)).absolute()
         request = dataclasses.replace(request, init_image=str(init_image))
     return request

@@ -48,6 +48,7 @@ class Recorded:
         picture: The picture's index in that request.
         seed: Its own seed.
         model_sha256: Hash of the model's weights, 64 hex digits.
+        device: What computed it, ``"cpu"``, ``"cuda"`` or ``"mps"``; empty if it does not say.
     """
 
     app: str
@@ -55,6 +56,7 @@ class Recorded:
     picture: int
     seed: int
     model_sha256: str
+    device: str = ""
 
 
 Metadata = Recorded | Infotext
@@ -69,6 +71,7 @@ def describe(image: ImageReady) -> PngInfo:
         "picture": image.picture,
         "seed": image.seed,
         "model_sha256": image.model_sha256,
+        "device": image.device,
     }
     edited = isinstance(image.request, ImageToImage)
     source = "compositeWithTrainedAlgorithmicMedia" if edited else "trainedAlgorithmicMedia"
@@ -137,6 +140,7 @@ def _recorded(record: Mapping[str, Any]) -> Recorded:
         picture=picture,
         seed=request.seed_of(picture),
         model_sha256=str(record["model_sha256"]),
+        device=str(record.get("device", "")),
     )
 
 

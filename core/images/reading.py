@@ -144,7 +144,7 @@ def _opaque_rgb(image: Image.Image) -> Image.Image:
     profile: bytes | None = image.info.get("icc_profile")
     if image.mode.startswith("I"):
         # 16-bit greys; Pillow's own conversion would clip instead of scale them.
-        greys = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)
+        greys = np.clip(np.asarray(image, dtype=np.int32), 0, 65535)
         return Image.fromarray(((greys + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")

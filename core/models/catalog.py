@@ -9,7 +9,8 @@ from typing import Any
 
 import core.starter
 from core.errors import InvalidRequest, ModelInvalid, ModelMissing, Unsupported
-from core.models.identify import Identity, PredictionType, identify
+from core.models.identify import PredictionType, identify
+from core.paths import expanded
 from core.request import PreviewDecoder, SchedulerName, TextToImage, parse_choice
 
 STARTER = "starter"
@@ -72,7 +73,7 @@ def resolve(model: str) -> Path:
         Unsupported: If the path is that of a single file.
     """
     shipped = _SHIPPED.get(model)
-    path = shipped if shipped is not None else Path(model).expanduser()
+    path = shipped if shipped is not None else expanded(Path(model))
     try:
         if path.is_dir():
             return path.resolve()
@@ -104,7 +105,7 @@ def card(model: str) -> ModelCard:
     """
     identity = identify(resolve(model))
     settings = _read_settings(identity.folder / SETTINGS_FILE)
-    schedulers = _schedulers_of(identity)
+    schedulers = schedulers_for(identity.prediction_type)
     scheduler = settings.scheduler
     return ModelCard(
         name=model,
@@ -137,8 +138,9 @@ class _Settings:
     scheduler: SchedulerName = SchedulerName.PNDM
 
 
-def _schedulers_of(identity: Identity) -> tuple[SchedulerName, ...]:
-    if identity.prediction_type is PredictionType.SAMPLE:
+def schedulers_for(prediction_type: PredictionType) -> tuple[SchedulerName, ...]:
+    """Give the sampling methods that can step from a kind of prediction."""
+    if prediction_type is PredictionType.SAMPLE:
         return tuple(name for name in SchedulerName if name not in _NOT_FOR_SAMPLE_PREDICTION)
     return tuple(SchedulerName)
 

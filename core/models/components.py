@@ -52,9 +52,6 @@ class Autoencoder(Protocol):
     def decode(self, latents: Tensor, *, return_dict: bool) -> tuple[Tensor]:
         """Map unscaled ``(B, 4, H/8, W/8)`` to ``(B, 3, H, W)`` in about -1..1."""
 
-    def to(self, *, dtype: torch.dtype) -> object:
-        """Change the number format of the weights in place."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Components:
@@ -71,6 +68,7 @@ class Components:
         vae: Between pictures and latents.
         scaling_factor: Of the VAE's latents to those that the UNet sees.
         tiny_vae: A TAESD-type decoder, or None.
+        tiny_scaling_factor: The same as ``scaling_factor``, of ``tiny_vae``.
         scheduler_config: The model's own scheduler configuration.
         device: Where the weights lie.
         dtype: Their number format.
@@ -86,6 +84,16 @@ class Components:
     vae: Autoencoder
     scaling_factor: float
     tiny_vae: Autoencoder | None
+    tiny_scaling_factor: float
     scheduler_config: Mapping[str, Any]
     device: torch.device
     dtype: torch.dtype
+
+
+def change_dtype(module: object, dtype: torch.dtype) -> None:
+    """Change the number format of a component's weights in place."""
+    assert isinstance(module, nn.Module)
+    # Weights made in inference mode could not be trained later.
+    with torch.inference_mode(mode=False):
+        # Not diffusers' own ``to``, which warns on stderr of parts to keep in fp32: here are none.
+        nn.Module.to(module, dtype=dtype)

@@ -23,6 +23,11 @@ class Fingerprints:
         """Use ``file``, which need not exist, as the memory."""
         self._file = file
 
+    @classmethod
+    def kept_in(cls, cache: Path) -> Fingerprints:
+        """Use the memory in a cache folder, which need not exist."""
+        return cls(cache / "fingerprints.json")
+
     def of_file(self, path: Path) -> str:
         """Hash a file, or remember its hash.
 

@@ -6,7 +6,6 @@ Imports no torch. A model is a folder as diffusers saves a ``StableDiffusionPipe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ModelInvalid, UnsafeFile, Unsupported
+from core.models.folder_files import bad_config, numbers_of, read_json, value_of, weight_file
 from core.models.safetensors_header import TensorInfo, read_header
 
 PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
@@ -28,7 +28,13 @@ WEIGHT_STEMS = {
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
 }
-PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+NEEDS_MORE = (
+    "addition_embed_type",
+    "class_embed_type",
+    "encoder_hid_dim_type",
+    "num_class_embeds",
+)
+"""What a UNet's configuration says if it takes more than latents, time and text."""
 TINY_VAE_FOLDERS = ("taesd", "vae_tiny")
 
 
@@ -56,7 +62,6 @@ class Identity:
         folder: Where it lies.
         family: ``sd1`` (768 wide text), ``sd2`` (1024) or ``custom`` (another width).
         prediction_type: What the UNet predicts.
-        scheduler_class: The diffusers class of the model's own scheduler.
         width: Of the pictures it was trained on, in pixels.
         height: Of the pictures it was trained on, in pixels.
         vae_scale: Pixels that one latent covers on a side.
@@ -65,14 +70,12 @@ class Identity:
         attention_heads: Of the UNet at full size.
         parameters: Count of the numbers in all weights, by component.
         weights: The weight file of each component.
-        variant: The file name variant that was found (``"fp16"``), or empty.
-        tiny_vae: Folder of a TAESD-type decoder, or None.
+        tiny_vae: Weight file of a TAESD-type decoder, or None.
     """
 
     folder: Path
     family: Family
     prediction_type: PredictionType
-    scheduler_class: str
     width: int
     height: int
     vae_scale: int
@@ -81,7 +84,6 @@ class Identity:
     attention_heads: int
     parameters: Mapping[str, int]
     weights: Mapping[str, Path]
-    variant: str
     tiny_vae: Path | None
 
 
@@ -94,41 +96,40 @@ def identify(folder: Path) -> Identity:
         UnsafeFile: If its weights are pickles only, or it asks for code of its own.
     """
     _check_index(folder)
-    unet = _read_json(folder / "unet" / "config.json")
-    vae = _read_json(folder / "vae" / "config.json")
-    text = _read_json(folder / "text_encoder" / "config.json")
-    scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
+    unet = read_json(folder / "unet" / "config.json")
+    vae = read_json(folder / "vae" / "config.json")
+    text = read_json(folder / "text_encoder" / "config.json")
+    scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
     _check_tokenizer(folder / "tokenizer")
     _check_unet_kind(folder, unet)
-    weights = {name: _weight_file(folder / name, stem) for name, stem in WEIGHT_STEMS.items()}
+    weights = {name: weight_file(folder / name, stem) for name, stem in WEIGHT_STEMS.items()}
     headers = {name: read_header(path) for name, path in weights.items()}
     _check_shapes(weights, headers, unet=unet, vae=vae, text=text)
-    vae_scale = 2 ** (len(_config(folder / "vae", vae, "block_out_channels", list)) - 1)
-    sample_size = unet.get("sample_size", 64)
-    height, width = sample_size if isinstance(sample_size, list) else (sample_size, sample_size)
+    if not isinstance(scaling := vae.get("scaling_factor", 1.0), int | float) or scaling <= 0:
+        raise bad_config(folder / "vae", "scaling_factor", scaling)
+    vae_scale = 2 ** (len(value_of(folder / "vae", vae, "block_out_channels", list)) - 1)
+    height, width = _sample_size(folder / "unet", unet)
     return Identity(
         folder=folder,
         family=_family(unet),
         prediction_type=_prediction_type(folder, scheduler),
-        scheduler_class=str(scheduler.get("_class_name", "")),
-        width=int(width) * vae_scale,
-        height=int(height) * vae_scale,
+        width=width * vae_scale,
+        height=height * vae_scale,
         vae_scale=vae_scale,
-        unet_channels=_config(folder / "unet", unet, "block_out_channels", list)[0],
-        vae_channels=_config(folder / "vae", vae, "block_out_channels", list)[0],
-        attention_heads=_heads(unet),
+        unet_channels=value_of(folder / "unet", unet, "block_out_channels", list)[0],
+        vae_channels=value_of(folder / "vae", vae, "block_out_channels", list)[0],
+        attention_heads=_heads(folder / "unet", unet),
         parameters={
             name: sum(tensor.count for tensor in header.values())
             for name, header in headers.items()
         },
         weights=weights,
-        variant=_variant(weights["unet"]),
         tiny_vae=_tiny_vae(folder),
     )
 
 
 def _check_index(folder: Path) -> None:
-    index = _read_json(folder / "model_index.json")
+    index = read_json(folder / "model_index.json")
     pipeline = index.get("_class_name")
     if pipeline not in PIPELINES:
         raise Unsupported(
@@ -174,7 +175,9 @@ def _check_unet_kind(folder: Path, unet: Mapping[str, Any]) -> None:
             f"{folder} takes guidance as an input of its UNet (a distilled model); use the LCM "
             "LoRA's base model instead."
         )
-    if unet.get("addition_embed_type") or unet.get("class_embed_type"):
+    if (channels := unet.get("out_channels", 4)) != 4:
+        raise Unsupported(f"The UNet of {folder} gives {channels} channels; this version runs 4.")
+    if any(unet.get(key) for key in NEEDS_MORE):
         raise Unsupported(f"The UNet of {folder} needs more than a prompt, such as SDXL's do.")
 
 
@@ -188,15 +191,15 @@ def _check_shapes(
 ) -> None:
     """Hold the weights' shapes against the configurations, and these against each other."""
     folders = {name: path.parent for name, path in weights.items()}
-    first = _config(folders["unet"], unet, "block_out_channels", list)[0]
-    width = _config(folders["text_encoder"], text, "hidden_size", int)
-    vocabulary = _config(folders["text_encoder"], text, "vocab_size", int)
-    latent = _config(folders["vae"], vae, "latent_channels", int)
-    widest = _config(folders["vae"], vae, "block_out_channels", list)[-1]
+    first = value_of(folders["unet"], unet, "block_out_channels", list)[0]
+    width = value_of(folders["text_encoder"], text, "hidden_size", int)
+    vocabulary = value_of(folders["text_encoder"], text, "vocab_size", int)
+    latent = value_of(folders["vae"], vae, "latent_channels", int)
+    widest = value_of(folders["vae"], vae, "block_out_channels", list)[-1]
     expected: dict[str, dict[str, tuple[int, ...]]] = {
         "unet": {
             "conv_in.weight": (first, 4, 3, 3),
-            "conv_out.weight": (unet.get("out_channels", 4), first, 3, 3),
+            "conv_out.weight": (4, first, 3, 3),
         },
         "vae": {
             "decoder.conv_in.weight": (widest, latent, 3, 3),
@@ -232,37 +235,31 @@ def _check_shape(
         )
 
 
-def _weight_file(folder: Path, stem: str) -> Path:
-    for name in (f"{stem}.safetensors", f"{stem}.fp16.safetensors"):
-        if (folder / name).is_file():
-            return folder / name
-    if (folder / f"{stem}.safetensors.index.json").is_file():
-        raise Unsupported(
-            f"The weights in {folder} are split into parts; save the model again with a larger "
-            "max_shard_size."
-        )
-    pickles = sorted(p.name for p in folder.glob("*") if p.suffix in PICKLES)
-    if pickles:
-        raise UnsafeFile(
-            f"{folder} has its weights only as {pickles[0]}, a pickle, which can run code; get the "
-            "model's safetensors files."
-        )
-    raise ModelInvalid(f"{folder} has no {stem}.safetensors; download the model again.")
-
-
-def _variant(path: Path) -> str:
-    return "fp16" if path.name.endswith(".fp16.safetensors") else ""
-
-
 def _tiny_vae(folder: Path) -> Path | None:
     candidates = (folder / name for name in TINY_VAE_FOLDERS)
-    return next((path for path in candidates if (path / "config.json").is_file()), None)
+    found = next((path for path in candidates if (path / "config.json").is_file()), None)
+    if found is None:
+        return None
+    if (channels := read_json(found / "config.json").get("latent_channels", 4)) != 4:
+        raise ModelInvalid(
+            f"The tiny decoder in {found} reads {channels} latent channels and the UNet writes 4; "
+            "they are not of one model, remove it."
+        )
+    return weight_file(found, WEIGHT_STEMS["vae"])
 
 
-def _heads(unet: Mapping[str, Any]) -> int:
+def _sample_size(folder: Path, unet: Mapping[str, Any]) -> tuple[int, int]:
+    """Read height and width of the latents that the UNet was trained on; 64 if it says none."""
+    sides = numbers_of(folder, "sample_size", unet.get("sample_size") or 64)
+    if len(sides) > 2:
+        raise bad_config(folder, "sample_size", sides)
+    return sides[0], sides[-1]
+
+
+def _heads(folder: Path, unet: Mapping[str, Any]) -> int:
     """Read the UNet's number of heads, which its configuration calls ``attention_head_dim``."""
     heads = unet.get("num_attention_heads") or unet.get("attention_head_dim") or 8
-    return int(heads[0] if isinstance(heads, list) else heads)
+    return numbers_of(folder, "attention_head_dim", heads)[0]
 
 
 def _family(unet: Mapping[str, Any]) -> Family:
@@ -283,27 +280,3 @@ def _prediction_type(folder: Path, scheduler: Mapping[str, Any]) -> PredictionTy
         raise Unsupported(
             f"{folder} predicts {name!r}; this version knows {', '.join(PredictionType)}."
         ) from None
-
-
-def _config(folder: Path, config: Mapping[str, Any], key: str, kind: type) -> Any:
-    value = config.get(key)
-    if not isinstance(value, kind) or (kind is list and not value):
-        raise ModelInvalid(
-            f"{folder / 'config.json'} has {value!r} as {key}; put back the file that belongs to "
-            "these weights."
-        )
-    return value
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelInvalid(f"{path} is missing; download or save the model again.") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelInvalid(
-            f"{path} cannot be read ({error}); download or save the model again."
-        ) from error
-    if not isinstance(values, dict):
-        raise ModelInvalid(f"{path} holds no JSON object; download or save the model again.")
-    return values

@@ -16,12 +16,15 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from core.device import as_out_of_memory
 from core.errors import ModelInvalid
 from core.models.components import Components
 from core.models.fingerprint import Fingerprints
 from core.models.identify import Identity
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError)
 
 
 def load(
@@ -41,21 +44,31 @@ def load(
         ModelInvalid: If a file is missing, damaged or contradicts another one.
     """
     folder = identity.folder
-    text_encoder = _load_module(CLIPTextModel, identity, "text_encoder", device, dtype=dtype)
-    vae = _load_module(AutoencoderKL, identity, "vae", device, torch_dtype=dtype)
-    unet = _load_module(UNet2DConditionModel, identity, "unet", device, torch_dtype=dtype)
-    tiny = identity.tiny_vae
+    # Sizes that do not fit are reported by name below.
+    text_encoder = _load_module(
+        CLIPTextModel,
+        identity.weights["text_encoder"],
+        device,
+        dtype=dtype,
+        ignore_mismatched_sizes=True,
+    )
+    vae = _load_module(AutoencoderKL, identity.weights["vae"], device, torch_dtype=dtype)
+    unet = _load_module(UNet2DConditionModel, identity.weights["unet"], device, torch_dtype=dtype)
+    tiny = None
+    if identity.tiny_vae is not None:
+        tiny = _load_module(AutoencoderTiny, identity.tiny_vae, device, torch_dtype=dtype)
     return Components(
         identity=identity,
         sha256=fingerprints.of_model(identity.weights),
         vae_sha256=fingerprints.of_file(identity.weights["vae"]),
-        tokenizer=_load_tokenizer(folder / "tokenizer"),
+        tokenizer=_load_tokenizer(folder / "tokenizer", text_encoder.config),
         text_encoder=text_encoder,
         text_uses_mask=bool(getattr(text_encoder.config, "use_attention_mask", False)),
         unet=unet,
         vae=vae,
         scaling_factor=float(vae.config["scaling_factor"]),
-        tiny_vae=None if tiny is None else _load_tiny(tiny, device, dtype),
+        tiny_vae=tiny,
+        tiny_scaling_factor=1.0 if tiny is None else float(tiny.config["scaling_factor"]),
         scheduler_config=json.loads(
             (folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")
         ),
@@ -64,15 +77,12 @@ def load(
     )
 
 
-def _load_module(
-    cls: Any, identity: Identity, name: str, device: torch.device, **number_format: torch.dtype
-) -> Any:
+def _load_module(cls: Any, path: Path, device: torch.device, **options: Any) -> Any:
     """Load one component and insist that its file held every weight, and no other.
 
-    ``number_format`` is the type by the name that the library has for it.
+    ``options`` hold the number format by the name that the library has for it.
     """
-    path = identity.weights[name]
-    with _quietly(), _readable(path):
+    with _quietly(), _Readable(path):
         module, report = cls.from_pretrained(
             path.parent,
             variant="fp16" if ".fp16." in path.name else None,
@@ -80,7 +90,7 @@ def _load_module(
             local_files_only=True,
             low_cpu_mem_usage=True,
             output_loading_info=True,
-            **number_format,
+            **options,
         )
     for kind in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         # Old CLIP files carry their position numbers, which are no weights.
@@ -93,30 +103,46 @@ def _load_module(
     return _ready(module, device)
 
 
-def _load_tiny(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    with _quietly(), _readable(folder):
-        module = AutoencoderTiny.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, torch_dtype=dtype
+def _load_tokenizer(folder: Path, config: Any) -> Any:
+    """Load a tokenizer and hold it to what the text encoder of ``config`` can take."""
+    with _quietly(), _Readable(folder):
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    if max(tokenizer.get_vocab().values(), default=0) >= config.vocab_size:
+        raise ModelInvalid(
+            f"{folder} has tokens beyond the {config.vocab_size} that the text encoder knows; they "
+            "are not of one model."
         )
-    return _ready(module, device)
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    with _quietly(), _readable(folder):
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    # Some folders leave the length out, which transformers reads as endless.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
+    return tokenizer
 
 
 def _ready(module: ModuleT, device: torch.device) -> ModuleT:
     return module.to(device).eval()
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Say which file it was if a library cannot read it."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ModelInvalid(f"{path} cannot be loaded ({error}); download it again.") from error
+class _Readable:
+    """Says which file it was if a library cannot read it."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the file."""
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Begin to read."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Turn what the libraries raise on damaged files into ``ModelInvalid``.
+
+        Memory that ran out is not the file's fault and passes. Tokenizers raises ``Exception``
+        itself and nothing narrower.
+        """
+        if isinstance(error, RuntimeError) and as_out_of_memory(error) is not None:
+            return
+        if type(error) is Exception or isinstance(error, _UNREADABLE):
+            raise ModelInvalid(
+                f"{self._path} cannot be loaded ({error}); download it again."
+            ) from error
 
 
 @contextmanager

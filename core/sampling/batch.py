@@ -70,8 +70,8 @@ def make_batch(job: Job, pictures: tuple[int, ...]) -> Generator[Event, None, No
     """Make the pictures of these indices together.
 
     Yields:
-        A ``Step`` for each step, ``Notice`` where fp32 had to help, an ``ImageReady`` for each
-        picture at the end.
+        A ``Step`` for each step, ``Notice`` where fp32 had to help (the start picture's encoding
+        included), an ``ImageReady`` for each picture at the end.
 
     Raises:
         ModelInvalid: If the weights give numbers that are not finite.
@@ -91,9 +91,8 @@ def make_batch(job: Job, pictures: tuple[int, ...]) -> Generator[Event, None, No
                 yield step
         if unet.fell_back:
             yield Notice(message=_fp32_notice("UNet", job))
-    fell_back_before = job.vae.fell_back
     decoded = job.vae.decode(latents)
-    if job.vae.fell_back and not fell_back_before:
+    if job.vae.fell_back:
         yield Notice(message=_fp32_notice("VAE", job))
     seconds = time.perf_counter() - begin
     for picture, pixels in zip(pictures, decoded, strict=True):
@@ -104,6 +103,7 @@ def make_batch(job: Job, pictures: tuple[int, ...]) -> Generator[Event, None, No
             pixels=pixels,
             seconds=seconds,
             model_sha256=job.components.sha256,
+            device=job.components.device.type,
         )
 
 
@@ -131,7 +131,9 @@ def _watched(
 ) -> Iterator[tuple[Denoised, Step]]:
     """Time the steps and show them."""
     size = (job.preview.decoder, job.request.width, job.request.height, len(pictures))
-    previewer = Previewer(job.preview, job.decode, job.preview_costs.get(size))
+    # What was learned fades: one slow moment must not end the previews of all runs after it.
+    cost = job.preview_costs.get(size)
+    previewer = Previewer(job.preview, job.decode, None if cost is None else cost / 2)
     begin = lap = time.perf_counter()
     for moment in moments:
         if not moment.call.ends_step:

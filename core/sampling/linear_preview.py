@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable
@@ -95,10 +96,8 @@ def find_or_fit(components: Components, cache: Path) -> LinearFit:
         if found is not None:
             return found
     made = fit(components)
-    try:
+    with contextlib.suppress(SaveFailed):
         write(made, kept)
-    except SaveFailed:
-        return made
     return made
 
 

@@ -55,7 +55,9 @@ def make_decoder(decoder: PreviewDecoder, components: Components, cache: Path) -
                     f"{components.identity.folder} has no tiny decoder; put a TAESD model into its "
                     f"{TINY_VAE_FOLDERS[0]} folder, or choose linear previews."
                 )
-            return _AutoencoderDecoder(components, components.tiny_vae, scaling_factor=1.0)
+            return _AutoencoderDecoder(
+                components, components.tiny_vae, components.tiny_scaling_factor
+            )
         case PreviewDecoder.FULL:
             return _AutoencoderDecoder(components, components.vae, components.scaling_factor)
         case _:

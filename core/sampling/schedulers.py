@@ -28,7 +28,8 @@ from diffusers import (
 )
 from torch import Tensor
 
-from core.errors import InvalidRequest, Unsupported
+from core.errors import InvalidRequest, ModelInvalid, Unsupported
+from core.models.catalog import schedulers_for
 from core.models.identify import PredictionType
 from core.request import SchedulerName
 from core.sampling.lms import LinearMultistepScheduler
@@ -113,6 +114,9 @@ _STABLE_DIFFUSION = {"clip_sample": False, "steps_offset": 1}
 """What diffusers' pipeline forces on older configurations: latents are not bound to -1..1, and
 timesteps begin at 1."""
 
+SPACINGS = ("leading", "linspace", "trailing")
+"""The ways that there are to spread timesteps; diffusers asks only when they are set."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -168,13 +172,11 @@ def make_plan(
 
     Raises:
         InvalidRequest: If the method cannot take so many steps.
+        ModelInvalid: If the configuration makes no sense.
         Unsupported: If the method cannot work with the model's kind of prediction.
     """
     prediction_type = PredictionType(config.get("prediction_type", PredictionType.EPSILON))
-    if prediction_type is PredictionType.SAMPLE and name in (
-        SchedulerName.PNDM,
-        SchedulerName.EULER_ANCESTRAL,
-    ):
+    if name not in schedulers_for(prediction_type):
         raise Unsupported(
             f"The scheduler {name} cannot use a model that predicts the picture; choose ddim."
         )
@@ -204,7 +206,15 @@ def _make_scheduler(name: SchedulerName, config: Mapping[str, Any]) -> Any:
     base = {"skip_prk_steps": True} | dict(config) | _STABLE_DIFFUSION
     known = inspect.signature(method.cls.__init__).parameters
     values = {key: value for key, value in base.items() if key in known}
-    return method.cls.from_config(values | dict(method.config))
+    try:
+        if base.get("timestep_spacing", SPACINGS[0]) not in SPACINGS:
+            raise ValueError(f"timestep_spacing is {base['timestep_spacing']!r}")
+        return method.cls.from_config(values | dict(method.config))
+    except (TypeError, ValueError, IndexError, NotImplementedError, ImportError) as error:
+        raise ModelInvalid(
+            f"The model's scheduler_config.json does not serve {name} ({error}); put back the one "
+            "that belongs to the model, or choose another scheduler."
+        ) from error
 
 
 def _set_timesteps(scheduler: Scheduler, name: SchedulerName, steps: int) -> None:
@@ -214,7 +224,9 @@ def _set_timesteps(scheduler: Scheduler, name: SchedulerName, steps: int) -> Non
         raise InvalidRequest(
             "steps", f"{name} cannot take {steps} steps with this model; use fewer."
         ) from error
-    if steps > 1 and len(scheduler.timesteps.unique()) == 1:
+    timesteps = scheduler.timesteps
+    beyond = float(timesteps.max()) > len(scheduler.alphas_cumprod) - 1
+    if beyond or (steps > 1 and len(timesteps.unique()) == 1):
         raise InvalidRequest(
             "steps", f"{steps} are more than {name} can tell apart with this model; use fewer."
         )

@@ -42,7 +42,8 @@ class TextEmbeddings:
         """Give the end of a text that does not fit the encoder's tokens, or an empty string."""
         tokenizer = self._components.tokenizer
         longest = tokenizer.model_max_length
-        tokens: list[int] = list(tokenizer(text).input_ids)
+        # Not verbose: transformers would warn that the text is too long, which is said otherwise.
+        tokens: list[int] = list(tokenizer(text, verbose=False).input_ids)
         if len(tokens) <= longest:
             return ""
         return tokenizer.decode(tokens[longest - 1 : -1]).strip()

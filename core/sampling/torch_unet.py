@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from core.errors import ModelInvalid
-from core.models.components import Components
+from core.models.components import Components, change_dtype
 
 
 class TorchUNet:
@@ -72,9 +72,7 @@ class TorchUNet:
 
     def _use(self, dtype: torch.dtype) -> None:
         if dtype is not self._dtype:
-            # Weights made in inference mode could not be trained later.
-            with torch.inference_mode(mode=False):
-                self._components.unet.to(dtype=dtype)
+            change_dtype(self._components.unet, dtype)
             self._dtype = dtype
 
 

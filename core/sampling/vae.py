@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.errors import ModelInvalid
 from core.events import Pixels
-from core.models.components import Autoencoder, Components
+from core.models.components import Components, change_dtype
 from core.sampling.start import EncodedPicture
 
 
@@ -78,11 +78,11 @@ class Vae:
         results = compute(dtype)
         if not _are_finite(results) and dtype is not torch.float32:
             self.fell_back = True
-            _convert(self._components.vae, torch.float32)
+            change_dtype(self._components.vae, torch.float32)
             try:
                 results = compute(torch.float32)
             finally:
-                _convert(self._components.vae, dtype)
+                change_dtype(self._components.vae, dtype)
         if not _are_finite(results):
             raise ModelInvalid(
                 f"The VAE of {self._components.identity.folder} gives numbers that are not finite; "
@@ -128,9 +128,3 @@ def to_cpu(values: Tensor) -> Tensor:
 
 def _are_finite(results: tuple[Tensor, ...]) -> bool:
     return all(bool(torch.isfinite(values).all()) for values in results)
-
-
-def _convert(vae: Autoencoder, dtype: torch.dtype) -> None:
-    # Weights made in inference mode could not be trained later.
-    with torch.inference_mode(mode=False):
-        vae.to(dtype=dtype)

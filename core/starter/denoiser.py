@@ -25,11 +25,11 @@ STEPS_A_CHUNK = 100
 
 
 def build_unet() -> UNet2DConditionModel:
-    """Make the UNet, untrained: 8.6 million parameters.
+    """Make the UNet, untrained: 8.9 million parameters.
 
-    Attention, to itself and to the words, works at 8 x 8 and 4 x 4 latents; at 16 x 16 it would
-    cost two thirds more a step and only edges are left to draw there (as in SDXL,
-    arXiv:2307.01952).
+    Attention, to itself and to the words, works at every size. Leaving it out at 16 x 16 latents,
+    as SDXL does at its largest size, makes a step a third cheaper, but outlines live there: without
+    it 80,000 pictures of training gave the right colours in the shape of blobs.
     """
     return UNet2DConditionModel(
         sample_size=16,
@@ -37,8 +37,8 @@ def build_unet() -> UNet2DConditionModel:
         out_channels=4,
         layers_per_block=1,
         block_out_channels=(64, 128, 160),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        down_block_types=("CrossAttnDownBlock2D",) * 3,
+        up_block_types=("CrossAttnUpBlock2D",) * 3,
         cross_attention_dim=WIDTH,
         attention_head_dim=4,
         norm_num_groups=16,
@@ -133,7 +133,7 @@ def train_unet(
         return {"loss": error.mean(), "loss_t>800": late}
 
     settings = StageSettings(
-        name="unet", steps=steps, learning_rate=1e-3, cool_down=0.25, average=0.999
+        name="unet", steps=steps, learning_rate=1e-3, cool_down=0.25, average=0.995
     )
     trained = train_stage(settings, model, losses_of, folder)
     assert isinstance(trained, UNet2DConditionModel)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+import tempfile
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import (
+    CLIPConfig,
     CLIPImageProcessor,
     CLIPModel,
     CLIPTextModel,
@@ -17,9 +20,15 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from core.models.fingerprint import Fingerprints
+from core.models.identify import identify
+from core.models.load import load
+from core.sampling.linear_preview import FILE_NAME, LinearFit, fit, write
+from core.starter import render
 from core.starter.clip import MEAN
 from core.starter.denoiser import noise_schedule
 from core.starter.render import SIDE
+from core.starter.world import sample_scene
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder that ships."""
@@ -51,6 +60,46 @@ def image_encoder_of(clip: CLIPModel) -> CLIPVisionModelWithProjection:
     encoder.vision_model.load_state_dict(clip.vision_model.state_dict())
     encoder.visual_projection.load_state_dict(clip.visual_projection.state_dict())
     return encoder.eval()
+
+
+def clip_of(folder: Path) -> CLIPModel:
+    """Put the two towers of a model folder together again."""
+    single = torch.float32
+    text = CLIPTextModel.from_pretrained(folder / "text_encoder", torch_dtype=single)
+    image = CLIPVisionModelWithProjection.from_pretrained(
+        folder / "image_encoder", torch_dtype=single
+    )
+    joint = load_file(folder / "clip_projection.safetensors")
+    clip = CLIPModel(
+        CLIPConfig(
+            text_config=text.config.to_dict(),
+            vision_config=image.config.to_dict(),
+            projection_dim=image.config.projection_dim,
+        )
+    )
+    clip.text_model.load_state_dict(text.state_dict())
+    clip.vision_model.load_state_dict(image.vision_model.state_dict())
+    clip.visual_projection.load_state_dict(image.visual_projection.state_dict())
+    with torch.no_grad():
+        clip.text_projection.weight.copy_(joint["text_projection.weight"])
+        clip.logit_scale.copy_(joint["logit_scale"][0])
+    return clip.eval()
+
+
+def write_preview(folder: Path) -> LinearFit:
+    """Fit the linear preview to renders and put it into a model folder."""
+    rng = random.Random(3)
+    pictures = render.draw_scenes([sample_scene(rng) for _ in range(48)], rng) * 2 - 1
+    with tempfile.TemporaryDirectory() as cache:
+        components = load(
+            identify(folder),
+            device=torch.device("cpu"),
+            dtype=torch.float32,
+            fingerprints=Fingerprints.kept_in(Path(cache)),
+        )
+    fitted = fit(components, pictures)
+    write(fitted, folder / FILE_NAME)
+    return fitted
 
 
 def write_folder(
@@ -94,5 +143,6 @@ def write_folder(
     }
     save_file(joint, unfinished / "clip_projection.safetensors")
     (unfinished / "stepwise.json").write_text(json.dumps(CARD, indent=2) + "\n", encoding="utf-8")
+    write_preview(unfinished)
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)

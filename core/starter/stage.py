@@ -117,6 +117,13 @@ def train_stage(
     return mean
 
 
+def begin_with(name: str, model: nn.Module, folder: Path) -> None:
+    """Write the checkpoint of a part whose first step starts from ``model``'s weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = torch.optim.AdamW(model.parameters())
+    _keep(folder / f"{name}.pt", 0, model, deepcopy(model), fresh)
+
+
 @torch.no_grad()
 def _update_mean(mean: nn.Module, model: nn.Module, decay: float) -> None:
     old: list[Tensor] = list(mean.parameters())

@@ -19,6 +19,7 @@ from transformers import CLIPModel
 
 from core.starter import autoencoder, clip, denoiser, package, render
 from core.starter.pictures import PicturePool
+from core.starter.stage import begin_with
 from core.starter.tokenizer import write_tokenizer
 from core.starter.world import sample_scene, vocabulary
 
@@ -85,6 +86,23 @@ def train(folder: Path, plan: Plan, parts: Sequence[str] = PARTS) -> None:
     package.write_folder(folder / "model", tokenizer_folder, towers, vae, unet)
 
 
+def adopt(model: Path, folder: Path) -> None:
+    """Lay out a working folder in which the UNet of a finished model learns on.
+
+    Args:
+        model: A folder that ``package.write_folder`` wrote.
+        folder: The working folder; its own parts are replaced.
+    """
+    package.clip_of(model).save_pretrained(folder / "clip")
+    vae = AutoencoderKL.from_pretrained(model / "vae", torch_dtype=torch.float32)
+    vae.save_pretrained(folder / "vae")
+    unet = denoiser.build_unet()
+    unet.load_state_dict(
+        UNet2DConditionModel.from_pretrained(model / "unet", torch_dtype=torch.float32).state_dict()
+    )
+    begin_with("unet", unet, folder / "checkpoints")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m core.starter.train", description=__doc__)
@@ -95,6 +113,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--unet-steps", type=int, default=20000)
     parser.add_argument("--decoder-steps", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--go-on-with",
+        type=Path,
+        metavar="MODEL",
+        help="let the UNet of this model folder learn on; use with --parts unet",
+    )
     parser.add_argument("--install", action="store_true", help="ship what was made")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
@@ -104,6 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         unet=given.unet_steps,
         decoder=given.decoder_steps,
     )
+    if given.go_on_with is not None:
+        adopt(given.go_on_with, given.out)
     train(given.out, plan, given.parts)
     if given.install:
         shutil.rmtree(package.WEIGHTS, ignore_errors=True)

@@ -55,7 +55,7 @@ def main() -> None:
             identify(model),
             device=torch.device("cpu"),
             dtype=torch.float32,
-            fingerprints=Fingerprints(Path(folder) / "fingerprints.json"),
+            fingerprints=Fingerprints.kept_in(Path(folder)),
         )
         pipe = StableDiffusionPipeline.from_pretrained(model, safety_checker=None)
         pipe.set_progress_bar_config(disable=True)

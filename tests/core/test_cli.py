@@ -91,6 +91,7 @@ class ScriptedEngine:
                     pixels=np.full((request.height, request.width, 3), picture, np.uint8),
                     seconds=0.2,
                     model_sha256=self.model_sha256,
+                    device=self.device.value,
                 )
             yield Finished(pictures=len(pictures), seconds=0.3)
         finally:
@@ -286,6 +287,7 @@ NONSENSE = [
     (["a\0b"], "NUL"),
     (["\udcff"], "not valid Unicode"),
     (["a", "--model", "no-such-model"], "no-such-model"),
+    (["a", "--model", "~nobody-of-this-name/model"], "~nobody-of-this-name"),
     (["a", "--model", "."], "model_index.json"),
     (["a", "--model", ""], "model"),
     (["--from", "no-such-picture.png"], "does not exist"),
@@ -430,6 +432,26 @@ def test_from_refuses_a_model_that_has_changed_unless_it_is_named(
     assert engine.only == 0
 
 
+def test_from_on_another_device_says_that_bits_may_differ(run, engine, pictures, capsys):
+    picture = recorded(run, pictures, "a cat", "--device", "cuda")
+    capsys.readouterr()
+    assert run("--from", str(picture), "--device", "cuda") == 0
+    assert "may differ" not in capsys.readouterr().err
+    assert run("--from", str(picture), "--device", "cpu") == 0
+    assert "made on cuda and is made again on cpu; its last bits may" in capsys.readouterr().err
+    assert run("--from", str(picture), "--device", "cpu", "--steps", "9") == 0
+    assert "may differ" not in capsys.readouterr().err
+
+
+def test_the_bar_of_one_picture_made_again_reaches_its_end(run, engine, pictures, capsys):
+    picture = recorded(run, pictures, "a cat", "--count", "5")
+    capsys.readouterr()
+    assert run("--from", str(picture)) == 0
+    err = capsys.readouterr().err
+    assert "2/2" in err
+    assert "/10" not in err
+
+
 def test_settings_of_another_programs_picture_are_taken(run, engine, tmp_path, capsys, tiny_model):
     comment = (
         "a cat\nNegative prompt: dog\n"
@@ -453,7 +475,7 @@ def test_settings_of_another_programs_picture_are_taken(run, engine, tmp_path, c
     assert "another program" in capsys.readouterr().err
 
 
-def test_inspect_says_how_a_picture_was_made(run, pictures, capsys):
+def test_inspect_says_how_a_picture_was_made(run, engine, pictures, capsys):
     picture = recorded(run, pictures, "a cat", "--seed", "3", "--negative", "dog")
     capsys.readouterr()
     assert cli.main(["inspect", str(picture)]) == 0
@@ -463,6 +485,7 @@ def test_inspect_says_how_a_picture_was_made(run, pictures, capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["source"], found["seed"], found["picture"]) == ("stepwise", 3, 0)
     assert found["request"]["prompts"] == ["a cat"]
+    assert found["device"] == engine.device
 
 
 def test_inspect_says_that_a_picture_says_nothing(start_picture, capsys):

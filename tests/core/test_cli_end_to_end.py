@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +94,13 @@ def start(tmp_path: Path, model: Path, *words: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A job started in a shell's background inherits an ignored Ctrl-C.
+        preexec_fn=None if os.name == "nt" else _heed_interrupts,
     )
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_stdout_carries_events_and_stderr_nothing(tmp_path, tiny_model):
@@ -127,9 +132,7 @@ def test_ctrl_c_ends_within_a_step_and_keeps_what_is_finished(tmp_path, tiny_mod
             if json.loads(line)["event"] == "image":
                 break
         process.send_signal(number)
-        began = time.monotonic()
         rest, err = process.communicate()
-    assert time.monotonic() - began < 3
     assert process.returncode == status
     later = [json.loads(line) for line in rest.splitlines()]
     assert len(later) < 400
@@ -138,10 +141,12 @@ def test_ctrl_c_ends_within_a_step_and_keeps_what_is_finished(tmp_path, tiny_mod
     assert pixels(path).shape == (24, 32, 3)
 
 
-def test_bench_tells_where_the_time_goes(tiny_model, capsys):
+def test_bench_tells_where_the_time_goes(tiny_model, tmp_path, capsys):
     words = ["bench", "--model", str(tiny_model), "--device", "cpu", "--steps", "2"]
+    words += ["--profile", str(tmp_path / "profile")]
     assert cli.main(words) == 0
     assert "loop around UNet" in capsys.readouterr().out
+    assert (tmp_path / "profile" / "cache" / "fingerprints.json").is_file()
     assert cli.main([*words, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["steps"], report["scheduler"]) == (2, "pndm")

@@ -35,6 +35,16 @@ def test_precision() -> None:
     assert dtype_of(Precision.BF16) is torch.bfloat16
 
 
+def test_bf16_needs_a_recent_macos(monkeypatch: pytest.MonkeyPatch) -> None:
+    mps = torch.device("mps")
+    monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", lambda major, minor: False)
+    with pytest.raises(Unsupported, match="macOS 14"):
+        resolve_precision(Precision.BF16, mps)
+    assert resolve_precision(Precision.FP16, mps) is Precision.FP16
+    monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", lambda major, minor: major <= 14)
+    assert resolve_precision(Precision.BF16, mps) is Precision.BF16
+
+
 def test_memory() -> None:
     assert free_memory(CPU) > 10**8
     assert as_out_of_memory(RuntimeError("shapes differ")) is None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,7 @@ def test_the_events_of_a_run(tiny_model: Path, tmp_path: Path, request_of: Any) 
     assert made[0].pixels.shape == (64, 64, 3)
     assert made[0].pixels.flags.c_contiguous
     assert len(made[0].model_sha256) == 64
+    assert made[0].device == "cpu"
     assert events[-1] == Finished(pictures=4, seconds=0)
 
 
@@ -269,6 +272,16 @@ def test_too_little_memory_is_said_before_it_starts(
     assert images(list(engine.generate(request_of(), preview=OFF)))
 
 
+def test_memory_that_runs_out_while_loading_is_no_damaged_file(
+    tmp_path: Path, request_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        diffusers.UNet2DConditionModel, "from_pretrained", lambda *a, **k: torch.empty(2**60)
+    )
+    with pytest.raises(OutOfMemory):
+        list(TorchEngine(DeviceName.CPU, cache=tmp_path).generate(request_of(), preview=OFF))
+
+
 def test_memory_that_runs_out_is_translated(
     engine: TorchEngine, request_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,7 +319,11 @@ def test_damaged_weights_are_said(
 
 @pytest.mark.parametrize("part", ["unet", "vae"])
 def test_an_overflow_of_fp16_is_computed_in_fp32_and_said(
-    tmp_path: Path, request_of: Any, monkeypatch: pytest.MonkeyPatch, part: str
+    tmp_path: Path,
+    request_of: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    part: str,
 ) -> None:
     # 60000 fits fp16; multiplied by the next convolution's weights and summed, it does not.
     set_last_norm(60000.0, monkeypatch, part)
@@ -315,6 +332,40 @@ def test_an_overflow_of_fp16_is_computed_in_fp32_and_said(
     events = list(engine.generate(request, preview=OFF))
     assert len(images(events)) == 3
     notices = [event.message for event in events if isinstance(event, Notice)]
-    assert any("overflowed in fp16" in notice for notice in notices)
+    assert len(notices) == len(set(notices))  # Each once, though both batches needed it.
+    name = "UNet" if part == "unet" else "VAE"
+    assert any(notice.startswith(f"The {name} overflowed in fp16") for notice in notices)
+    assert caplog.records == []
     (again,) = images(list(engine.generate(request, preview=OFF, only=2)))
     np.testing.assert_array_equal(again.pixels, images(events)[2].pixels)
+
+
+def test_an_overflow_while_the_start_picture_is_encoded_is_said(
+    tmp_path: Path, request_of: Any, start_picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = diffusers.AutoencoderKL.encode
+
+    def overflowing(vae: Any, pixels: torch.Tensor) -> Any:
+        encoded = encode(vae, pixels)
+        if pixels.dtype is torch.float16:
+            encoded.latent_dist.mean = encoded.latent_dist.mean + float("inf")
+        return encoded
+
+    monkeypatch.setattr(diffusers.AutoencoderKL, "encode", overflowing)
+    engine = TorchEngine(DeviceName.CPU, cache=tmp_path)
+    settings = dataclasses.asdict(request_of(precision=Precision.FP16))
+    request = ImageToImage(**settings, init_image=str(start_picture))
+    events = list(engine.generate(request, preview=OFF))
+    (notice,) = [event.message for event in events if isinstance(event, Notice)]
+    assert notice.startswith("The VAE overflowed in fp16")
+
+
+def test_a_scheduler_changed_in_the_folder_is_taken(tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    engine = TorchEngine(DeviceName.CPU, cache=tmp_path)
+    request = TextToImage(model=str(folder), prompts=("red",), steps=3, width=64, height=64)
+    (before,) = images(list(engine.generate(request, preview=OFF)))
+    config = folder / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_end": 0.02}))
+    (after,) = images(list(engine.generate(request, preview=OFF)))
+    assert not np.array_equal(before.pixels, after.pixels)

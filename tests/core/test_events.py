@@ -25,6 +25,7 @@ def ready(value: int = 0, seconds: float = 1.0) -> ImageReady:
         pixels=np.full((8, 8, 3), value, np.uint8),
         seconds=seconds,
         model_sha256="ab" * 32,
+        device="cpu",
     )
 
 

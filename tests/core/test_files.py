@@ -64,6 +64,17 @@ def test_a_disk_without_hard_links_is_served(tmp_path, monkeypatch):
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"data"]
 
 
+def test_a_name_that_was_taken_in_vain_is_given_back(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(SaveFailed):
+        create_file(tmp_path / "file", b"data")
+    assert list(tmp_path.iterdir()) == []
+
+
 @posix
 def test_rights_are_those_of_any_new_file(tmp_path):
     (tmp_path / "plain").touch()

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from core.about import version
-from core.paths import Profile
+from core.paths import Profile, expanded
 
 
 def test_a_profile_holds_everything(tmp_path):
@@ -22,6 +22,11 @@ def test_without_one_the_users_own_folders_are_taken(monkeypatch, tmp_path):
     assert profile.settings_file.parent == profile.root
     assert profile.root not in profile.pictures.parents
     assert Path.home() == tmp_path
+
+
+def test_a_home_that_nobody_has_stays_as_it_is():
+    assert expanded(Path("~/a")) == Path.home() / "a"
+    assert expanded(Path("~nobody-of-this-name/a")) == Path("~nobody-of-this-name/a")
 
 
 def test_the_version_is_a_word():

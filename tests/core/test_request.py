@@ -67,7 +67,7 @@ def test_a_request_cannot_be_changed():
 
 NUMBERS_OUT_OF_RANGE = [
     ("steps", [0, -1, 1001, 1.0, "5", True, None]),
-    ("guidance_scale", [-0.1, 100.1, float("nan"), float("inf"), "7", None, True]),
+    ("guidance_scale", [-0.1, 100.1, float("nan"), float("inf"), 10**400, "7", None, True]),
     ("guidance_rescale", [-0.1, 1.1, float("nan")]),
     ("guidance_start", [-0.1, 1.1, float("nan")]),
     ("guidance_end", [-0.1, 1.1, float("nan")]),
@@ -120,6 +120,13 @@ def test_guidance_cannot_end_before_it_begins():
 
 def test_a_strength_that_leaves_no_step_is_told_the_least():
     assert "at least 0.1" in refused("strength", steps=10, strength=0.05)
+
+
+def test_the_least_strength_that_is_told_is_enough():
+    for steps in range(1, 1001):
+        reason = refused("strength", steps=steps, strength=0.0)
+        least = float(reason.removesuffix(".").rpartition(" ")[2])
+        assert dataclasses.replace(IMAGE, steps=steps, strength=least).strength == least
 
 
 def test_prompts_times_count_is_limited():

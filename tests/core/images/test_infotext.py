@@ -31,6 +31,7 @@ def ready(request: TextToImage, picture: int = 0) -> ImageReady:
         pixels=np.zeros((8, 8, 3), np.uint8),
         seconds=1.0,
         model_sha256="0123456789abcdef" * 4,
+        device="cpu",
     )
 
 

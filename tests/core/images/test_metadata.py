@@ -40,6 +40,7 @@ def ready(request: Request, picture: int = 0) -> ImageReady:
         pixels=np.zeros((8, 8, 3), np.uint8),
         seconds=1.0,
         model_sha256="0123456789abcdef" * 4,
+        device="cpu",
     )
 
 
@@ -62,6 +63,15 @@ def test_a_request_comes_back_equal(tmp_path, prompt, negative):
     assert isinstance(found, Recorded)
     assert (found.request, found.picture, found.seed) == (request, 3, 10)
     assert found.model_sha256 == "0123456789abcdef" * 4
+    assert found.device == "cpu"
+
+
+def test_a_record_from_before_devices_were_told_is_read(tmp_path):
+    record = record_of(TextToImage(prompts=("a",)), tmp_path)
+    assert record.pop("device") == "cpu"
+    found = read_metadata(with_texts(tmp_path, stepwise=json.dumps(record)))
+    assert isinstance(found, Recorded)
+    assert found.device == ""
 
 
 def test_random_texts_come_back_equal(tmp_path):

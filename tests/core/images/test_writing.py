@@ -24,6 +24,7 @@ def ready(prompt: str = "a red circle", seed: int = 7) -> ImageReady:
         pixels=pixels,
         seconds=1.0,
         model_sha256="ab" * 32,
+        device="cpu",
     )
 
 

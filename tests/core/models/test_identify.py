@@ -45,6 +45,11 @@ def lie(path: Path) -> None:
     path.write_bytes((2**40).to_bytes(8, "little") + path.read_bytes()[8:])
 
 
+def tiny_decoder(model: Path, **config: Any) -> None:
+    (model / "taesd").mkdir()
+    (model / "taesd/config.json").write_text(json.dumps(config))
+
+
 DAMAGES: list[tuple[Callable[[Path], object], type[CoreError], str]] = [
     (lambda m: (m / "model_index.json").unlink(), ModelInvalid, "model_index.json is missing"),
     (lambda m: (m / "model_index.json").write_text("{"), ModelInvalid, "cannot be read"),
@@ -59,6 +64,15 @@ DAMAGES: list[tuple[Callable[[Path], object], type[CoreError], str]] = [
     (lambda m: edit(m / "unet/config.json", cross_attention_dim=24), ModelInvalid, "one model"),
     (lambda m: edit(m / "unet/config.json", block_out_channels=[4, 4]), ModelInvalid, "shape"),
     (lambda m: edit(m / "vae/config.json", latent_channels=8), ModelInvalid, "shape"),
+    (lambda m: edit(m / "unet/config.json", out_channels=8), Unsupported, "gives 8 channels"),
+    (lambda m: edit(m / "unet/config.json", num_class_embeds=5), Unsupported, "more than a prompt"),
+    (lambda m: edit(m / "unet/config.json", sample_size="big"), ModelInvalid, "'big' as sample"),
+    (lambda m: edit(m / "unet/config.json", sample_size=[8, 8, 8]), ModelInvalid, "as sample"),
+    (lambda m: edit(m / "unet/config.json", attention_head_dim="x"), ModelInvalid, "'x' as att"),
+    (lambda m: edit(m / "vae/config.json", scaling_factor=None), ModelInvalid, "None as scaling"),
+    (lambda m: edit(m / "vae/config.json", scaling_factor=0), ModelInvalid, "0 as scaling"),
+    (lambda m: tiny_decoder(m, latent_channels=16), ModelInvalid, "16 latent channels"),
+    (lambda m: tiny_decoder(m), ModelInvalid, "taesd has no diffusion_pytorch_model"),
     (
         lambda m: edit(m / "scheduler/scheduler_config.json", prediction_type="flow"),
         Unsupported,
@@ -100,6 +114,13 @@ def test_a_header_that_lies(tmp_path: Path, entry: Any) -> None:
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
     with pytest.raises(ModelInvalid, match="damaged"):
         read_header(path)
+
+
+def test_a_unet_may_leave_its_size_out(copy: Path) -> None:
+    edit(copy / "unet/config.json", sample_size=None)
+    assert (identify(copy).width, identify(copy).height) == (512, 512)
+    edit(copy / "unet/config.json", sample_size=[8, 16])
+    assert (identify(copy).width, identify(copy).height) == (128, 64)
 
 
 def test_a_card(copy: Path) -> None:

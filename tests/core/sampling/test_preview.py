@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderTiny
 
 from core.device import dtype_of
 from core.engine import TorchEngine
+from core.errors import Unsupported
 from core.events import ImageReady, PreviewSettings, Step
+from core.models.catalog import card
 from core.models.components import Components
 from core.models.fingerprint import Fingerprints
 from core.models.identify import PredictionType, identify
@@ -20,8 +24,10 @@ from core.models.load import load
 from core.request import DeviceName, Precision, PreviewDecoder, SchedulerName, TextToImage
 from core.sampling.denoise import Denoised
 from core.sampling.linear_preview import find_or_fit, fit, kept_at, read
-from core.sampling.preview import Previewer
+from core.sampling.noise import draw, generators_of
+from core.sampling.preview import Previewer, make_decoder
 from core.sampling.schedulers import Call
+from tests.conftest import write_tiny_decoder
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +78,6 @@ def test_the_clean_latents_are_found_again(
 ) -> None:
     from core.sampling.denoise import denoise
     from core.sampling.guidance import Guidance, GuidanceSettings
-    from core.sampling.noise import draw, generators_of
     from core.sampling.schedulers import make_plan
 
     folder = tiny_v_model if v else tiny_model
@@ -93,6 +98,95 @@ def test_the_clean_latents_are_found_again(
     for moment in denoise(start, plan, guidance, generators):
         # sqrt(alpha_bar) is 0.07 at the first timestep, which magnifies the last bits.
         assert float((moment.clean() - clean).abs().max()) < 1e-3
+
+
+@pytest.fixture
+def with_decoder(tiny_model: Path, tmp_path: Path) -> Path:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    write_tiny_decoder(folder / "taesd")
+    return folder
+
+
+def test_the_tiny_decoder_shows_what_it_decodes(with_decoder: Path, tmp_path: Path) -> None:
+    assert PreviewDecoder.TINY in card(str(with_decoder)).preview_decoders
+    loaded = load(
+        identify(with_decoder),
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        fingerprints=Fingerprints.kept_in(tmp_path),
+    )
+    decode = make_decoder(PreviewDecoder.TINY, loaded, tmp_path)
+    assert decode is not None
+    latents = draw(generators_of([0, 1]), (4, 8, 8))
+    tiny = AutoencoderTiny.from_pretrained(with_decoder / "taesd").eval()
+    with torch.inference_mode():
+        # Unlike the VAE's, its latents are the UNet's: nothing to divide by.
+        decoded = tiny.decode(latents).sample
+    expected = (decoded * 127.5 + 127.5).clamp(0, 255).round().permute(0, 2, 3, 1).numpy()
+    shown = decode(latents)
+    assert shown.shape == (2, 64, 64, 3)
+    assert np.ptp(shown) > 10
+    assert np.abs(shown.astype(int) - expected).max() <= 1
+
+
+def test_the_tiny_decoder_never_changes_the_picture(with_decoder: Path, tmp_path: Path) -> None:
+    engine = TorchEngine(DeviceName.CPU, cache=tmp_path)
+    request = TextToImage(
+        model=str(with_decoder), prompts=("red",), steps=3, count=2, width=64, height=48
+    )
+    pictures = []
+    for decoder in (PreviewDecoder.OFF, PreviewDecoder.TINY):
+        settings = PreviewSettings(decoder=decoder, budget=float("inf"))
+        events = list(engine.generate(request, preview=settings))
+        pictures.append([e.pixels for e in events if isinstance(e, ImageReady)])
+    steps = [event for event in events if isinstance(event, Step)]
+    shown = [(p.picture, p.decoder, p.pixels.shape) for p in steps[0].previews]
+    assert shown == [(i, PreviewDecoder.TINY, (48, 64, 3)) for i in range(2)]
+    assert [len(step.previews) for step in steps] == [2] * 3
+    np.testing.assert_array_equal(pictures[0], pictures[1])
+
+
+def test_a_tiny_decoder_put_there_later_is_found(tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    engine = TorchEngine(DeviceName.CPU, cache=tmp_path)
+    request = TextToImage(model=str(folder), prompts=("red",), steps=1, width=64, height=64)
+    settings = PreviewSettings(decoder=PreviewDecoder.TINY, budget=float("inf"))
+    with pytest.raises(Unsupported, match="taesd"):
+        list(engine.generate(request, preview=settings))
+    write_tiny_decoder(folder / "taesd")
+    events = list(engine.generate(request, preview=settings))
+    assert any(event.previews for event in events if isinstance(event, Step))
+
+
+def test_one_slow_preview_does_not_end_them_all(tiny_model: Path, tmp_path: Path) -> None:
+    engine = TorchEngine(DeviceName.CPU, cache=tmp_path)
+    request = TextToImage(model=str(tiny_model), prompts=("red",), steps=4, width=64, height=64)
+    list(engine.generate(request, preview=PreviewSettings()))
+    assert engine._loaded is not None
+    costs = engine._loaded.preview_costs
+    for size in costs:
+        costs[size] = 1000.0
+    shown = 0
+    for _ in range(30):
+        events = list(engine.generate(request, preview=PreviewSettings()))
+        shown += sum(bool(event.previews) for event in events if isinstance(event, Step))
+    assert shown > 0
+
+
+def test_the_fit_is_made_once_where_it_cannot_be_kept(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits: list[Components] = []
+    monkeypatch.setattr(
+        "core.sampling.linear_preview.fit", lambda loaded: (fits.append(loaded), fit(loaded))[1]
+    )
+    (tmp_path / "file").write_bytes(b"")
+    engine = TorchEngine(DeviceName.CPU, cache=tmp_path / "file" / "cache")
+    request = TextToImage(model=str(tiny_model), prompts=("red",), steps=1, width=64, height=64)
+    list(engine.warm_up(str(tiny_model)))
+    for _ in range(2):
+        list(engine.generate(request, preview=PreviewSettings()))
+    assert len(fits) == 1
 
 
 def test_the_budget_is_kept() -> None:

@@ -3,6 +3,7 @@ import random
 import pytest
 
 from core.starter.world import (
+    ATTRIBUTES,
     COLOURS,
     DIGITS,
     HELD_OUT_SHAPES,
@@ -11,9 +12,11 @@ from core.starter.world import (
     SHAPES,
     Scene,
     Thing,
+    attributes,
     caption,
     describe,
     sample_scene,
+    variants,
     vocabulary,
 )
 
@@ -103,3 +106,25 @@ def test_the_vocabulary_has_every_word_of_the_grammar():
     for _ in range(2000):
         scene = sample_scene(rng, held_out=None)
         assert set(describe(scene).split()) <= known
+
+
+def test_variants_differ_in_one_thing_and_may_be_trained_on():
+    rng = random.Random(4)
+    for _ in range(300):
+        scene = sample_scene(rng)
+        drawn = variants(scene, rng, 3)
+        assert len({scene, *drawn}) == 4
+        for variant in drawn:
+            assert not variant.is_held_out
+            answers, others = attributes(scene), attributes(variant)
+            differing = {name for name in answers if answers[name] != others[name]}
+            # Shape and colour are told twice, as the first thing's and as the last thing's.
+            kinds = {name.split()[-1] for name in differing}
+            assert len(kinds) <= (1 if len(set(scene.things)) == 1 else 2)
+
+
+def test_every_answer_about_a_scene_is_one_that_can_be_given():
+    rng = random.Random(5)
+    for _ in range(500):
+        for name, answer in attributes(sample_scene(rng)).items():
+            assert answer is None or answer in ATTRIBUTES[name]
