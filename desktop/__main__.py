@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,8 @@ from core.paths import Profile
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Open the window, or carry out a command without it; see ``core.cli.main``."""
+    # In a frozen app, the engine's process begins here too and goes no further.
+    multiprocessing.freeze_support()
     return cli.main(argv, prog="stepwise", open_window=_open_window)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import locale
 import logging
-import signal
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from core.events import Engine, Event, Loading
 from core.paths import Profile
 from desktop.engine_process import ProcessEngine
 from desktop.icons import APP_ICON
+from desktop.interrupts import Interrupts
 from desktop.jobs import JobQueue
 from desktop.logs import start_log
 from desktop.settings import SettingsStore
@@ -26,6 +27,34 @@ from desktop.widgets.main_window import MainWindow
 from desktop.worker import WARM_UP, EngineWorker, Failed, Outcome
 
 log = logging.getLogger(__name__)
+
+
+PATIENCE_MS = 3000
+"""How long closing waits for the present step before it ends the engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The app from its opening to its end."""
+
+    app: QApplication
+    engine: ProcessEngine
+    worker: EngineWorker
+    jobs: JobQueue
+    window: MainWindow
+
+    def run(self) -> int:
+        """Stay until the window is closed and everything has ended; gives the exit status."""
+        interrupts = Interrupts(self.app.closeAllWindows)
+        status = self.app.exec()
+        self.worker.close()
+        # A step may take minutes, and so may loading; neither holds anything finished.
+        while not self.worker.wait(PATIENCE_MS):
+            if not self.worker.is_finishing:
+                self.engine.close()
+        self.engine.close()
+        interrupts.close()
+        return status
 
 
 def main(profile: Profile) -> int:
@@ -38,6 +67,11 @@ def main(profile: Profile) -> int:
         The exit status.
     """
     start_log(profile.logs)
+    return open_session(profile).run()
+
+
+def open_session(profile: Profile) -> Session:
+    """Open the window; the engine begins once it can be seen."""
     app = QApplication([APP_NAME])
     # Qt sets the decimal comma of the desktop for C code too, which then misreads numbers.
     locale.setlocale(locale.LC_NUMERIC, "C")
@@ -45,7 +79,6 @@ def main(profile: Profile) -> int:
     app.setApplicationVersion(version())
     app.setDesktopFileName(APP_NAME.lower())
     app.setWindowIcon(QIcon(str(APP_ICON)))
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     store = SettingsStore(profile.settings_file)
     theme = Theme(app, store.settings.window.theme)
     engine = make_engine(profile)
@@ -56,11 +89,7 @@ def main(profile: Profile) -> int:
     _report_faults(window)
     worker.start()
     window.show()
-    status = app.exec()
-    worker.close()
-    worker.wait()
-    engine.close()
-    return status
+    return Session(app, engine, worker, jobs, window)
 
 
 def make_engine(profile: Profile) -> ProcessEngine:
@@ -77,19 +106,24 @@ def _make_torch_engine(cache: Path) -> Engine:
 
 def _report_warm_up(worker: EngineWorker, window: MainWindow) -> None:
     """Warm the engine up once the window can be seen, and say so in it."""
+    results = window.page.results
 
     def on_event(job_id: int, event: Event) -> None:
         if job_id == WARM_UP and isinstance(event, Loading):
-            window.page.show_busy(window.tr("Getting {0} ready").format(event.what))
+            results.show_busy(window.tr("Getting {0} ready").format(event.what))
 
     def on_ended(job_id: int, outcome: Outcome) -> None:
         if job_id != WARM_UP:
             return
-        window.page.show_busy("")
+        results.show_busy("")
         if isinstance(outcome, Failed):
-            window.page.show_error(outcome.message)
+            results.show_error(outcome.message)
 
-    window.first_painted.connect(worker.warm_up)
+    def begin(model: str) -> None:
+        results.show_busy(window.tr("Getting the engine ready"))
+        worker.warm_up(model)
+
+    window.first_painted.connect(begin)
     worker.job_event.connect(on_event)
     worker.job_ended.connect(on_ended)
 
@@ -101,7 +135,7 @@ def _report_faults(window: MainWindow) -> None:
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
         log.critical("a fault nobody caught", exc_info=(kind, error, trace))
-        window.page.show_error(
+        window.page.results.show_error(
             window.tr("Stepwise met a fault of its own ({0}). The log tells more.").format(error)
         )
 

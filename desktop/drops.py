@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from PySide6.QtCore import QBuffer, QByteArray, QIODevice, QMimeData
-from PySide6.QtGui import QImage, QImageWriter
+from PySide6.QtCore import QMimeData
+from PySide6.QtGui import QImage
 
 from core.files import replace_file
+from desktop.images import encoded
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"))
 
@@ -44,11 +45,8 @@ def kept_picture(mime: QMimeData, folder: Path) -> Path | None:
     image = mime.imageData() if mime.hasImage() else None
     if not isinstance(image, QImage) or image.isNull():
         return None
-    data = QByteArray()
-    buffer = QBuffer(data)
-    buffer.open(QIODevice.OpenModeFlag.WriteOnly)
-    QImageWriter(buffer, QByteArray(b"PNG")).write(image)
-    path = folder / f"pasted-{hashlib.sha256(data.data()).hexdigest()[:16]}.png"
+    data = encoded(image, "png")
+    path = folder / f"pasted-{hashlib.sha256(data).hexdigest()[:16]}.png"
     if not path.exists():
-        replace_file(path, bytes(data.data()))
+        replace_file(path, data)
     return path

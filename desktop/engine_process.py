@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
+import traceback
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from typing import TypeVar
 
 from core.errors import OutOfMemory
@@ -22,19 +24,28 @@ from core.request import Request
 
 ResultT = TypeVar("ResultT")
 
+_KILLED = {-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM)}
+"""Exit codes of a process that the system ended."""
+
+
+class EngineEnded(RuntimeError):
+    """The child ended while it was at work, by ``close`` or by a fault of its own."""
+
 
 class ProcessEngine:
     """An engine whose work is done in a child process, event by event.
 
     The child begins with the first call and works only while it is asked for the next event. Its
     errors are raised here, with its traceback as their cause. It ends with this process, however
-    that ends. One run at a time.
+    that ends. One run at a time, from one thread; ``close`` may be called from any.
     """
 
     def __init__(self, make_engine: Callable[[], Engine]) -> None:
         """Prepare; ``make_engine`` is called in the child and must be picklable."""
         self._make_engine = make_engine
-        self._child: ProcessPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._child: _Link | None = None
+        self._closed = False
 
     def generate(
         self, request: Request, *, preview: PreviewSettings, only: int | None = None
@@ -43,6 +54,7 @@ class ProcessEngine:
 
         Raises:
             OutOfMemory: From ``next`` too, if the system has ended the child.
+            EngineEnded: Likewise, if it ended otherwise.
         """
         self.call(_generate, request, preview, only)
         return _Stream(self)
@@ -53,30 +65,67 @@ class ProcessEngine:
         return _Stream(self)
 
     def close(self) -> None:
-        """End the child at once; what it was at is lost."""
-        if self._child is None:
-            return
-        child, self._child = self._child, None
-        child.shutdown(wait=True, cancel_futures=True)
+        """End the child at once, for good; what it was at is lost and raises ``EngineEnded``."""
+        with self._lock:
+            self._closed = True
+            if self._child is not None:
+                self._child.process.kill()
+                self._child.process.join()
 
     def call(self, function: Callable[..., ResultT], *arguments: object) -> ResultT:
         """Call a function in the child and wait for what it gives."""
-        if self._child is None:
-            self._child = ProcessPoolExecutor(
-                max_workers=1,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_begin,
-                initargs=(self._make_engine,),
-            )
+        child = self._started()
         try:
-            return self._child.submit(function, *arguments).result()
-        except BrokenProcessPool as error:
-            self._child.shutdown()
-            self._child = None
-            raise OutOfMemory(
+            child.connection.send((function, arguments))
+            result, error, trace = child.connection.recv()
+        except (EOFError, OSError) as lost:
+            raise self._ended(child) from lost
+        if error is not None:
+            raise error from _RemoteTraceback(trace)
+        value: ResultT = result
+        return value
+
+    def _started(self) -> _Link:
+        with self._lock:
+            if self._closed:
+                raise EngineEnded("The engine has been closed.")
+            if self._child is None:
+                self._child = _Link(self._make_engine)
+            return self._child
+
+    def _ended(self, child: _Link) -> Exception:
+        """Clear away a child that is no more, and say why."""
+        child.process.join()
+        child.connection.close()
+        with self._lock:
+            self._child, closed = None, self._closed
+        code = child.process.exitcode
+        if code in _KILLED and not closed:
+            return OutOfMemory(
                 "The engine was ended by the system, most likely for want of memory; make the "
                 "picture smaller or close other programs, and try again."
-            ) from error
+            )
+        return EngineEnded(f"The engine's process ended with exit code {code}.")
+
+
+class _Link:
+    """A child process and the way to it."""
+
+    def __init__(self, make_engine: Callable[[], Engine]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        # A daemon, so that the interpreter ends it when it exits by whatever way.
+        self.process = context.Process(target=_serve, args=(theirs, make_engine), daemon=True)
+        self.process.start()
+        # Only the child may hold its end, or its death would go unnoticed here.
+        theirs.close()
+
+
+class _RemoteTraceback(Exception):
+    """Where in the child an error arose, as text."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
 
 
 class _Stream:
@@ -90,10 +139,14 @@ class _Stream:
         return self
 
     def __next__(self) -> Event:
-        event = self._engine.call(_next) if self._open else None
-        if event is None:
-            self._open = False
+        if not self._open:
             raise StopIteration
+        # An error ends the run, so that there is nothing left to close.
+        self._open = False
+        event = self._engine.call(_next)
+        if event is None:
+            raise StopIteration
+        self._open = True
         return event
 
     def close(self) -> None:
@@ -120,16 +173,36 @@ class _Child:
         return self.engine
 
 
-_child: _Child
-"""There is one in a child process, and none elsewhere."""
-
-
-def _begin(make_engine: Callable[[], Engine]) -> None:
-    """Prepare the child: it ends when the window's process does and leaves Ctrl-C to that."""
-    global _child
-    _child = _Child(make_engine)
+def _serve(connection: Connection, make_engine: Callable[[], Engine]) -> None:
+    """Carry out calls until the window's process is gone, which alone answers to Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    child = _Child(make_engine)
+    # All calls in one thread; the executor hands over whatever they raise.
+    with ThreadPoolExecutor(1) as thread:
+        while True:
+            try:
+                function, arguments = connection.recv()
+            except (EOFError, OSError):
+                return
+            connection.send(_answer(thread.submit(function, child, *arguments)))
+
+
+def _answer(call: Future[object]) -> tuple[object, BaseException | None, str]:
+    """Wait for a call and give its result, or its error and where that arose."""
+    error = call.exception()
+    if error is None:
+        return call.result(), None, ""
+    return None, _sendable(error), "".join(traceback.format_exception(error))
+
+
+def _sendable(error: BaseException) -> BaseException:
+    """Give an error that arrives: itself, or its words if it cannot be pickled there and back."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except (pickle.PickleError, TypeError, AttributeError, ValueError, KeyError, IndexError):
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _end_with_parent() -> None:
@@ -139,20 +212,20 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _generate(request: Request, preview: PreviewSettings, only: int | None) -> None:
-    _child.stream = _child.ready().generate(request, preview=preview, only=only)
+def _generate(child: _Child, request: Request, preview: PreviewSettings, only: int | None) -> None:
+    child.stream = child.ready().generate(request, preview=preview, only=only)
 
 
-def _warm_up(model: str) -> None:
-    _child.stream = _child.ready().warm_up(model)
+def _warm_up(child: _Child, model: str) -> None:
+    child.stream = child.ready().warm_up(model)
 
 
-def _next() -> Event | None:
+def _next(child: _Child) -> Event | None:
     """Give the run's next event; None after its last."""
-    return next(iter(_child.stream), None) if _child.stream is not None else None
+    return next(iter(child.stream), None) if child.stream is not None else None
 
 
-def _close() -> None:
-    stream, _child.stream = _child.stream, None
+def _close(child: _Child) -> None:
+    stream, child.stream = child.stream, None
     if stream is not None:
         stream.close()

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QImage, QImageReader
+from PySide6.QtCore import QBuffer, QByteArray, QIODevice, QSize, Qt
+from PySide6.QtGui import QImage, QImageReader, QImageWriter
 
+from core.errors import SaveFailed
 from core.events import Pixels
 
 SHOWN_SIDE = 512
@@ -27,28 +28,29 @@ def image_of(pixels: Pixels) -> QImage:
     return QImage(pixels.data, width, height, stride, QImage.Format.Format_RGB888).copy()
 
 
-def enlarged(pixels: Pixels) -> Pixels:
-    """Enlarge a small picture, such as a preview, to ``SHOWN_SIDE`` on its longer side.
+def enlarged(pixels: Pixels, side: int = SHOWN_SIDE) -> Pixels:
+    """Enlarge a small picture, such as a preview, to ``side`` pixels on its longer side.
 
     Cubic, because the linear filter that Qt paints with draws diamonds at such factors.
 
     Args:
         pixels: ``(H, W, 3) uint8``.
+        side: What suffices.
 
     Returns:
         ``(H', W', 3) uint8``; ``pixels`` itself if it is large enough.
     """
     height, width, _ = pixels.shape
-    factor = SHOWN_SIDE / max(height, width)
+    factor = side / max(height, width)
     if factor <= 1:
         return pixels
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 
 
-def shown(pixels: Pixels) -> QImage:
-    """Give pixels as a picture to paint at any size."""
-    return image_of(enlarged(pixels))
+def shown(pixels: Pixels, side: int = SHOWN_SIDE) -> QImage:
+    """Give pixels as a picture to paint at any size, if ``side`` pixels suffice."""
+    return image_of(enlarged(pixels, side))
 
 
 def shown_file(path: Path) -> QImage:
@@ -76,6 +78,26 @@ def read_thumbnail(path: Path, side: int) -> QImage:
     if size.isValid() and max(size.width(), size.height()) > side:
         reader.setScaledSize(size.scaled(QSize(side, side), Qt.AspectRatioMode.KeepAspectRatio))
     return reader.read()
+
+
+def encoded(image: QImage, format_name: str) -> bytes:
+    """Give the bytes of a picture file.
+
+    Args:
+        image: What to write.
+        format_name: The usual ending of such files, without the point.
+
+    Raises:
+        SaveFailed: If there is no such format, or nothing to write.
+    """
+    data = QByteArray()
+    buffer = QBuffer(data)
+    buffer.open(QIODevice.OpenModeFlag.WriteOnly)
+    writer = QImageWriter(buffer, QByteArray(format_name.encode()))
+    writer.setQuality(95)
+    if not writer.write(image):
+        raise SaveFailed(f"The picture cannot be written as {format_name!r}; choose PNG or JPEG.")
+    return bytes(data.data())
 
 
 def pixels_of(image: QImage) -> Pixels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PySide6.QtGui import QImage
 
 from core.events import Event, Saved, Step
 from core.request import Request
-from desktop.images import shown
+from desktop.images import SHOWN_SIDE, shown
 
 MOST_TILES = 16
 """How many pictures of one run are shown side by side: the newest."""
@@ -36,6 +37,8 @@ class LiveRun:
         """Begin with nothing to see of ``request``."""
         self._total = request.total
         self._tiles: dict[int, Tile] = {}
+        # Many small tiles together cost the window's thread no more than a large one.
+        self._side = round(SHOWN_SIDE / math.sqrt(min(request.total, MOST_TILES)))
         self.size = QSize(request.width, request.height)
 
     def take(self, event: Event) -> bool:
@@ -43,7 +46,7 @@ class LiveRun:
         match event:
             case Step(previews=previews):
                 for preview in previews:
-                    self._tiles[preview.picture] = Tile(shown(preview.pixels))
+                    self._tiles[preview.picture] = Tile(shown(preview.pixels, self._side))
                 return bool(previews)
             case Saved(image=image, path=path):
                 self._tiles[image.picture] = Tile(shown(image.pixels), path)

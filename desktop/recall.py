@@ -45,7 +45,7 @@ class Recalled:
         ]
         if isinstance(request, ImageToImage):
             parts.append(f"strength {request.strength:g}")
-        return "   ·   ".join(part for part in parts if part)
+        return "  ·  ".join(part for part in parts if part)
 
 
 def recall(path: Path) -> Recalled | None:

@@ -197,7 +197,7 @@ def write(path: Path, settings: Settings, *, version: int = len(MIGRATIONS) + 1)
         SaveFailed: If it cannot be written.
     """
     values = {"version": version} | dataclasses.asdict(settings)
-    replace_file(path, json.dumps(values, indent=2, ensure_ascii=False).encode())
+    replace_file(path, json.dumps(values, indent=2).encode())
 
 
 def read(path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> Settings:

@@ -16,26 +16,29 @@ def style_sheet(colours: Colours) -> str:
     QLabel[quiet="true"] {{ color: {c.quiet}; }}
     QLabel[big="true"] {{ font-size: 17pt; font-weight: 600; }}
 
-    QPlainTextEdit, QLineEdit, QSpinBox, QDoubleSpinBox, QComboBox {{
+    QPlainTextEdit, QLineEdit, QDoubleSpinBox, QComboBox {{
         background: {c.field}; color: {c.text}; border: 1px solid {c.line}; border-radius: 6px;
         padding: 3px 6px; selection-background-color: {c.accent};
         selection-color: {c.on_accent}; }}
-    QLineEdit, QSpinBox, QDoubleSpinBox, QComboBox {{ min-height: 20px; }}
+    QLineEdit, QDoubleSpinBox, QComboBox {{ min-height: 20px; }}
     QAbstractSpinBox QLineEdit {{ background: transparent; border: none; padding: 0 4px;
         min-height: 0; margin: 0; }}
-    QSpinBox, QDoubleSpinBox {{ padding: 2px 0; min-height: 22px; max-height: 22px; }}
+    QDoubleSpinBox {{ padding: 2px 0; min-height: 22px; max-height: 22px; }}
+    QComboBox {{ padding-left: 8px; }}
     QPlainTextEdit {{ padding: 4px; }}
-    QPlainTextEdit:hover, QLineEdit:hover, QSpinBox:hover, QDoubleSpinBox:hover, QComboBox:hover {{
+    QPlainTextEdit, QLineEdit {{ placeholder-text-color: {c.quiet}; }}
+    QPlainTextEdit:disabled {{ placeholder-text-color: {c.disabled}; }}
+    QPlainTextEdit:hover, QLineEdit:hover, QDoubleSpinBox:hover, QComboBox:hover {{
         border-color: {c.quiet}; }}
-    QPlainTextEdit:focus, QLineEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus {{
+    QPlainTextEdit:focus, QLineEdit:focus, QDoubleSpinBox:focus, QComboBox:focus {{
         border-color: {c.accent_line}; }}
-    QPlainTextEdit:disabled, QLineEdit:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled,
+    QPlainTextEdit:disabled, QLineEdit:disabled, QDoubleSpinBox:disabled,
     QComboBox:disabled {{ color: {c.disabled}; background: {c.window}; border-color: {c.line}; }}
-    QSpinBox::up-button, QDoubleSpinBox::up-button, QSpinBox::down-button,
-    QDoubleSpinBox::down-button {{ background: transparent; border: none; width: 16px; }}
-    QSpinBox::up-arrow, QDoubleSpinBox::up-arrow {{ image: url({icons}/field-up.svg);
+    QDoubleSpinBox::up-button, QDoubleSpinBox::down-button {{
+        background: transparent; border: none; width: 16px; }}
+    QDoubleSpinBox::up-arrow {{ image: url({icons}/field-up.svg);
         width: 11px; height: 11px; }}
-    QSpinBox::down-arrow, QDoubleSpinBox::down-arrow {{ image: url({icons}/field-down.svg);
+    QDoubleSpinBox::down-arrow {{ image: url({icons}/field-down.svg);
         width: 11px; height: 11px; }}
     QComboBox::drop-down {{ border: none; width: 22px; }}
     QComboBox::down-arrow {{ image: url({icons}/field-down.svg); width: 13px; height: 13px; }}
@@ -50,7 +53,7 @@ def style_sheet(colours: Colours) -> str:
     QPushButton:pressed {{ background: {c.line}; }}
     QPushButton:disabled {{ color: {c.disabled}; background: {c.window}; }}
     QPushButton[primary="true"] {{ background: {c.accent}; color: {c.on_accent};
-        border: 1px solid {c.accent}; font-weight: 600; }}
+        border: 1px solid {c.accent}; font-weight: 600; min-height: 24px; }}
     QPushButton[primary="true"]:hover {{ background: {c.accent_hover}; }}
     QPushButton[primary="true"]:focus {{ border-color: {c.text}; }}
     QPushButton[primary="true"]:pressed {{ background: {c.accent_line}; }}
@@ -112,9 +115,11 @@ def style_sheet(colours: Colours) -> str:
     #banner[kind="notice"] {{ background: {c.notice_ground};
         border-bottom: 1px solid {c.accent_line}; }}
     #banner QLabel {{ background: transparent; }}
-    #startWell {{ border: 1px dashed {c.line}; border-radius: 8px; background: {c.window}; }}
-    #startWell[filled="true"] {{ border-style: solid; background: {c.field}; }}
+    #startWell {{ border: 1px dashed {c.disabled}; border-radius: 8px; background: {c.window}; }}
+    #startWell[filled="true"] {{ border: 1px solid {c.line}; background: {c.field}; }}
     #startWell[over="true"] {{ border: 1px dashed {c.accent_line}; background: {c.notice_ground}; }}
+    #startWell:hover {{ border-color: {c.quiet}; }}
+    #startWell:focus {{ border-color: {c.accent_line}; }}
     #strip {{ background: {c.window}; border: none; border-top: 1px solid {c.line};
         outline: none; }}
     #footer {{ background: {c.window}; }}

@@ -109,7 +109,13 @@ class EngineWorker(QThread):
         self._make_engine = make_engine
         self._tasks: SimpleQueue[Job | _WarmUp | None] = SimpleQueue()
         self._closing = threading.Event()
+        self._finishing = False
         self._step_left.connect(self._deliver_step)
+
+    @property
+    def is_finishing(self) -> bool:
+        """Whether the steps of a picture are done and it is not on disk yet."""
+        return self._finishing
 
     def submit(self, job: Job) -> None:
         """Carry out ``job`` when those before it are over."""
@@ -134,8 +140,14 @@ class EngineWorker(QThread):
             except CoreError as error:
                 outcome = Failed(str(error))
             except Exception as error:
-                log.exception("job %d met a bug", task.id)
-                outcome = Failed(f"{type(error).__name__}: {error}", is_bug=True)
+                if self._closing.is_set():
+                    # The engine has been ended under the run.
+                    log.info("job %d was given up: %s", task.id, error)
+                    outcome = Cancelled()
+                else:
+                    log.exception("job %d met a bug", task.id)
+                    outcome = Failed(f"{type(error).__name__}: {error}", is_bug=True)
+            self._finishing = False
             self.job_ended.emit(task.id, outcome)
 
     def _carry_out(self, engine: Engine, task: Job | _WarmUp) -> Outcome:
@@ -149,6 +161,9 @@ class EngineWorker(QThread):
         latest: _LatestStep | None = None
         with closing(stream):
             for event in stream:
+                self._finishing = isinstance(event, ImageReady) or (
+                    isinstance(event, Step) and event.index == event.total
+                )
                 if isinstance(event, Step):
                     latest = latest or _LatestStep(task.id)
                     if latest.put(event):

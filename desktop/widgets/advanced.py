@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from core.request import Precision, PreviewDecoder
@@ -106,6 +106,5 @@ def _share(name: str) -> CalmSpin:
     spin.setDecimals(2)
     spin.setSingleStep(5)
     spin.setSuffix(" %")
-    spin.setAlignment(Qt.AlignmentFlag.AlignRight)
     spin.setAccessibleName(name)
     return spin

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from PySide6.QtCore import QEvent, Qt
-from PySide6.QtGui import QPalette
+from PySide6.QtGui import QAccessible, QAccessibleEvent, QPalette
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy
 
 from desktop.icons import tinted_pixmap
@@ -72,6 +72,8 @@ class Banner(QFrame):
         self.action.setText(action)
         self.action.setVisible(act is not None)
         self.show()
+        # A screen reader says it at once, wherever the focus is.
+        QAccessible.updateAccessibility(QAccessibleEvent(self, QAccessible.Event.Alert))
 
     def changeEvent(self, event: QEvent) -> None:
         """Draw the sign in the new colours."""

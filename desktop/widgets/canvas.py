@@ -20,6 +20,7 @@ from PySide6.QtGui import (
     QColor,
     QContextMenuEvent,
     QDrag,
+    QKeyEvent,
     QMouseEvent,
     QPainter,
     QPaintEvent,
@@ -40,10 +41,12 @@ class Canvas(QWidget):
     Signals:
         activated(Path): A finished picture of the grid was clicked.
         menu_requested(Path, QPoint): Its menu is wanted at that place on the screen.
+        delete_requested(Path): The delete key was pressed over the one finished picture shown.
     """
 
     activated = Signal(object)
     menu_requested = Signal(object, QPoint)
+    delete_requested = Signal(object)
 
     def __init__(self) -> None:
         """Start with nothing to show."""
@@ -134,6 +137,14 @@ class Canvas(QWidget):
         path = self._path_at(event.position())
         if pressed is not None and path and len(self._tiles) > 1:
             self.activated.emit(path)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Delete by the delete key; the rest is for the page."""
+        path = self._tiles[0].path if len(self._tiles) == 1 else None
+        if event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace) and path:
+            self.delete_requested.emit(path)
+        else:
+            super().keyPressEvent(event)
 
     def leaveEvent(self, _event: QEvent) -> None:
         """Frame nothing."""

@@ -5,20 +5,19 @@ from __future__ import annotations
 import dataclasses
 
 from PySide6.QtCore import QSize, Qt, Signal, Slot
-from PySide6.QtGui import QTextCursor
+from PySide6.QtGui import QKeySequence, QTextCursor
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QPushButton,
     QScrollArea,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
 
 from core.errors import InvalidRequest
 from core.models.catalog import ModelCard
-from core.request import MAX_COUNT, MAX_STEPS, Request
+from core.request import MAX_COUNT, MAX_SIDE, MAX_STEPS, Request
 from desktop.settings import CreateSettings
 from desktop.theme import mark
 from desktop.widgets.advanced import Advanced
@@ -59,7 +58,9 @@ class CreatePanel(QWidget):
         self._card: ModelCard | None = None
         self.start = StartWell()
         self.scheduler = SchedulerChoice()
+        self.scheduler.setToolTip(self.tr("The method that takes the noise away, step by step"))
         self.steps = SliderSpin(self.tr("Steps"), allowed=(1, MAX_STEPS), usual=(1, 60))
+        self.steps.setToolTip(self.tr("More steps take longer and come out cleaner, to a point."))
         self.guidance = SliderSpin(
             self.tr("Guidance"), allowed=(0, 100), usual=(1, 15), step=0.5, decimals=3
         )
@@ -68,16 +69,12 @@ class CreatePanel(QWidget):
         )
         self.picture_size = SizeField()
         self.seed = SeedField()
-        self.count = QSpinBox()
-        self.count.setRange(1, MAX_COUNT)
-        self.count.lineEdit().setTextMargins(4, 0, 0, 0)
-        self.count.setAccessibleName(self.tr("Number of pictures"))
+        self.count = SliderSpin(self.tr("Number of pictures"), allowed=(1, MAX_COUNT), usual=(1, 8))
         self.count.setToolTip(self.tr("How many pictures a run makes, one seed apart"))
         self.advanced = Advanced()
         self.fold = Fold(self.tr("Advanced"), self.advanced)
         self.generate = QPushButton(self.tr("Generate"))
         mark(self.generate, "primary")
-        self.generate.setMinimumHeight(34)
         self.stop = IconButton("stop", self.tr("Stop after this step  (Esc)"))
         mark(self.stop, "framed")
         self.stop.setFixedSize(36, 36)
@@ -104,7 +101,7 @@ class CreatePanel(QWidget):
             height=size.height(),
             seed=self.seed.seed,
             seed_locked=self.seed.locked,
-            count=self.count.value(),
+            count=int(self.count.value()),
             start_image=self.start.path,
             strength=self.start.strength.value(),
             preview=self.advanced.preview.value(),
@@ -112,16 +109,18 @@ class CreatePanel(QWidget):
 
     def set_values(self, values: CreateSettings) -> None:
         """Bring the controls to ``values``, each within what it allows."""
-        self.prompt.setPlainText(values.prompt)
-        self.negative.setPlainText(values.negative_prompt)
+        self.prompt.set_text(values.prompt)
+        self.negative.set_text(values.negative_prompt)
         self.model.set_model(values.model)
         self.scheduler.set_value(values.scheduler)
         self.steps.set_value(values.steps)
         self.guidance.set_value(values.guidance_scale)
         self.advanced.set_values(values)
-        self.picture_size.set_value(QSize(values.width, values.height))
+        self.picture_size.set_value(
+            QSize(min(values.width, MAX_SIDE), min(values.height, MAX_SIDE))
+        )
         self.seed.set_seed(values.seed, locked=values.seed_locked)
-        self.count.setValue(values.count)
+        self.count.set_value(values.count)
         self.start.set_strength(values.strength)
         self.start.set_path(values.start_image)
         self._refresh()
@@ -140,6 +139,8 @@ class CreatePanel(QWidget):
         Raises:
             InvalidRequest: If the controls contradict each other; the one at fault has the focus.
         """
+        # A shortcut leaves no field, so that what is being typed would not count.
+        self.picture_size.settle()
         values = self.values()
         try:
             values.request()
@@ -175,11 +176,11 @@ class CreatePanel(QWidget):
         self.stop.setEnabled(running)
         text = self.tr("Add to Queue") if running else self.tr("Generate")
         self.generate.setText(f"{text}  ({waiting})" if waiting else text)
-        self.generate.setToolTip(
-            self.tr("Make this picture when those before it are done  (Ctrl+Enter)")
-            if running
-            else self.tr("Make the picture  (Ctrl+Enter)")
-        )
+        keys = QKeySequence("Ctrl+Return").toString(QKeySequence.SequenceFormat.NativeText)
+        tip = self.tr("Make the picture")
+        if running:
+            tip = self.tr("Make this picture when those before it are done")
+        self.generate.setToolTip(f"{tip}  ({keys})")
 
     def _lay_out(self) -> None:
         grid = rows(
@@ -236,7 +237,7 @@ class CreatePanel(QWidget):
             self.guidance.value_changed,
             self.picture_size.changed,
             self.seed.changed,
-            self.count.valueChanged,
+            self.count.value_changed,
             self.start.changed,
             self.advanced.changed,
         ):

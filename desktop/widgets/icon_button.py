@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QToolButton, QWidget
+from PySide6.QtWidgets import QToolButton
 
 from desktop.icons import tinted_icon
 
@@ -12,11 +12,13 @@ from desktop.icons import tinted_icon
 class IconButton(QToolButton):
     """A button with an icon that follows the palette."""
 
-    def __init__(self, icon: str, text: str, parent: QWidget | None = None) -> None:
-        """Show ``icon``; ``text`` is the tooltip and what a screen reader says."""
-        super().__init__(parent)
+    def __init__(self, icon: str, text: str, *, size: int = 18) -> None:
+        """Show ``icon``, so many pixels large; ``text`` is what a pointer or a reader is told."""
+        super().__init__()
         self._icon_name = icon
-        self.setIconSize(QSize(18, 18))
+        self.setIconSize(QSize(size, size))
+        # With its frame as tall as a field, so that rows are alike.
+        self.setFixedSize(size + 10, size + 10)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.set_text(text)
         self._tint()

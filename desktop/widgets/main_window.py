@@ -55,7 +55,7 @@ class MainWindow(QMainWindow):
         self.setMinimumSize(720, 540)
         self._make_menus()
         self._restore(remembered.window)
-        models.failed.connect(self.page.show_error)
+        models.failed.connect(self.page.results.show_error)
         self.panel.set_values(remembered.create)
         if store.is_new:
             self.panel.set_defaults()
@@ -71,14 +71,12 @@ class MainWindow(QMainWindow):
         if not self._painted:
             self._painted = True
             # When this paint has reached the screen.
-            QTimer.singleShot(
-                0, self, lambda: self.first_painted.emit(self.panel.model.chosen_model)
-            )
+            QTimer.singleShot(0, self, self._tell_painted)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Stop between two steps and remember everything."""
         self._jobs.close()
-        self.page.close_down()
+        self.page.results.close_down()
         self._remember_controls()
         self._store.set_window(
             WindowSettings(
@@ -100,9 +98,7 @@ class MainWindow(QMainWindow):
         file = bar.addMenu(self.tr("&File"))
         add_action(file, self.tr("Open Start Picture…"), self.page.choose_start, "Ctrl+O")
         add_action(file, self.tr("Open Model Folder…"), self.panel.model.open_folder)
-        add_action(
-            file, self.tr("Show Pictures Folder"), lambda: self._show_folder(self._profile.pictures)
-        )
+        add_action(file, self.tr("Show Pictures Folder"), self._show_pictures)
         file.addSeparator()
         add_action(file, self.tr("Quit"), self.close, QKeySequence.StandardKey.Quit)
         fill_edit_menu(bar.addMenu(self.tr("&Edit")), self.page)
@@ -118,7 +114,8 @@ class MainWindow(QMainWindow):
         geometry = QByteArray.fromBase64(window.geometry.encode("ascii", "ignore"))
         if not self.restoreGeometry(geometry):
             self.resize(1180, 800)
-        self.page.splitter.setSizes([window.panel, max(self.width() - window.panel, 1)])
+        panel = min(max(window.panel, 1), self.width() - 1)
+        self.page.splitter.setSizes([panel, self.width() - panel])
         self.panel.fold.set_open(shown=window.advanced_open)
 
     @Slot()
@@ -128,7 +125,6 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_jobs(self, snapshot: QueueSnapshot) -> None:
         self._stop.setEnabled(snapshot.running is not None)
-
         if snapshot.running is None and not snapshot.waiting:
             self.setWindowTitle(APP_NAME)
             if snapshot.jobs:
@@ -157,7 +153,7 @@ class MainWindow(QMainWindow):
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             message = self.tr("{0} cannot be made: {1}.")
-            self.page.show_error(message.format(folder, error.strerror or error))
+            self.page.results.show_error(message.format(folder, error.strerror or error))
         else:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
 

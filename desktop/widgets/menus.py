@@ -27,7 +27,7 @@ def fill_run_menu(menu: QMenu, page: CreatePage) -> QAction:
     add_action(menu, _tr("Generate"), page.generate, "Ctrl+Return", "Ctrl+Enter")
     stop = add_action(menu, _tr("Stop"), page.stop, "Esc")
     menu.addSeparator()
-    add_action(menu, _tr("Back to the Run"), page.follow, "Ctrl+B")
+    add_action(menu, _tr("Back to the Run"), page.results.follow, "Ctrl+B")
     return stop
 
 
@@ -41,10 +41,10 @@ def fill_edit_menu(menu: QMenu, page: CreatePage) -> None:
 
 def fill_picture_menu(menu: QMenu, page: CreatePage) -> None:
     """Add what is done with the picture shown."""
-    page.picture.fill(menu)
+    page.results.picture.fill(menu)
     menu.addSeparator()
-    add_action(menu, _tr("Next Picture"), lambda: page.strip.step(1), "Alt+Right")
-    add_action(menu, _tr("Previous Picture"), lambda: page.strip.step(-1), "Alt+Left")
+    add_action(menu, _tr("Next Picture"), lambda: page.results.strip.step(1), "Alt+Right")
+    add_action(menu, _tr("Previous Picture"), lambda: page.results.strip.step(-1), "Alt+Left")
 
 
 def fill_theme_menu(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,9 @@ from PySide6.QtCore import QFile, QMimeData, QObject, QProcess, QUrl, Signal
 from PySide6.QtGui import QAction, QDesktopServices, QGuiApplication, QKeySequence
 from PySide6.QtWidgets import QFileDialog, QMenu, QWidget
 
-from desktop.images import read
+from core.errors import CoreError
+from core.files import replace_file
+from desktop.images import encoded, read
 from desktop.widgets.icon_button import IconButton
 
 
@@ -40,7 +41,7 @@ class PictureActions(QObject):
         self.copy = self._action(self.tr("Copy Picture"), "Ctrl+Shift+C")
         self.save = self._action(self.tr("Save As…"), QKeySequence.StandardKey.Save)
         self.show = self._action(self.tr("Show in Folder"), "Ctrl+Shift+R")
-        self.trash = self._action(self.tr("Move to Trash"), "Ctrl+Backspace")
+        self.trash = self._action(self.tr("Move to Trash"), "")
         self._on_trigger(self.start, self.start_requested.emit)
         self._on_trigger(self.reuse, self.reuse_requested.emit)
         self._on_trigger(self.copy, self._copy)
@@ -108,8 +109,9 @@ class PictureActions(QObject):
 
     def _button(self, action: QAction, icon: str) -> IconButton:
         keys = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
-        button = IconButton(icon, f"{action.text()}  ({keys})")
-        button.setAccessibleName(action.text())
+        button = IconButton(icon, action.text())
+        if keys:
+            button.setToolTip(f"{action.text()}  ({keys})")
         button.clicked.connect(action.trigger)
         button.setVisible(action.isEnabled())
         action.enabledChanged.connect(button.setVisible)
@@ -140,15 +142,14 @@ class PictureActions(QObject):
         target = target if target.suffix else target.with_suffix(path.suffix)
         try:
             if target.suffix.lower() == path.suffix.lower():
-                shutil.copyfile(path, target)
-                return
-        except (OSError, shutil.SameFileError) as error:
-            self.failed.emit(self.tr("{0} could not be written: {1}").format(target, error))
-            return
-        if not read(path).save(str(target), quality=95):
-            self.failed.emit(
-                self.tr("{0} could not be written; choose PNG, JPEG or WebP.").format(target)
-            )
+                data = path.read_bytes()
+            else:
+                data = encoded(read(path), target.suffix.removeprefix("."))
+            replace_file(target, data)
+        except OSError:
+            self.failed.emit(self.tr("{0} cannot be read any more.").format(path.name))
+        except CoreError as error:
+            self.failed.emit(str(error))
 
 
 def show_in_folder(path: Path) -> None:

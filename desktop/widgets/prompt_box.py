@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QMimeData, Qt, Signal
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtGui import QResizeEvent, QTextCursor
 from PySide6.QtWidgets import QPlainTextEdit
 
 from desktop.drops import has_picture
@@ -37,6 +37,13 @@ class PromptBox(QPlainTextEdit):
         self.document().setDocumentMargin(4)
         self.textChanged.connect(self._fit)
         self._fit()
+
+    def set_text(self, text: str) -> None:
+        """Put another text here, in a way that the person can undo."""
+        if text != self.toPlainText():
+            cursor = QTextCursor(self.document())
+            cursor.select(QTextCursor.SelectionType.Document)
+            cursor.insertText(text)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Break the lines anew and fit the height to them."""

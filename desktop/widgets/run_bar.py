@@ -81,7 +81,7 @@ class RunBar(QWidget):
         if progress.steps_per_second > 0:
             parts.append(self._speed(progress.steps_per_second))
             parts.append(self.tr("{0} left").format(duration(progress.seconds_left)))
-        self.text.set_text("   ·   ".join(parts))
+        self.text.set_text("  ·  ".join(parts))
 
     def show_waiting(self, jobs: int) -> None:
         """Say how many jobs wait."""

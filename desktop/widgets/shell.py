@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from desktop.widgets.icon_button import IconButton
@@ -39,8 +39,7 @@ class Shell(QWidget):
         buttons = QVBoxLayout(self.rail)
         buttons.setContentsMargins(6, 10, 6, 10)
         for number, page in enumerate(pages):
-            button = IconButton(page.icon, page.title)
-            button.setIconSize(QSize(22, 22))
+            button = IconButton(page.icon, page.title, size=22)
             button.setCheckable(True)
             button.setChecked(number == 0)
             self._group.addButton(button, number)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 from PySide6.QtCore import QSize, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QSpinBox, QToolButton, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QToolButton, QWidget
 
 from core.request import LATENT_SCALE, MAX_SIDE
 from desktop.widgets.icon_button import IconButton
+from desktop.widgets.slider_spin import CalmSpin
 
 SHAPES = ((1, 1), (4, 3), (3, 2), (16, 9), (3, 4), (2, 3), (9, 16))
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -68,14 +69,19 @@ class SizeField(QWidget):
 
     def value(self) -> QSize:
         """Width and height in pixels."""
-        return QSize(self.width_spin.value(), self.height_spin.value())
+        return QSize(int(self.width_spin.value()), int(self.height_spin.value()))
 
     def set_value(self, size: QSize) -> None:
         """Set both, to the nearest sides that are allowed."""
-        self.width_spin.setValue(size.width())
-        self.height_spin.setValue(size.height())
-        self.width_spin.snap()
-        self.height_spin.snap()
+        for spin, side in ((self.width_spin, size.width()), (self.height_spin, size.height())):
+            spin.setValue(side)
+            spin.snap()
+
+    def settle(self) -> None:
+        """Take in what is being typed, as if the field were left."""
+        for spin in (self.width_spin, self.height_spin):
+            spin.interpretText()
+            spin.snap()
 
     def set_model_size(self, width: int, height: int, multiple: int) -> None:
         """Offer the model's own size and shapes of about as many pixels, in its multiples."""
@@ -100,14 +106,14 @@ class SizeField(QWidget):
         self.set_value(self.value().transposed())
 
 
-class _SideSpin(QSpinBox):
+class _SideSpin(CalmSpin):
     """Pixels of one side; what was typed goes to the nearest multiple when the field is left."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.setAccessibleName(name)
         self.setMinimumWidth(66)
-        self.lineEdit().setTextMargins(4, 0, 0, 0)
+        self.setDecimals(0)
         self.setKeyboardTracking(False)
         self.set_multiple(LATENT_SCALE)
         self.setValue(512)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QLocale, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QSlider, QWidget
 
@@ -14,10 +14,13 @@ class CalmSpin(QDoubleSpinBox):
         """Start with the focus rule that makes ``wheelEvent`` hold."""
         super().__init__(parent)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setAlignment(Qt.AlignmentFlag.AlignRight)
 
     def textFromValue(self, value: float) -> str:
         """Show no more digits than the number has."""
-        return self.locale().toString(value, "g", 6)
+        locale = self.locale()
+        locale.setNumberOptions(QLocale.NumberOption.OmitGroupSeparator)
+        return locale.toString(value, "g", 6)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Leave the wheel to the panel that is being scrolled."""
@@ -66,7 +69,6 @@ class SliderSpin(QWidget):
         self.spin.setRange(*allowed)
         self.spin.setSingleStep(step)
         self.spin.setFixedWidth(74)
-        self.spin.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.spin.setAccessibleName(name)
         self.slider = _CalmSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(round(usual[0] / step), round(usual[1] / step))

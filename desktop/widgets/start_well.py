@@ -139,6 +139,7 @@ class _Well(QFrame):
 
     def show_picture(self, picture: QPixmap | None, name: str) -> None:
         self._filled = picture is not None
+        self.setAccessibleDescription(name)
         mark(self, "filled", on=self._filled)
         if picture is None:
             self._draw_icon()

@@ -180,9 +180,13 @@ class Strip(QListView):
         event.accept()
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
-        """Ask for the menu of the picture under the pointer."""
-        if path := _path(self.indexAt(event.pos())):
-            self.menu_requested.emit(path, event.globalPos())
+        """Ask for the menu of the picture under the pointer, or by key of the current one."""
+        index, place = self.indexAt(event.pos()), event.globalPos()
+        if event.reason() is QContextMenuEvent.Reason.Keyboard:
+            index = self.currentIndex()
+            place = self.viewport().mapToGlobal(self.visualRect(index).center())
+        if path := _path(index):
+            self.menu_requested.emit(path, place)
 
     def _on_current(self, index: QModelIndex) -> None:
         path = _path(index)

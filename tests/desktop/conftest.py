@@ -65,6 +65,7 @@ class Session:
         self.theme = Theme(app, theme)
         self.window = MainWindow(self.profile, self.store, self.theme, self.jobs)
         self.page, self.panel = self.window.page, self.window.panel
+        self.results = self.page.results
         qtbot.addWidget(self.window)
         self.window.show()
         qtbot.waitExposed(self.window)
@@ -94,7 +95,7 @@ class Session:
         self.wait(idle)
 
     def wait_step(self, index: int) -> None:
-        self.wait(lambda: f"Step {index} of" in self.page.run_bar.text.accessibleName())
+        self.wait(lambda: f"Step {index} of" in self.results.run_bar.text.accessibleName())
 
     def hold_at(self, step: int) -> None:
         self.engine.stop_at = step

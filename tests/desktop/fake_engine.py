@@ -116,6 +116,7 @@ class FakeEngine:
                 pixels=disc(request.width, request.height, i, 1.0),
                 seconds=time.perf_counter() - began,
                 model_sha256="0" * 64,
+                device="cpu",
             )
 
 

@@ -110,7 +110,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     figures["generating"] = beat.stop() | {"seconds": round(time.perf_counter() - began, 2)}
     figures["jobs"] = [str(job.state) for job in jobs.snapshot.jobs]
     figures["outcome"] = str(warmed[0])
-    figures["said"] = window.page.banner.message.text()
+    figures["said"] = window.page.results.banner.message.text()
     window.close()
     worker.close()
     worker.wait()

@@ -44,9 +44,8 @@ class Scene:
         make: Callable[[], Engine] = lambda: self.child if real else self.engine  # noqa: E731
         self.worker = EngineWorker(make)
         self.jobs = JobQueue(self.worker, profile.pictures)
-        Theme(app, theme)
         self.window = MainWindow(profile, self.store, Theme(app, theme), self.jobs)
-        self.window.page.banner.hide()
+        self.window.page.results.banner.hide()
         self.window.resize(width, height)
         self.window.show()
         self.worker.start()
@@ -54,7 +53,7 @@ class Scene:
     def set(self, **changes: object) -> None:
         values = dataclasses.replace(self.window.panel.values(), **changes)
         self.window.panel.set_values(values)
-        self.window.page.banner.hide()
+        self.window.page.results.banner.hide()
 
     def run(self, until: Callable[[], bool], seconds: float = 120) -> None:
         wait_until(until, seconds)
@@ -100,7 +99,7 @@ def run_to_the_middle(scene: Scene) -> None:
     scene.engine.gate.clear()
     scene.engine.step_seconds = 0.2
     scene.window.page.generate()
-    bar = scene.window.page.run_bar
+    bar = scene.window.page.results.run_bar
     scene.run(lambda: "Step 12" in bar.text.accessibleName())
 
 
@@ -127,7 +126,7 @@ def grid(scene: Scene) -> None:
 
 def start(scene: Scene) -> None:
     results(scene)
-    scene.window.page.picture.start.trigger()
+    scene.window.page.results.picture.start.trigger()
     scene.window.panel.fold.set_open(shown=True)
     scene.set(guidance_scale=1.0)
 
@@ -169,7 +168,7 @@ def readme(scene: Scene) -> None:
     scene.finish()
     scene.set(prompt=PROMPT, count=defaults.count, steps=40)
     scene.window.page.generate()
-    bar = scene.window.page.run_bar
+    bar = scene.window.page.results.run_bar
     scene.run(lambda: "Step 24" in bar.text.accessibleName())
 
 

@@ -1,12 +1,15 @@
+import multiprocessing
 import os
 import signal
+import threading
+import time
 
 import pytest
 
 from core.errors import InvalidRequest, OutOfMemory
 from core.events import Finished, ImageReady, Loading, PreviewSettings, Step
 from core.request import TextToImage
-from desktop.engine_process import ProcessEngine
+from desktop.engine_process import EngineEnded, ProcessEngine
 from tests.desktop.fake_engine import FakeEngine
 
 REQUEST = TextToImage(prompts=("a",), steps=3, width=64, height=64, seed=5, count=2)
@@ -20,11 +23,24 @@ class Telling(FakeEngine):
             raise InvalidRequest("prompts", "is bad.")
         if request.prompts == ("bug",):
             raise ZeroDivisionError("by nothing")
+        if request.prompts == ("no pickle",):
+            raise Particular("cuda", 11)
+        if request.prompts == ("stuck",):
+            time.sleep(60)
+        if request.prompts == ("crash",):
+            os._exit(3)
         if request.prompts == ("closed?",):
             yield Loading(what=f"{self.closed}")
             return
         yield Loading(what=f"{os.getpid()}")
         yield from super()._run(request, preview)
+
+
+class Particular(Exception):
+    """As libraries make them: it cannot be made again from its message."""
+
+    def __init__(self, device, code):
+        super().__init__(f"{device} failed with {code}")
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +100,34 @@ def test_child_that_the_system_ends_is_said_and_replaced(engine):
     with pytest.raises(OutOfMemory, match="ended by the system"):
         list(stream)
     assert int(events_of(engine)[0].what) != child
+
+
+def test_error_that_cannot_be_sent_arrives_as_words(engine):
+    with pytest.raises(RuntimeError, match="Particular: cuda failed with 11"):
+        events_of(engine, "no pickle")
+    assert isinstance(events_of(engine)[-1], Finished)
+
+
+def test_crash_is_not_called_want_of_memory_and_closing_its_run_begins_no_child(engine):
+    request = TextToImage(prompts=("crash",), width=64, height=64)
+    stream = engine.generate(request, preview=PreviewSettings())
+    with pytest.raises(EngineEnded, match="exit code 3"):
+        next(stream)
+    children = multiprocessing.active_children()
+    stream.close()
+    assert multiprocessing.active_children() == children
+    assert isinstance(events_of(engine)[-1], Finished)
+
+
+def test_close_ends_a_child_at_work_at_once():
+    engine = ProcessEngine(Telling)
+    child = int(events_of(engine)[0].what)
+    threading.Timer(0.5, engine.close).start()
+    began = time.monotonic()
+    with pytest.raises(EngineEnded):
+        events_of(engine, "stuck")
+    assert time.monotonic() - began < 20
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+    with pytest.raises(EngineEnded, match="closed"):
+        events_of(engine)

@@ -10,10 +10,12 @@ from PySide6.QtCore import QRectF, QSize
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QApplication
 
-from core.events import Step
+from core.events import Preview, Step
+from core.request import PreviewDecoder, TextToImage
 from desktop.colours import DARK, LIGHT
 from desktop.icons import FOLDER, tinted_pixmap
 from desktop.images import SHOWN_SIDE, enlarged, image_of, pixels_of, shown
+from desktop.live import LiveRun
 from desktop.progress import Progress
 from desktop.theme import Theme, ThemeMode, palette_of
 from desktop.widgets.canvas import GAP, fitted, grid
@@ -70,6 +72,21 @@ def test_theme_changes_at_once(qapp):
     assert LIGHT.field in qapp.styleSheet()
     theme.set_mode(ThemeMode.SYSTEM)
     assert theme.colours in (LIGHT, DARK)
+
+
+def test_many_previews_cost_no_more_than_one():
+    request = TextToImage(prompts=("a",), count=16)
+    run = LiveRun(request)
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    previews = tuple(
+        Preview(picture=i, pixels=pixels, decoder=PreviewDecoder.LINEAR) for i in range(16)
+    )
+    step = Step(
+        index=1, total=2, pictures=tuple(range(16)), total_pictures=16, seconds=1, previews=previews
+    )
+    assert run.take(step)
+    painted = sum(tile.image.width() * tile.image.height() for tile in run.tiles())
+    assert painted <= SHOWN_SIDE**2
 
 
 def test_every_icon_is_drawn_in_the_colour_asked_for(qapp):

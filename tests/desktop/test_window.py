@@ -4,13 +4,23 @@ import threading
 
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication, QImage
+from PySide6.QtGui import (
+    QColor,
+    QDragEnterEvent,
+    QDropEvent,
+    QGuiApplication,
+    QImage,
+    QTextCursor,
+    QWheelEvent,
+)
 from PySide6.QtWidgets import QApplication, QLineEdit, QWidget
 
 from core.errors import OutOfMemory
 from core.images.metadata import read_metadata
 from core.request import ImageToImage, PreviewDecoder, SchedulerName, TextToImage
+from desktop.colours import DARK
 from desktop.jobs import JobState
+from desktop.theme import ThemeMode
 from desktop.widgets.empty_state import EXAMPLES
 from tests.desktop.fake_engine import picture_file
 
@@ -24,11 +34,11 @@ def test_generate_by_keys_saves_the_picture_and_shows_it(session, qtbot):
     assert recorded.request == session.engine.requests[0]
     assert recorded.request.prompts == ("a blue disc",)
     assert session.states() == [JobState.FINISHED]
-    assert session.page.strip.current() == file
-    assert session.page.picture.path == file
-    (tile,) = session.page.stage.canvas.tiles
+    assert session.results.strip.current() == file
+    assert session.results.picture.path == file
+    (tile,) = session.results.stage.canvas.tiles
     assert tile.path == file
-    assert "a blue disc" in session.page.run_bar.text.accessibleName()
+    assert "a blue disc" in session.results.run_bar.text.accessibleName()
 
 
 def test_engine_runs_in_a_thread_of_its_own(session):
@@ -47,23 +57,23 @@ def test_canvas_shows_the_run_while_it_goes_on(session):
     session.hold_at(3)
     session.generate(count=4, steps=6)
     session.wait_step(3)
-    tiles = session.page.stage.canvas.tiles
+    tiles = session.results.stage.canvas.tiles
     assert len(tiles) == 4
     assert all(tile.image is not None and tile.path is None for tile in tiles)
-    rects = session.page.stage.canvas.rects()
+    rects = session.results.stage.canvas.rects()
     assert len({(rect.x(), rect.y()) for rect in rects}) == 4
-    text = session.page.run_bar.text.accessibleName()
+    text = session.results.run_bar.text.accessibleName()
     assert "Step 3 of 6" in text
     assert "it/s" in text
     assert "left" in text
-    assert session.page.run_bar.bar.value() == 500
+    assert session.results.run_bar.bar.value() == 500
 
 
 def test_previews_off_show_nothing_before_the_end(session):
     session.hold_at(3)
     session.generate(preview=PreviewDecoder.OFF, steps=6)
     session.wait_step(3)
-    assert [tile.image for tile in session.page.stage.canvas.tiles] == [None]
+    assert [tile.image for tile in session.results.stage.canvas.tiles] == [None]
 
 
 def test_escape_stops_between_two_steps(session):
@@ -76,7 +86,7 @@ def test_escape_stops_between_two_steps(session):
     assert session.states() == [JobState.CANCELLED]
     assert session.files() == []
     assert session.engine.closed == 1
-    assert not session.page.banner.isVisible()
+    assert not session.results.banner.isVisible()
 
 
 def test_stopped_run_keeps_its_finished_pictures(session):
@@ -101,7 +111,7 @@ def test_queue_takes_more_while_running(session):
     session.generate("three")
     assert session.states() == [JobState.RUNNING, JobState.QUEUED, JobState.QUEUED]
     assert "(2)" in session.panel.generate.text()
-    assert session.page.run_bar.waiting.text() == "2 waiting"
+    assert session.results.run_bar.waiting.text() == "2 waiting"
     session.engine.gate.set()
     session.wait_idle()
     assert [r.prompts[0] for r in session.engine.requests] == ["one", "two", "three"]
@@ -121,20 +131,22 @@ def test_stop_ends_the_running_job_and_the_next_one_follows(session):
 
 
 def test_canvas_goes_on_to_the_next_run_of_the_queue(session):
+    session.engine.step_seconds = 0.02
     session.hold_at(2)
     session.generate("one", steps=4)
-    session.generate("two", steps=5)
+    session.generate("two", steps=200)
     session.wait_step(2)
     session.engine.stop_at = 3
     assert "% - Stepwise" in session.window.windowTitle()
     session.engine.gate.set()
     session.wait(lambda: len(session.engine.requests) == 2)
     session.engine.gate.clear()
-    session.wait(lambda: "of 5" in session.page.run_bar.text.accessibleName())
-    assert session.page.stage.canvas.tiles[0].path is None
+    session.wait(lambda: "of 200" in session.results.run_bar.text.accessibleName())
+    assert session.results.stage.canvas.tiles[0].path is None
+    session.engine.step_seconds = 0
     session.engine.gate.set()
     session.wait_idle()
-    assert session.page.strip.current() == session.page.pictures.paths[0]
+    assert session.results.strip.current() == session.results.pictures.paths[0]
     assert session.window.windowTitle() == "Stepwise"
 
 
@@ -143,7 +155,7 @@ def test_waiting_jobs_can_be_dropped(session):
     session.generate("one")
     session.generate("two")
     session.wait_step(2)
-    session.page.run_bar.clear.click()
+    session.results.run_bar.clear.click()
     session.engine.gate.set()
     session.wait_idle()
     assert session.states() == [JobState.FINISHED, JobState.CANCELLED]
@@ -153,7 +165,7 @@ def test_error_is_one_sentence_and_can_be_tried_again(session):
     session.engine.error = OutOfMemory("It needs 14 GB and 6 GB are free; make it smaller.")
     session.generate()
     session.wait_idle()
-    banner = session.page.banner
+    banner = session.results.banner
     assert banner.isVisible()
     assert banner.message.text() == "It needs 14 GB and 6 GB are free; make it smaller."
     assert session.states() == [JobState.FAILED]
@@ -169,11 +181,11 @@ def test_bug_is_logged_and_called_one(session, caplog):
     with caplog.at_level(logging.ERROR):
         session.generate()
         session.wait_idle()
-    assert "fault of its own" in session.page.banner.message.text()
+    assert "fault of its own" in session.results.banner.message.text()
     assert "ZeroDivisionError" in caplog.text
     assert "Traceback" in caplog.text
-    session.page.banner.dismiss.click()
-    assert not session.page.banner.isVisible()
+    session.results.banner.dismiss.click()
+    assert not session.results.banner.isVisible()
     session.generate()
     session.wait_idle()
     assert session.states()[-1] is JobState.FINISHED
@@ -184,12 +196,12 @@ def test_pictures_folder_that_cannot_be_written_is_said(session):
     session.profile.pictures.write_text("a file where the folder should be")
     session.generate()
     session.wait_idle()
-    assert str(session.profile.pictures) in session.page.banner.message.text()
+    assert str(session.profile.pictures) in session.results.banner.message.text()
 
 
 def test_wrong_setting_is_said_and_nothing_runs(session):
     session.generate(steps=2, strength=0.2, start_image=str(_start(session)))
-    assert "strength" in session.page.banner.message.text()
+    assert "strength" in session.results.banner.message.text()
     assert session.engine.requests == []
 
 
@@ -197,7 +209,7 @@ def test_notice_is_shown(session):
     session.engine.notice = "The VAE gave NaN in fp16 and was run again in fp32."
     session.generate()
     session.wait_idle()
-    assert session.page.banner.message.text() == session.engine.notice
+    assert session.results.banner.message.text() == session.engine.notice
 
 
 def test_closing_while_running_keeps_what_is_finished(session):
@@ -250,8 +262,8 @@ def test_newest_picture_is_shown_on_opening(open_window):
     first.wait_idle()
     first.close()
     second = open_window()
-    assert second.page.strip.current() == first.files()[0]
-    second.wait(lambda: second.page.thumbnails.get(first.files()[0]) is not None)
+    assert second.results.strip.current() == first.files()[0]
+    second.wait(lambda: second.results.thumbnails.get(first.files()[0]) is not None)
 
 
 def test_seed_is_new_for_every_run_until_locked(session):
@@ -331,13 +343,13 @@ def test_dropped_text_and_broken_pictures_are_refused(session, tmp_path):
     broken.write_text("not a picture")
     session.page.start_from(broken)
     assert session.panel.start.path == ""
-    assert "broken.png" in session.page.banner.message.text()
+    assert "broken.png" in session.results.banner.message.text()
 
 
 def test_result_becomes_the_start_picture(session):
     session.generate()
     session.wait_idle()
-    session.page.picture.start.trigger()
+    session.results.picture.start.trigger()
     assert session.panel.start.path == str(session.files()[0])
     assert isinstance(session.panel.values().request(), ImageToImage)
 
@@ -347,7 +359,7 @@ def test_reuse_brings_back_the_settings_of_that_picture(session):
     session.wait_idle()
     session.set(prompt="other", count=1, steps=40, guidance_scale=9.0)
     second = max(session.files(), key=lambda path: read_metadata(path).picture)
-    session.page.view(second)
+    session.results.view(second)
     session.control(Qt.Key.Key_R)
     values = session.panel.values()
     assert (values.prompt, values.steps, values.guidance_scale) == ("first", 5, 2.5)
@@ -359,7 +371,7 @@ def test_reuse_brings_back_the_settings_of_that_picture(session):
 
 def test_picture_without_settings_says_so(session, tmp_path):
     session.page.reuse(picture_file(tmp_path / "plain.png"))
-    assert "plain.png" in session.page.banner.message.text()
+    assert "plain.png" in session.results.banner.message.text()
 
 
 def test_looking_back_while_running_and_returning(session):
@@ -369,15 +381,15 @@ def test_looking_back_while_running_and_returning(session):
     session.hold_at(2)
     session.generate("two")
     session.wait_step(2)
-    session.page.view(old)
-    assert session.page.stage.canvas.tiles[0].path == old
-    assert session.page.stage.way_back.isVisible()
+    session.results.view(old)
+    assert session.results.stage.canvas.tiles[0].path == old
+    assert session.results.stage.way_back.isVisible()
     session.engine.stop_at = 4
-    session.page.stage.way_back.click()
-    assert session.page.stage.canvas.tiles[0].path is None
+    session.results.stage.way_back.click()
+    assert session.results.stage.canvas.tiles[0].path is None
     session.engine.gate.set()
     session.wait_idle()
-    assert session.page.picture.path != old
+    assert session.results.picture.path != old
 
 
 def test_looking_back_is_not_interrupted_by_the_end_of_the_run(session):
@@ -387,23 +399,23 @@ def test_looking_back_is_not_interrupted_by_the_end_of_the_run(session):
     session.hold_at(2)
     session.generate("two")
     session.wait_step(2)
-    session.page.view(old)
+    session.results.view(old)
     session.engine.gate.set()
     session.wait_idle()
-    assert session.page.picture.path == old
+    assert session.results.picture.path == old
 
 
 def test_grid_opens_a_picture_and_goes_back(session, qtbot):
     session.generate(count=4)
     session.wait_idle()
-    canvas = session.page.stage.canvas
+    canvas = session.results.stage.canvas
     assert len(canvas.tiles) == 4
-    assert session.page.picture.path is None
+    assert session.results.picture.path is None
     place = canvas.rects()[2].center().toPoint()
     path = canvas.tiles[2].path
     qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
-    assert session.page.picture.path == path
-    session.page.stage.way_back.click()
+    assert session.results.picture.path == path
+    session.results.stage.way_back.click()
     assert len(canvas.tiles) == 4
 
 
@@ -411,63 +423,67 @@ def test_arrows_walk_along_the_strip(session):
     for prompt in ("one", "two", "three"):
         session.generate(prompt)
         session.wait_idle()
-    strip = session.page.strip
-    newest = session.page.pictures.paths
+    strip = session.results.strip
+    newest = session.results.pictures.paths
     strip.setFocus()
     session.press(Qt.Key.Key_Right, at=strip)
-    assert session.page.picture.path == newest[1]
+    assert session.results.picture.path == newest[1]
     session.press(Qt.Key.Key_Right, at=strip)
-    assert session.page.picture.path == newest[2]
+    assert session.results.picture.path == newest[2]
     session.press(Qt.Key.Key_Left, at=strip)
-    assert session.page.stage.canvas.tiles[0].path == newest[1]
+    assert session.results.stage.canvas.tiles[0].path == newest[1]
 
 
 def test_trash_takes_the_picture_off(session, monkeypatch):
     for prompt in ("one", "two"):
         session.generate(prompt)
         session.wait_idle()
-    gone, left = session.page.pictures.paths
+    gone, left = session.results.pictures.paths
 
     def trash(name: str) -> tuple[bool, str]:
         gone.unlink()
         return True, ""
 
     monkeypatch.setattr("desktop.widgets.picture_actions.QFile.moveToTrash", trash)
-    session.page.picture.trash.trigger()
-    assert session.page.pictures.paths == (left,)
-    assert session.page.picture.path == left
+    session.results.picture.trash.trigger()
+    assert session.results.pictures.paths == (left,)
+    assert session.results.picture.path == left
 
 
 def test_file_that_vanished_is_taken_off_the_strip(session):
     for prompt in ("one", "two"):
         session.generate(prompt)
         session.wait_idle()
-    path = session.page.pictures.paths[1]
+    path = session.results.pictures.paths[1]
     path.unlink()
-    session.page.view(path)
-    assert path not in session.page.pictures.paths
-    assert path.name in session.page.banner.message.text()
+    session.results.view(path)
+    assert path not in session.results.pictures.paths
+    assert path.name in session.results.banner.message.text()
 
 
 def test_copy_and_save_as(session, tmp_path):
     session.generate()
     session.wait_idle()
     (file,) = session.files()
-    session.page.picture.copy.trigger()
+    session.results.picture.copy.trigger()
     assert QGuiApplication.clipboard().image().size() == QImage(str(file)).size()
-    session.page.picture.save_to(file, tmp_path / "copy.png")
+    session.results.picture.save_to(file, tmp_path / "copy.png")
     assert (tmp_path / "copy.png").read_bytes() == file.read_bytes()
-    session.page.picture.save_to(file, tmp_path / "copy.jpg")
+    session.results.picture.save_to(file, tmp_path / "copy.jpg")
+    session.results.picture.save_to(file, tmp_path / "copy.doc")
+    assert "'doc'" in session.results.banner.message.text()
+    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["copy.jpg", "copy.png"]
     assert not QImage(str(tmp_path / "copy.jpg")).isNull()
-    session.page.picture.save_to(file, tmp_path / "no folder" / "copy.png")
-    assert "no folder" in session.page.banner.message.text()
+    (tmp_path / "no folder").write_text("a file")
+    session.results.picture.save_to(file, tmp_path / "no folder" / "copy.png")
+    assert "no folder" in session.results.banner.message.text()
 
 
 def test_example_fills_the_prompt_and_runs(session):
-    session.page.stage.empty.chosen.emit(EXAMPLES[0])
+    session.results.stage.empty.chosen.emit(EXAMPLES[0])
     session.wait_idle()
     assert session.engine.requests[0].prompts == (EXAMPLES[0],)
-    assert not session.page.stage.empty.isVisible()
+    assert not session.results.stage.empty.isVisible()
 
 
 def test_guidance_one_disables_what_it_ignores(session):
@@ -506,7 +522,7 @@ def test_model_limits_the_schedulers_and_moves_defaults(session, cards, tmp_path
 
 def test_model_that_cannot_be_used_is_said(session, tmp_path):
     session.panel.model.set_model(str(tmp_path / "nothing"))
-    assert "nothing" in session.page.banner.message.text()
+    assert "nothing" in session.results.banner.message.text()
     assert session.panel.values().model == "starter"
 
 
@@ -524,7 +540,12 @@ def test_every_control_has_a_name_for_screen_readers(session):
 
 def test_tab_goes_down_the_panel(session):
     panel = session.panel
-    order = [panel.prompt, panel.negative, panel.model, panel.scheduler, panel.steps.spin]
+    well = panel.findChild(QWidget, "startWell")
+    order = [
+        *(panel.prompt, panel.negative, well, panel.model, panel.scheduler, panel.steps.spin),
+        *(panel.guidance.spin, panel.picture_size.width_spin, panel.picture_size.height_spin),
+        *(panel.seed.text, panel.count.spin, panel.generate, panel.stop, session.results.strip),
+    ]
     chain, widget = [], panel.prompt
     for _ in range(200):
         chain.append(widget)
@@ -579,3 +600,149 @@ def test_keypad_enter_generates_too(session, key, modifiers):
     session.press(key, both)
     session.wait_idle()
     assert len(session.engine.requests) == 1
+
+
+def test_size_that_is_being_typed_counts(session, qtbot):
+    spin = session.panel.picture_size.width_spin
+    spin.setFocus()
+    spin.selectAll()
+    qtbot.keyClicks(spin, "257")
+    session.press(Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier, at=spin)
+    session.wait_idle()
+    assert session.engine.requests[0].width == 256
+    assert spin.value() == 256
+
+
+def test_keys_that_edit_the_prompt_do_nothing_else(session, qtbot):
+    for prompt in ("one", "two"):
+        session.generate(prompt)
+        session.wait_idle()
+    session.hold_at(2)
+    session.generate("a red disc", steps=9)
+    session.wait_step(2)
+    session.results.view(session.results.pictures.paths[0])
+    shown, prompt = session.results.picture.path, session.panel.prompt
+    trashed = []
+    session.results.picture.removed.connect(trashed.append)
+    prompt.setFocus()
+    prompt.moveCursor(QTextCursor.MoveOperation.Start)
+    for key in (Qt.Key.Key_Left, Qt.Key.Key_Delete, Qt.Key.Key_Backspace, Qt.Key.Key_Right):
+        session.press(key, at=prompt)
+    prompt.moveCursor(QTextCursor.MoveOperation.End)
+    session.press(Qt.Key.Key_Right, at=prompt)
+    session.press(Qt.Key.Key_Backspace, Qt.KeyboardModifier.ControlModifier, at=prompt)
+    session.press(Qt.Key.Key_Return, at=prompt)
+    assert prompt.toPlainText() == " red \n"
+    assert session.results.picture.path == shown
+    assert trashed == []
+    assert session.states()[-1] is JobState.RUNNING
+    session.engine.gate.set()
+    session.wait_idle()
+
+
+def test_no_shortcut_moves_a_picture_to_the_trash(session, monkeypatch):
+    session.generate()
+    session.wait_idle()
+    asked = []
+    monkeypatch.setattr(
+        "desktop.widgets.picture_actions.QFile.moveToTrash",
+        lambda name: (asked.append(name), (False, ""))[1],
+    )
+    for at in (session.panel.scheduler, session.panel.steps.slider, session.window):
+        session.press(Qt.Key.Key_Backspace, Qt.KeyboardModifier.ControlModifier, at=at)
+        session.press(Qt.Key.Key_Delete, at=at)
+    assert asked == []
+    session.press(Qt.Key.Key_Delete, at=session.results.stage.canvas)
+    assert asked == [str(session.files()[0])]
+
+
+def test_wheel_over_the_panel_changes_no_number(session):
+    panel = session.panel
+    panel.prompt.setFocus()
+    before = panel.values()
+    for control in (panel.count.spin, panel.picture_size.width_spin, panel.steps.slider):
+        place = QPointF(5, 5)
+        wheel = QWheelEvent(
+            place,
+            control.mapToGlobal(place),
+            QPoint(),
+            QPoint(0, 120),
+            Qt.MouseButton.NoButton,
+            Qt.KeyboardModifier.NoModifier,
+            Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
+        QApplication.sendEvent(control, wheel)
+    assert panel.values() == before
+
+
+def test_prompt_that_was_replaced_can_be_brought_back(session):
+    session.generate("first")
+    session.wait_idle()
+    session.panel.prompt.set_text("a long prompt that took an hour")
+    session.control(Qt.Key.Key_R)
+    assert session.panel.prompt.toPlainText() == "first"
+    session.panel.prompt.undo()
+    assert session.panel.prompt.toPlainText() == "a long prompt that took an hour"
+
+
+def test_stopping_is_said_while_the_step_lasts(session):
+    session.hold_at(3)
+    session.generate(steps=9)
+    session.wait_step(3)
+    session.press(Qt.Key.Key_Escape)
+    assert session.results.run_bar.text.accessibleName() == "Stopping after this step"
+    session.engine.gate.set()
+    session.wait_idle()
+    assert session.results.run_bar.text.accessibleName() == "Stopped"
+
+
+def test_way_back_to_a_stopped_run_shows_what_it_finished(session):
+    session.engine.batched = False
+    session.hold_at(14)
+    session.generate(count=4, steps=6)
+    session.wait_step(2)
+    session.wait(lambda: len(session.results.pictures.paths) == 2)
+    session.page.stop()
+    session.engine.gate.set()
+    session.wait_idle()
+    session.results.view(session.files()[0])
+    session.results.stage.way_back.click()
+    tiles = session.results.stage.canvas.tiles
+    assert {tile.path for tile in tiles} == set(session.files())
+
+
+def test_settings_out_of_all_bounds_open_the_window(open_window, tmp_path):
+    folder = tmp_path / "profile"
+    folder.mkdir()
+    huge = 10**30
+    values = {
+        "version": 1,
+        "create": dict.fromkeys(("width", "height", "steps", "seed", "count"), huge),
+        "window": {"panel": huge},
+    }
+    (folder / "settings.json").write_text(json.dumps(values))
+    values = open_window().panel.values()
+    assert (values.width, values.count, values.seed) == (4096, 1000, 2**32 - 1)
+
+
+def test_half_a_character_is_remembered(open_window):
+    first = open_window()
+    first.set(negative_prompt="mud \ud83d")
+    first.close()
+    assert open_window().panel.values().negative_prompt.startswith("mud")
+
+
+def test_placeholders_can_be_read(open_window):
+    session = open_window(theme=ThemeMode.DARK)
+    shown = session.panel.prompt.palette().placeholderText().color()
+    assert shown == QColor(DARK.quiet)
+
+
+def test_numbers_stand_alike_in_all_their_fields(session):
+    panel = session.panel
+    spins = (panel.steps.spin, panel.picture_size.width_spin, panel.count.spin)
+    assert len({spin.alignment() for spin in spins}) == 1
+    assert len({spin.height() for spin in (*spins, panel.seed.dice, panel.seed.text)}) == 1
+    panel.steps.set_value(1000)
+    assert panel.steps.spin.text() == "1000"

@@ -6,6 +6,7 @@ import pytest
 from PySide6.QtCore import QCoreApplication
 
 from core.events import ImageReady, Loading, PreviewSettings, Saved, Step
+from core.images import writing
 from core.request import TextToImage
 from desktop.worker import Cancelled, Done, EngineWorker, Failed, Job
 from tests.desktop.fake_engine import FakeEngine
@@ -138,6 +139,26 @@ def test_close_drops_what_waits(engine, qapp, tmp_path):
     assert len(engine.requests) == 1
     assert engine.closed == 1
     assert list(tmp_path.glob("*.png")) == []
+
+
+def test_a_picture_whose_steps_are_done_is_being_finished_until_it_is_on_disk(
+    worker, engine, qtbot, tmp_path, monkeypatch
+):
+    seen = []
+    save = writing.save_picture
+    monkeypatch.setattr(
+        writing, "save_picture", lambda *a: seen.append(worker.is_finishing) or save(*a)
+    )
+    engine.stop_at = 4
+    engine.gate.clear()
+    _events, ended = collect(worker)
+    worker.submit(job(tmp_path))
+    qtbot.waitUntil(lambda: engine.steps_done == 4)
+    assert not worker.is_finishing
+    engine.gate.set()
+    qtbot.waitUntil(lambda: bool(ended))
+    assert seen == [True]
+    assert not worker.is_finishing
 
 
 def test_saved_pixels_are_the_engines(worker, qtbot, tmp_path):
