@@ -27,7 +27,7 @@ from desktop.widgets.main_window import MainWindow
 from desktop.worker import EngineWorker
 from tests.desktop.fake_engine import FakeEngine
 
-PROMPT = "a small red circle on a blue background"
+PROMPT = "a red circle on a blue background"
 
 
 class Scene:
@@ -162,7 +162,10 @@ def readme(scene: Scene) -> None:
     """Show the real engine at work with the model that ships."""
     defaults = CreateSettings()
     scene.window.panel.set_defaults()
-    for prompt in ("a green star and a yellow square", "a large white seven on a black background"):
+    for prompt in (
+        "a green square left of a pink ring on a white background",
+        "three orange rings on a black background",
+    ):
         scene.set(prompt=prompt, count=3)
         scene.window.page.generate()
     scene.finish()

@@ -16,7 +16,7 @@ def test_the_whole_of_it_ends_in_a_model_that_diffusers_loads(tmp_path):
     train(tmp_path, plan)
     model = tmp_path / "model"
     first = load_file(model / "unet" / "diffusion_pytorch_model.safetensors")
-    pipeline = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     picture = pipeline("a red circle", num_inference_steps=2, width=64, height=64).images[0]
     assert picture.size == (64, 64)
