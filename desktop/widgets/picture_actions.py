@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QFile, QMimeData, QObject, QProcess, QUrl, Signal
+from PySide6.QtCore import QFile, QObject, QProcess, QUrl, Signal
 from PySide6.QtGui import QAction, QDesktopServices, QGuiApplication, QKeySequence
 from PySide6.QtWidgets import QFileDialog, QMenu, QWidget
 
@@ -122,10 +122,8 @@ class PictureActions(QObject):
         if image.isNull():
             self.failed.emit(self.tr("{0} cannot be read any more.").format(path.name))
             return
-        mime = QMimeData()
-        mime.setImageData(image)
-        mime.setUrls([QUrl.fromLocalFile(str(path))])
-        QGuiApplication.clipboard().setMimeData(mime)
+        # A QMimeData made in Python would be deleted by Qt after the interpreter is gone: a crash.
+        QGuiApplication.clipboard().setImage(image)
 
     def _save(self, path: Path) -> None:
         name, _ = QFileDialog.getSaveFileName(
