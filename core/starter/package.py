@@ -134,6 +134,8 @@ def write_folder(
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(unfinished, safe_serialization=True)
+    for part in ("unet", "vae"):
+        _forget_origin(unfinished / part / "config.json")
     for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
         shutil.copy(tokenizer_folder / name, unfinished / "tokenizer" / name)
     (unfinished / "tokenizer" / "tokenizer.json").unlink(missing_ok=True)
@@ -146,3 +148,10 @@ def write_folder(
     write_preview(unfinished)
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
+
+
+def _forget_origin(path: Path) -> None:
+    """Take the folder that a part was loaded from out of its configuration."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("_name_or_path", None)
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -50,6 +50,7 @@ def test_it_is_small_enough_and_holds_no_pickle():
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= MOST_BYTES
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".txt"}
+    assert not any(b"_name_or_path" in path.read_bytes() for path in files)
 
 
 def test_the_window_learns_its_good_settings_from_it():
