@@ -46,9 +46,13 @@ def test_at_one_and_below_the_conditional_half_is_all(scale: float) -> None:
 
 
 def test_without_guidance_no_negative_prompt_is_needed() -> None:
-    Guidance(Recorder(), GuidanceSettings(scale=1.0), positive=POSITIVE, negative=None)
+    off = GuidanceSettings(scale=1.0)
     empty = GuidanceSettings(scale=9.0, start=0.3, end=0.3)
-    Guidance(Recorder(), empty, positive=POSITIVE, negative=None)
+    for settings in (off, empty):
+        assert not settings.is_used
+        Guidance(Recorder(), settings, positive=POSITIVE, negative=None)
+    with pytest.raises(AssertionError, match="negative"):
+        Guidance(Recorder(), GuidanceSettings(scale=9.0), positive=POSITIVE, negative=None)
 
 
 def test_the_interval_holds_its_start_and_not_its_end() -> None:
