@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -15,11 +16,13 @@ from core.starter import autoencoder
 from core.starter.clip import WIDTH, tokens_of
 from core.starter.pictures import CHUNK, chance, render_chunk, scene_at
 from core.starter.stage import Losses, StageSettings, train_stage
-from core.starter.world import caption
+from core.starter.world import Scene, caption
 
 BATCH = 64
 CAPTION_DROPOUT = 0.1
 LATENT_SEED = 7
+EASY_CHUNKS = 6
+"""The first chunks show single plain shapes alone; two things, digits and stripes come later."""
 STEPS_A_CHUNK = 100
 """A new chunk of pictures joins the pool every so many steps, until all are there."""
 
@@ -62,6 +65,11 @@ def noise_schedule() -> DDIMScheduler:
     )
 
 
+def latent_scene(number: int) -> Scene:
+    """The scene whose picture has this number in the pool of latents."""
+    return scene_at(LATENT_SEED, number, easy=number < EASY_CHUNKS * CHUNK)
+
+
 class LatentPool:
     """Training pictures as scaled latents, encoded once and kept on disk, chunk by chunk."""
 
@@ -86,8 +94,9 @@ class LatentPool:
         path = self._folder / f"latents-{index:04}.safetensors"
         if not path.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
-            pictures = render_chunk(LATENT_SEED, index, abstract=False)
-            parts = [autoencoder.encode(self._vae, part) for part in pictures.split(32)]
+            pictures = render_chunk(LATENT_SEED, index, easy=index < EASY_CHUNKS)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                parts = [autoencoder.encode(self._vae, part) for part in pictures.split(32)]
             latents = torch.cat(parts) * autoencoder.SCALING_FACTOR
             unfinished = path.with_suffix(".part")
             save_file({"latents": latents.half()}, unfinished)
@@ -107,6 +116,8 @@ def train_unet(
     """Train the UNet to predict the velocity, text encoder and VAE frozen."""
     torch.manual_seed(seed)
     model = build_unet().to(memory_format=torch.channels_last)
+    # Plain matrix products: in bfloat16 the fused attention's backward pass is slow on a CPU.
+    model.set_attn_processor(AttnProcessor())
     text_encoder.eval().requires_grad_(requires_grad=False)
     mix = _mixer()
 
@@ -114,15 +125,16 @@ def train_unet(
         latents, numbers = pool.batch(BATCH, step)
         rng = chance(seed, "captions", step)
         texts = [
-            "" if rng.random() < CAPTION_DROPOUT else caption(scene_at(LATENT_SEED, number), rng)
+            "" if rng.random() < CAPTION_DROPOUT else caption(latent_scene(number), rng)
             for number in numbers
         ]
         with torch.no_grad():
             words = text_encoder(tokens_of(tokenizer, texts)).last_hidden_state  # (B, T, D)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        # One timestep from each of B equal parts of the schedule: less noise in the loss.
-        spread = (torch.arange(BATCH) + torch.rand(BATCH, generator=generator)) / BATCH * 1000
-        timesteps = spread.long().clamp(max=999)
+        # One timestep from each of B parts of the schedule: less noise in the loss. The parts are
+        # narrower where there is much noise, for there it is settled what the picture shows.
+        spread = (torch.arange(BATCH) + torch.rand(BATCH, generator=generator)) / BATCH
+        timesteps = (1000 * spread**0.7).long().clamp(max=999)
         noise = torch.randn(latents.shape, generator=generator)
         noisy, velocity = mix(latents, noise, timesteps)
         noisy = noisy.contiguous(memory_format=torch.channels_last)
@@ -133,7 +145,7 @@ def train_unet(
         return {"loss": error.mean(), "loss_t>800": late}
 
     settings = StageSettings(
-        name="unet", steps=steps, learning_rate=1e-3, cool_down=0.25, average=0.995
+        name="unet", steps=steps, learning_rate=1.5e-3, cool_down=0.25, average=0.998, muon=True
     )
     trained = train_stage(settings, model, losses_of, folder)
     assert isinstance(trained, UNet2DConditionModel)

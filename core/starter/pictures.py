@@ -24,18 +24,18 @@ def chance(*key: object) -> random.Random:
     return random.Random(":".join(map(str, key)))
 
 
-def scene_at(seed: int, number: int) -> Scene:
+def scene_at(seed: int, number: int, *, easy: bool = False) -> Scene:
     """The training scene of this number; never one that is held out."""
-    return sample_scene(chance(seed, "scene", number))
+    return sample_scene(chance(seed, "scene", number), easy=easy)
 
 
-def render_chunk(seed: int, chunk: int, *, abstract: bool) -> Tensor:
+def render_chunk(seed: int, chunk: int, *, abstract: bool = False, easy: bool = False) -> Tensor:
     """Draw the pictures ``chunk * CHUNK`` up to the next chunk: ``(CHUNK, 3, H, W) uint8``."""
     numbers = range(chunk * CHUNK, (chunk + 1) * CHUNK)
     parts = []
     for start in range(0, CHUNK, 64):
         rng = chance(seed, "pixels", chunk, start)
-        scenes = [scene_at(seed, number) for number in numbers[start : start + 64]]
+        scenes = [scene_at(seed, number, easy=easy) for number in numbers[start : start + 64]]
         drawn = render.draw_scenes(scenes, rng)
         if abstract:
             count = len(scenes[::ABSTRACT_SHARE])

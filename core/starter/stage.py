@@ -8,7 +8,7 @@ A step's batch depends on its number alone: a resumed run goes on as if it had n
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import TrainingDiverged
+from core.starter.muon import Muon
 
 WARM_UP = 100
 
@@ -31,6 +32,7 @@ class StageSettings:
         learning_rate: While it is held.
         cool_down: Share of the steps at the end over which it falls to zero.
         average: Decay per step of the running mean of the weights, or 0 for none.
+        muon: Whether matrices and kernels learn with Muon instead of AdamW.
         save_every: Steps between checkpoints.
         log_every: Steps between lines.
     """
@@ -40,6 +42,7 @@ class StageSettings:
     learning_rate: float
     cool_down: float = 0.2
     average: float = 0.0
+    muon: bool = False
     save_every: int = 250
     log_every: int = 50
 
@@ -76,20 +79,21 @@ def train_stage(
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / f"{settings.name}.pt"
     learning = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learning, settings.learning_rate, (0.9, 0.99), weight_decay=1e-3)
+    optimizers = _optimizers(model, muon=settings.muon)
     mean = deepcopy(model).requires_grad_(requires_grad=False) if settings.average else model
     first = 0
     if checkpoint.exists():
-        first = _restore(checkpoint, model, mean, optimizer)
+        first = _restore(checkpoint, model, mean, optimizers)
         print(f"{settings.name}: goes on from step {first}", flush=True)
     sums: dict[str, float] = {}
     began = time.monotonic()
     for step in range(first, settings.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = settings.rate_at(step)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = settings.rate_at(step)
         losses = losses_of(step)
         loss = losses["loss"]
-        optimizer.zero_grad()
+        model.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(learning, 1.0)
         if not torch.isfinite(norm):
@@ -97,7 +101,8 @@ def train_stage(
                 f"{settings.name}: the gradient of step {step} is not finite; "
                 f"{checkpoint} holds the last good weights. Lower the learning rate."
             )
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         if settings.average:
             _update_mean(mean, model, min(settings.average, (step + 1) / (step + 10)))
         for key, value in losses.items():
@@ -113,15 +118,29 @@ def train_stage(
             print(f"{where}  {means}  {pace:.2f} step/s  {left:.0f} min", flush=True)
             sums = {}
         if done % settings.save_every == 0 or done == settings.steps:
-            _keep(checkpoint, done, model, mean, optimizer)
+            _keep(checkpoint, done, model, mean, optimizers)
     return mean
 
 
-def begin_with(name: str, model: nn.Module, folder: Path) -> None:
+def begin_with(name: str, model: nn.Module, folder: Path, *, muon: bool = False) -> None:
     """Write the checkpoint of a part whose first step starts from ``model``'s weights."""
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = torch.optim.AdamW(model.parameters())
-    _keep(folder / f"{name}.pt", 0, model, deepcopy(model), fresh)
+    _keep(folder / f"{name}.pt", 0, model, deepcopy(model), _optimizers(model, muon=muon))
+
+
+def _optimizers(model: nn.Module, *, muon: bool) -> list[torch.optim.Optimizer]:
+    """Make the optimizers; their learning rate is set at every step."""
+    learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    # The first and the last layer have few channels on one side, which Muon is not meant for.
+    matrices = [
+        p
+        for name, p in learning.items()
+        if muon and p.ndim > 1 and not name.startswith(("conv_in", "conv_out"))
+    ]
+    kept = {id(p) for p in matrices}
+    rest = [p for p in learning.values() if id(p) not in kept]
+    adamw = torch.optim.AdamW(rest, betas=(0.9, 0.99), weight_decay=1e-3)
+    return [Muon(matrices, weight_decay=1e-3), adamw] if matrices else [adamw]
 
 
 @torch.no_grad()
@@ -132,10 +151,18 @@ def _update_mean(mean: nn.Module, model: nn.Module, decay: float) -> None:
 
 
 def _keep(
-    path: Path, step: int, model: nn.Module, mean: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path,
+    step: int,
+    model: nn.Module,
+    mean: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
 ) -> None:
     unfinished = path.with_suffix(".part")
-    state = {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    state = {
+        "step": step,
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+    }
     if mean is not model:
         state["mean"] = mean.state_dict()
     torch.save(state, unfinished)
@@ -143,11 +170,12 @@ def _keep(
 
 
 def _restore(
-    path: Path, model: nn.Module, mean: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path, model: nn.Module, mean: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
 ) -> int:
     state = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(kept)
     if mean is not model:
         mean.load_state_dict(state["mean"])
     return int(state["step"])

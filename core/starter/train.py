@@ -44,7 +44,7 @@ class Plan:
     vae: int
     unet: int
     decoder: int
-    chunks: int = 20
+    chunks: int = 30
     pool_chunks: int = 8
 
 
@@ -100,7 +100,7 @@ def adopt(model: Path, folder: Path) -> None:
     unet.load_state_dict(
         UNet2DConditionModel.from_pretrained(model / "unet", torch_dtype=torch.float32).state_dict()
     )
-    begin_with("unet", unet, folder / "checkpoints")
+    begin_with("unet", unet, folder / "checkpoints", muon=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

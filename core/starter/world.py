@@ -37,6 +37,7 @@ DIGITS = tuple("0123456789")
 HELD_OUT_SHAPES = ("moon", "arrow")
 HELD_OUT_TEXTURE: Texture = "checkered"
 HELD_OUT_STYLE: Style = "neon"
+PLACES: tuple[Place, ...] = ("left", "right", "top", "bottom", "centre", "anywhere")
 NUMBERS = {2: "two", 3: "three"}
 SIZES = {"small": 0.30, "": 0.46, "big": 0.64}
 """Word to half of a single thing's extent; the picture is 2 wide and 2 high."""
@@ -92,7 +93,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "last colour": tuple(COLOURS),
     "last shape": (*SHAPES, *DIGITS),
     "size": tuple(SIZES),
-    "place": ("left", "right", "top", "bottom", "centre"),
+    "place": PLACES[:-1],
     "relation": ("beside", "above"),
     "style": ("flat", "outline"),
     "texture": ("plain", "striped"),
@@ -119,18 +120,25 @@ def attributes(scene: Scene) -> dict[str, str | None]:
     }
 
 
-def sample_scene(rng: random.Random, *, held_out: bool | None = False) -> Scene:
+def sample_scene(rng: random.Random, *, held_out: bool | None = False, easy: bool = False) -> Scene:
     """Draw a scene from the mix that training uses.
 
     Args:
         rng: Source of chance.
+        easy: Draw a single plain shape: what the UNet learns first.
         held_out: Draw only scenes that training never sees, only those it may see, or (None) any;
             whole held-out shapes, textures and styles are never drawn here.
     """
     while True:
-        scene = _draw_scene(rng)
+        scene = _draw_easy_scene(rng) if easy else _draw_scene(rng)
         if held_out is None or scene.is_held_out == held_out:
             return scene
+
+
+def _draw_easy_scene(rng: random.Random) -> Scene:
+    ground, colour = rng.sample(list(COLOURS), 2)
+    thing = Thing(rng.choice(SHAPES), colour, size=rng.choice(list(SIZES)))
+    return Scene((thing,), ground, place=rng.choice(PLACES))
 
 
 def _draw_scene(rng: random.Random) -> Scene:
@@ -145,8 +153,7 @@ def _draw_scene(rng: random.Random) -> Scene:
             size=rng.choice(("small", "", "", "big")),
             texture="striped" if style == "flat" and rng.random() < 0.07 else "plain",
         )
-        place: Place = rng.choice(("left", "right", "top", "bottom", "centre", "anywhere"))
-        return Scene((thing,), ground, place=place, style=style)
+        return Scene((thing,), ground, place=rng.choice(PLACES), style=style)
     if kind < 0.88:
         first = Thing(rng.choice(SHAPES), rng.choice(others))
         second = first
@@ -197,7 +204,7 @@ def _change(scene: Scene, rng: random.Random) -> Scene:
         number = len(scene.things) if thing != first else 5 - len(scene.things)
         return replace(scene, things=(thing,) * number)
     if rng.random() < 0.5:
-        return replace(scene, place=rng.choice(("left", "right", "top", "bottom", "centre")))
+        return replace(scene, place=rng.choice(PLACES[:-1]))
     return replace(scene, things=(thing,))
 
 

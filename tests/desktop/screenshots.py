@@ -41,8 +41,8 @@ class Scene:
         self.store = SettingsStore(profile.settings_file)
         self.engine = FakeEngine()
         self.child = make_engine(profile)
-        make: Callable[[], Engine] = lambda: self.child if real else self.engine  # noqa: E731
-        self.worker = EngineWorker(make)
+        shown: Engine = self.child if real else self.engine
+        self.worker = EngineWorker(lambda: shown)
         self.jobs = JobQueue(self.worker, profile.pictures)
         self.window = MainWindow(profile, self.store, Theme(app, theme), self.jobs)
         self.window.page.results.banner.hide()

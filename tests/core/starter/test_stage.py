@@ -6,15 +6,18 @@ from core.errors import TrainingDiverged
 from core.starter.stage import StageSettings, train_stage
 
 
-def settings(steps, **more):
+def settings(steps, rate=1e-2, **more):
     return StageSettings(
-        name="part", steps=steps, learning_rate=1e-2, save_every=10, log_every=10, **more
+        name="part", steps=steps, learning_rate=rate, save_every=10, log_every=10, **more
     )
 
 
 def make_model():
     torch.manual_seed(0)
     return nn.Linear(3, 1)
+
+
+MUON = pytest.mark.parametrize("muon", [False, True], ids=["adamw", "muon"])
 
 
 def losses_of(model):
@@ -25,9 +28,10 @@ def losses_of(model):
     return losses
 
 
-def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
+@MUON
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path, muon):
     whole = make_model()
-    train_stage(settings(40), whole, losses_of(whole), tmp_path / "whole")
+    train_stage(settings(40, muon=muon), whole, losses_of(whole), tmp_path / "whole")
 
     def interrupted(step):
         if step == 25:
@@ -36,15 +40,18 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
 
     first, second = make_model(), make_model()
     with pytest.raises(KeyboardInterrupt):
-        train_stage(settings(40), first, interrupted, tmp_path / "parts")
-    train_stage(settings(40), second, losses_of(second), tmp_path / "parts")
+        train_stage(settings(40, muon=muon), first, interrupted, tmp_path / "parts")
+    train_stage(settings(40, muon=muon), second, losses_of(second), tmp_path / "parts")
     assert torch.equal(whole.weight, second.weight)
     assert torch.equal(whole.bias, second.bias)
 
 
-def test_it_learns(tmp_path):
+@pytest.mark.parametrize(("muon", "rate"), [(False, 1e-2), (True, 5e-2)], ids=["adamw", "muon"])
+def test_it_learns(tmp_path, muon, rate):
     model = make_model()
-    trained = train_stage(settings(600, average=0.98), model, losses_of(model), tmp_path)
+    trained = train_stage(
+        settings(600, rate, average=0.98, muon=muon), model, losses_of(model), tmp_path
+    )
     assert trained is not model
     assert losses_of(trained)(10_000)["loss"] < 0.02
 

@@ -33,6 +33,19 @@ def test_training_scenes_never_show_what_is_held_out():
             assert thing.colour != scene.ground
 
 
+def test_easy_scenes_show_one_plain_shape_and_nothing_that_is_held_out():
+    rng = random.Random(0)
+    scenes = [sample_scene(rng, easy=True) for _ in range(500)]
+    for scene in scenes:
+        (thing,) = scene.things
+        assert thing.shape in SHAPES
+        assert (thing.texture, scene.style) == ("plain", "flat")
+        assert not scene.is_held_out
+        assert thing.colour != scene.ground
+    assert {scene.things[0].shape for scene in scenes} == set(SHAPES)
+    assert len({scene.place for scene in scenes}) == 6
+
+
 def test_held_out_scenes_are_held_out():
     rng = random.Random(0)
     assert all(sample_scene(rng, held_out=True).is_held_out for _ in range(300))
