@@ -20,7 +20,7 @@ from core.device import (
     resolve_device,
     resolve_precision,
 )
-from core.errors import InvalidRequest
+from core.errors import InvalidRequest, Unsupported
 from core.events import (
     Event,
     EventStream,
@@ -32,7 +32,7 @@ from core.events import (
     PreviewSettings,
 )
 from core.images.reading import read_start_image, sha256_of
-from core.models.catalog import resolve
+from core.models.catalog import refusals_for, resolve
 from core.models.components import Components
 from core.models.fingerprint import Fingerprints
 from core.models.identify import Identity, identify
@@ -130,6 +130,7 @@ class TorchEngine:
         device = resolve_device(self._device_name)
         precision = resolve_precision(request.precision, device)
         identity = identify(resolve(request.model))
+        _check_served(request, identity)
         _check_size(request, identity)
         if not self._has(identity, precision):
             yield Loading(what=f"the model {request.model}")
@@ -213,7 +214,7 @@ class TorchEngine:
 
 def _key_of(identity: Identity, precision: Precision) -> ModelKey:
     """Tell models apart, also one that was trained on, or given a part, in the same folder."""
-    files = (*identity.weights.values(), identity.folder / "scheduler" / "scheduler_config.json")
+    files = identity.weights.values()
     stamps = tuple((path.stat().st_size, path.stat().st_mtime_ns) for path in files)
     return (identity, precision, stamps)
 
@@ -236,6 +237,26 @@ def _read_start(request: Request) -> tuple[Request, Pixels | None]:
         )
     pixels = read_start_image(path, request.width, request.height)
     return dataclasses.replace(request, init_sha256=found), pixels
+
+
+def _check_served(request: Request, identity: Identity) -> None:
+    """Refuse a model that is loaded but not yet sampled, and a scheduler that does not serve it."""
+    kinds = {
+        "an inpainting model": identity.inpainting,
+        "an SDXL model": identity.needs_size,
+        "a model that takes guidance as a number": identity.guidance_embedding,
+    }
+    for kind, is_it in kinds.items():
+        if is_it:
+            raise Unsupported(
+                f"{identity.path} is {kind}; this version knows it but makes no pictures with it."
+            )
+    refused = refusals_for(identity)
+    if request.scheduler in refused:
+        raise Unsupported(
+            f"The scheduler {request.scheduler} does not serve this model. "
+            f"{refused[request.scheduler]} Choose {identity.defaults.scheduler}."
+        )
 
 
 def _check_size(request: Request, identity: Identity) -> None:

@@ -23,6 +23,7 @@ LIGHT = [
     "core.models.catalog",
     "core.models.fingerprint",
     "core.models.identify",
+    "core.models.verdict",
     "core.paths",
     "core.request",
     "desktop.__main__",

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import core.starter
-from core.errors import InvalidRequest, ModelInvalid, ModelMissing, Unsupported
-from core.models.identify import PredictionType, identify
+from core.errors import InvalidRequest, ModelInvalid, ModelMissing
+from core.models.families import Defaults, ignored_settings, refused_schedulers
+from core.models.identify import Identity, identify
 from core.paths import expanded
 from core.request import PreviewDecoder, SchedulerName, TextToImage, parse_choice
 
 STARTER = "starter"
 SETTINGS_FILE = "stepwise.json"
 
-DEFAULT_STEPS = 25
-DEFAULT_GUIDANCE_SCALE = 7.5
-
 _SHIPPED = {STARTER: Path(core.starter.__path__[0]) / "weights"}
-
-_NOT_FOR_SAMPLE_PREDICTION = {SchedulerName.PNDM, SchedulerName.EULER_ANCESTRAL}
-"""Diffusers' classes of these cannot step from a prediction of the clean latents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +26,10 @@ class ModelCard:
     """What a person sees of a model and what its controls should stand at.
 
     Attributes:
-        name: What a request calls it: a name of ours or the path of its folder.
+        name: What a request calls it: a name of ours or the path of its folder or file.
         title: For people.
-        path: Its folder.
-        family: ``sd1``, ``sd2`` or ``custom``.
+        path: Its folder or file.
+        family: ``sd1``, ``sd2``, ``sdxl`` or ``custom``.
         prediction_type: What its UNet predicts.
         width: Native size of its pictures, in pixels.
         height: Native size of its pictures, in pixels.
@@ -43,6 +39,15 @@ class ModelCard:
         scheduler: Good default.
         schedulers: Those that work with it.
         preview_decoders: Those that it has.
+        refused_schedulers: Those that do not work with it, each with the reason.
+        ignored: Settings of a request that have no say with it as it stands by default, each with
+            the reason.
+        distillation: How it was taught to need few steps: ``none``, ``turbo``, ``lcm`` and so on.
+        timestep_spacing: How its timesteps are spread: ``leading``, ``linspace`` or ``trailing``.
+        inpainting: Whether it needs a start picture and a mask.
+        needs_size: Whether it is told the size and crop of the picture, as SDXL is.
+        guidance_embedding: Whether guidance is an input of its UNet, which costs no second half.
+        zero_terminal_snr: Whether its schedule ends in pure noise.
     """
 
     name: str
@@ -58,6 +63,14 @@ class ModelCard:
     scheduler: SchedulerName
     schedulers: tuple[SchedulerName, ...]
     preview_decoders: tuple[PreviewDecoder, ...]
+    refused_schedulers: Mapping[SchedulerName, str] = field(default_factory=dict)
+    ignored: Mapping[str, str] = field(default_factory=dict)
+    distillation: str = "none"
+    timestep_spacing: str = "leading"
+    inpainting: bool = False
+    needs_size: bool = False
+    guidance_embedding: bool = False
+    zero_terminal_snr: bool = False
 
 
 def names() -> tuple[str, ...]:
@@ -66,31 +79,27 @@ def names() -> tuple[str, ...]:
 
 
 def resolve(model: str) -> Path:
-    """Find the folder of a model by its name or path; a name goes before a folder called so.
+    """Find a model's folder or file by name or path; a name goes before a path called so.
 
     Raises:
         ModelMissing: If there is none.
-        Unsupported: If the path is that of a single file.
     """
     shipped = _SHIPPED.get(model)
     path = shipped if shipped is not None else expanded(Path(model))
     try:
-        if path.is_dir():
+        if path.exists():
             return path.resolve()
-        is_file = path.is_file()
     except OSError as error:
         raise ModelMissing(
             f"{model} cannot be looked into ({error.strerror or error}); choose another model."
         ) from error
-    if is_file:
-        raise Unsupported(f"{path} is a single file; this version reads model folders.")
     if shipped is not None:
         raise ModelMissing(
             f"The model {model} is not installed at {shipped}; install the package again."
         )
     raise ModelMissing(
-        f"There is no model {model!r}: neither a name ({', '.join(_SHIPPED)}) nor a folder; "
-        "give the path of a Stable Diffusion folder."
+        f"There is no model {model!r}: neither a name ({', '.join(_SHIPPED)}) nor a folder or file;"
+        " give the path of a Stable Diffusion model."
     )
 
 
@@ -101,16 +110,18 @@ def card(model: str) -> ModelCard:
         ModelMissing: If there is no such model.
         ModelInvalid: If its files are damaged or its ``stepwise.json`` is.
         Unsupported: If it is of a kind that is not run.
-        UnsafeFile: If its weights are pickles or it brings code.
+        UnsafeFile: If its weights are pickles that could run code, or it brings code.
     """
     identity = identify(resolve(model))
-    settings = _read_settings(identity.folder / SETTINGS_FILE)
-    schedulers = schedulers_for(identity.prediction_type)
+    settings = _settings_of(identity)
+    refused = refusals_for(identity)
+    schedulers = tuple(name for name in SchedulerName if name not in refused)
     scheduler = settings.scheduler
+    path = identity.path
     return ModelCard(
         name=model,
-        title=settings.title or identity.folder.name,
-        path=identity.folder,
+        title=settings.title or (path.stem if identity.single_file else path.name),
+        path=path,
         family=identity.family.value,
         prediction_type=identity.prediction_type.value,
         width=identity.width,
@@ -125,31 +136,59 @@ def card(model: str) -> ModelCard:
             for decoder in PreviewDecoder
             if decoder is not PreviewDecoder.TINY or identity.tiny_vae is not None
         ),
+        refused_schedulers=refused,
+        ignored=ignored_settings(
+            identity.distillation, guidance_embedding=identity.guidance_embedding
+        ),
+        distillation=identity.distillation.value,
+        timestep_spacing=str(identity.configs["scheduler"].get("timestep_spacing", "leading")),
+        inpainting=identity.inpainting,
+        needs_size=identity.needs_size,
+        guidance_embedding=identity.guidance_embedding,
+        zero_terminal_snr=identity.zero_terminal_snr,
+    )
+
+
+def refusals_for(identity: Identity) -> dict[SchedulerName, str]:
+    """Say which sampling methods do not work with a model, each with the reason."""
+    return refused_schedulers(
+        identity.prediction_type,
+        zero_terminal_snr=identity.zero_terminal_snr,
+        distillation=identity.distillation,
+        guidance_embedding=identity.guidance_embedding,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Settings:
-    """What a model's ``stepwise.json`` says, with the family's defaults for the rest."""
+    """What a model's ``stepwise.json`` says, with its kind's defaults for the rest."""
 
     title: str = ""
-    steps: int = DEFAULT_STEPS
-    guidance_scale: float = DEFAULT_GUIDANCE_SCALE
-    scheduler: SchedulerName = SchedulerName.PNDM
+    steps: int
+    guidance_scale: float
+    scheduler: SchedulerName
 
 
-def schedulers_for(prediction_type: PredictionType) -> tuple[SchedulerName, ...]:
-    """Give the sampling methods that can step from a kind of prediction."""
-    if prediction_type is PredictionType.SAMPLE:
-        return tuple(name for name in SchedulerName if name not in _NOT_FOR_SAMPLE_PREDICTION)
-    return tuple(SchedulerName)
+def _settings_of(identity: Identity) -> _Settings:
+    """Read the settings that lie in a model's folder; a file has none of its own."""
+    if not identity.single_file:
+        return _read_settings(identity.folder / SETTINGS_FILE, identity.defaults)
+    return _from_defaults(identity.defaults)
 
 
-def _read_settings(path: Path) -> _Settings:
+def _from_defaults(defaults: Defaults) -> _Settings:
+    return _Settings(
+        steps=defaults.steps,
+        guidance_scale=defaults.guidance_scale,
+        scheduler=defaults.scheduler,
+    )
+
+
+def _read_settings(path: Path, usual: Defaults) -> _Settings:
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return _Settings()
+        return _from_defaults(usual)
     except (OSError, ValueError, RecursionError) as error:
         raise _bad_settings(path, str(error)) from error
     defaults = values.get("defaults", {}) if isinstance(values, dict) else None
@@ -157,13 +196,13 @@ def _read_settings(path: Path) -> _Settings:
         raise _bad_settings(path, "it is no JSON object with an object of defaults")
     try:
         scheduler = parse_choice(
-            "scheduler", defaults.get("scheduler", SchedulerName.PNDM), SchedulerName
+            "scheduler", defaults.get("scheduler", usual.scheduler), SchedulerName
         )
         # A request knows the ranges; it is built to have them checked.
         checked = TextToImage(
             prompts=("",),
-            steps=defaults.get("steps", DEFAULT_STEPS),
-            guidance_scale=defaults.get("guidance_scale", DEFAULT_GUIDANCE_SCALE),
+            steps=defaults.get("steps", usual.steps),
+            guidance_scale=defaults.get("guidance_scale", usual.guidance_scale),
         )
     except InvalidRequest as error:
         raise _bad_settings(path, str(error)) from error

@@ -72,6 +72,9 @@ class Components:
         scheduler_config: The model's own scheduler configuration.
         device: Where the weights lie.
         dtype: Their number format.
+        tokenizer_2: Of the second text tower; None in a model with one.
+        text_encoder_2: SDXL's second text tower (OpenCLIP bigG); its first output is the pooled
+            and projected text ``(B, D)``. None in a model with one.
     """
 
     identity: Identity
@@ -88,6 +91,8 @@ class Components:
     scheduler_config: Mapping[str, Any]
     device: torch.device
     dtype: torch.dtype
+    tokenizer_2: Tokenizer | None = None
+    text_encoder_2: nn.Module | None = None
 
 
 def change_dtype(module: object, dtype: torch.dtype) -> None:

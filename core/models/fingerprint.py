@@ -53,12 +53,17 @@ class Fingerprints:
     def of_model(self, weights: Mapping[str, Path]) -> str:
         """Hash a model: the hash of its components' names and hashes, in order of name.
 
+        A model that is one file has that file's hash, by which other programs know it too.
+
         Args:
             weights: The weight file of each component.
 
         Raises:
             ModelInvalid: If a file cannot be read.
         """
+        files = set(weights.values())
+        if len(files) == 1:
+            return self.of_file(files.pop())
         lines = (f"{name} {self.of_file(path)}\n" for name, path in sorted(weights.items()))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 

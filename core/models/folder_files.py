@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.errors import ModelInvalid, UnsafeFile, Unsupported
-
-PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+from core.errors import ModelInvalid, UnsafeFile
+from core.models.tensor_list import PICKLES
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -34,22 +33,21 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def weight_file(folder: Path, stem: str) -> Path:
-    """Find a component's weights: ``stem.safetensors``, or else its fp16 variant.
+def weight_files(folder: Path, stem: str) -> tuple[Path, ...]:
+    """Find a component's weights: ``stem.safetensors``, whole or split, or else the fp16 variant.
 
     Raises:
-        ModelInvalid: If there are none.
+        ModelInvalid: If there are none, or a part of them is missing.
         UnsafeFile: If they are pickles only.
-        Unsupported: If they are split into parts.
     """
-    for name in (f"{stem}.safetensors", f"{stem}.fp16.safetensors"):
+    for name, index in (
+        (f"{stem}.safetensors", f"{stem}.safetensors.index.json"),
+        (f"{stem}.fp16.safetensors", f"{stem}.safetensors.index.fp16.json"),
+    ):
         if (folder / name).is_file():
-            return folder / name
-    if (folder / f"{stem}.safetensors.index.json").is_file():
-        raise Unsupported(
-            f"The weights in {folder} are split into parts; save the model again with a larger "
-            "max_shard_size."
-        )
+            return (folder / name,)
+        if (folder / index).is_file():
+            return _split_files(folder / index)
     pickles = sorted(p.name for p in folder.glob("*") if p.suffix in PICKLES)
     if pickles:
         raise UnsafeFile(
@@ -57,6 +55,20 @@ def weight_file(folder: Path, stem: str) -> Path:
             "model's safetensors files."
         )
     raise ModelInvalid(f"{folder} has no {stem}.safetensors; download the model again.")
+
+
+def _split_files(index: Path) -> tuple[Path, ...]:
+    """Read which files weights are split into."""
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise ModelInvalid(f"{index} names no files; download it again.")
+    names = sorted(set(map(str, places.values())))
+    if any(Path(name).name != name for name in names):
+        raise UnsafeFile(f"{index} names files outside of its folder; get the model elsewhere.")
+    for name in names:
+        if not (index.parent / name).is_file():
+            raise ModelInvalid(f"{index.parent / name} is missing; download the model again.")
+    return tuple(index.parent / name for name in names)
 
 
 def value_of(folder: Path, config: Mapping[str, Any], key: str, kind: type) -> Any:

@@ -44,7 +44,25 @@ class TensorInfo:
         return math.prod(self.shape)
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of itself.
+
+    Attributes:
+        tensors: What it holds, by name.
+        metadata: What its maker wrote beside them, such as ``modelspec.architecture``.
+    """
+
+    tensors: dict[str, TensorInfo]
+    metadata: dict[str, str]
+
+
 def read_header(path: Path) -> dict[str, TensorInfo]:
+    """Read which tensors a file holds; see ``read_with_metadata``."""
+    return read_with_metadata(path).tensors
+
+
+def read_with_metadata(path: Path) -> Header:
     """Read the header and hold it against the file.
 
     Raises:
@@ -66,10 +84,11 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         raise _damaged(path, "its header is not JSON") from None
     if not isinstance(values, dict):
         raise _damaged(path, "its header is no JSON object")
-    values.pop("__metadata__", None)
+    metadata = values.pop("__metadata__", None)
     tensors = {name: _tensor(path, name, entry) for name, entry in values.items()}
     _check_extents(path, values, size - 8 - length)
-    return tensors
+    notes = metadata if isinstance(metadata, dict) else {}
+    return Header(tensors, {name: text for name, text in notes.items() if isinstance(text, str)})
 
 
 def _tensor(path: Path, name: str, entry: Any) -> TensorInfo:

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from core.models.identify import identify
+from core.errors import ModelMissing
+from core.models.families import distillation_of
+from core.models.identify import Identity, identify
+from core.models.lone_folder import adapter_file, recognise_component
+from core.models.recognise import FAMILY_TITLES, recognise
+from core.models.single_file import is_single_file_model
+from core.models.tensor_list import read_tensors
 
 
 class Kind(StrEnum):
@@ -30,6 +36,10 @@ class Verdict:
         family: The architecture it belongs to: ``sd1``, ``sd2``, ``sdxl``, or ``custom``.
         title: For people, such as ``"Stable Diffusion 1.x inpainting model"``.
         files: Its weight files, of which its hash is made, in a fixed order.
+        distillation: How a model or LoRA came to need few steps, if its file or its name tells:
+            ``turbo``, ``lcm``, ``lightning``, ``hyper``, ``tcd``, else ``none``.
+        inpainting: Whether it is a model that takes a mask.
+        prediction_type: What a model predicts; empty for anything else.
     """
 
     path: Path
@@ -37,6 +47,9 @@ class Verdict:
     family: str
     title: str
     files: tuple[Path, ...]
+    distillation: str = "none"
+    inpainting: bool = False
+    prediction_type: str = ""
 
 
 def judge(path: Path) -> Verdict:
@@ -48,11 +61,62 @@ def judge(path: Path) -> Verdict:
         Unsupported: If it is sound and of a kind that this version does not run; it is named.
         UnsafeFile: If it is a pickle that asks for more than tensors, or it brings code.
     """
-    identity = identify(path)
+    if not path.exists():
+        raise ModelMissing(f"{path} is not there; check its name.")
+    if path.is_dir():
+        return _judge_folder(path)
+    header = read_tensors(path)
+    if is_single_file_model(header.tensors):
+        return _model(identify(path))
+    found = recognise(path, header)
+    how = distillation_of(path, unet={}, scheduler={}, metadata=header.metadata)
     return Verdict(
         path=path,
+        kind=Kind(found.kind),
+        family=found.family,
+        title=found.title,
+        files=(path,),
+        distillation=how.value if found.kind == Kind.LORA else "none",
+    )
+
+
+def _judge_folder(folder: Path) -> Verdict:
+    if (folder / "model_index.json").is_file():
+        return _model(identify(folder))
+    if (file := adapter_file(folder)) is not None:
+        return judge(file)
+    if not (folder / "config.json").is_file():
+        return _model(identify(folder))  # Which says what is missing.
+    found, files = recognise_component(folder)
+    return Verdict(
+        path=folder, kind=Kind(found.kind), family=found.family, title=found.title, files=files
+    )
+
+
+def _model(identity: Identity) -> Verdict:
+    words = [FAMILY_TITLES[identity.family.value]]
+    if identity.inpainting:
+        words.append("inpainting")
+    if identity.distillation.value != "none":
+        words.append(_DISTILLED[identity.distillation.value])
+    return Verdict(
+        path=identity.path,
         kind=Kind.MODEL,
         family=identity.family.value,
-        title=f"Stable Diffusion model ({identity.family.value})",
-        files=tuple(identity.weights[name] for name in sorted(identity.weights)),
+        title=f"{' '.join(words)} model",
+        files=tuple(
+            dict.fromkeys(identity.weights[name] for name in sorted(identity.weights)).keys()
+        ),
+        distillation=identity.distillation.value,
+        inpainting=identity.inpainting,
+        prediction_type=identity.prediction_type.value,
     )
+
+
+_DISTILLED = {
+    "turbo": "Turbo",
+    "lcm": "LCM",
+    "lightning": "Lightning",
+    "hyper": "Hyper",
+    "tcd": "TCD",
+}

@@ -52,7 +52,7 @@ def make_decoder(decoder: PreviewDecoder, components: Components, cache: Path) -
         case PreviewDecoder.TINY:
             if components.tiny_vae is None:
                 raise Unsupported(
-                    f"{components.identity.folder} has no tiny decoder; put a TAESD model into its "
+                    f"{components.identity.path} has no tiny decoder; put a TAESD model into its "
                     f"{TINY_VAE_FOLDERS[0]} folder, or choose linear previews."
                 )
             return _AutoencoderDecoder(

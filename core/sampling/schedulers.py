@@ -29,8 +29,7 @@ from diffusers import (
 from torch import Tensor
 
 from core.errors import InvalidRequest, ModelInvalid, Unsupported
-from core.models.catalog import schedulers_for
-from core.models.identify import PredictionType
+from core.models.families import PredictionType, refused_schedulers
 from core.request import SchedulerName
 from core.sampling.lms import LinearMultistepScheduler
 
@@ -176,9 +175,12 @@ def make_plan(
         Unsupported: If the method cannot work with the model's kind of prediction.
     """
     prediction_type = PredictionType(config.get("prediction_type", PredictionType.EPSILON))
-    if name not in schedulers_for(prediction_type):
+    refused = refused_schedulers(
+        prediction_type, zero_terminal_snr=bool(config.get("rescale_betas_zero_snr"))
+    )
+    if name in refused:
         raise Unsupported(
-            f"The scheduler {name} cannot use a model that predicts the picture; choose ddim."
+            f"The scheduler {name} does not serve this model. {refused[name]} Choose ddim."
         )
     scheduler = _make_scheduler(name, config)
     _set_timesteps(scheduler, name, steps)

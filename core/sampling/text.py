@@ -79,7 +79,7 @@ def _encode(components: Components, text: str) -> Tensor:
     )[0]
     if not torch.isfinite(embedding).all():
         raise ModelInvalid(
-            f"The text encoder of {components.identity.folder} gives numbers that are not finite; "
+            f"The text encoder of {components.identity.path} gives numbers that are not finite; "
             "choose precision fp32, or copy its weights again."
         )
     return embedding.to(components.dtype)

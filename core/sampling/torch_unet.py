@@ -54,7 +54,7 @@ class TorchUNet:
             prediction = self._predict(latents, timestep, conditioning)
         if not _is_finite(prediction):
             raise ModelInvalid(
-                f"The UNet of {self._components.identity.folder} gives numbers that are not finite "
+                f"The UNet of {self._components.identity.path} gives numbers that are not finite "
                 f"at timestep {float(timestep):g}; its weights are damaged, copy them again."
             )
         return prediction

@@ -85,7 +85,7 @@ class Vae:
                 change_dtype(self._components.vae, dtype)
         if not _are_finite(results):
             raise ModelInvalid(
-                f"The VAE of {self._components.identity.folder} gives numbers that are not finite; "
+                f"The VAE of {self._components.identity.path} gives numbers that are not finite; "
                 "its weights are damaged, copy them again."
             )
         return results

@@ -54,13 +54,14 @@ DAMAGES: list[tuple[Callable[[Path], object], type[CoreError], str]] = [
     (lambda m: (m / "model_index.json").unlink(), ModelInvalid, "model_index.json is missing"),
     (lambda m: (m / "model_index.json").write_text("{"), ModelInvalid, "cannot be read"),
     (
-        lambda m: edit(m / "model_index.json", _class_name="StableDiffusionXLPipeline"),
+        lambda m: edit(m / "model_index.json", _class_name="FluxPipeline"),
         Unsupported,
-        "StableDiffusionXLPipeline",
+        r"is a FLUX.1 model \(FluxPipeline\)",
     ),
     (lambda m: edit(m / "model_index.json", unet=["my_code", "Net"]), UnsafeFile, "my_code"),
     (lambda m: edit(m / "model_index.json", vae=["diffusers", "VQModel"]), Unsupported, "VQModel"),
-    (lambda m: edit(m / "unet/config.json", in_channels=9), Unsupported, "inpainting"),
+    (lambda m: edit(m / "unet/config.json", in_channels=9), ModelInvalid, "shape"),
+    (lambda m: edit(m / "unet/config.json", in_channels=8), Unsupported, "takes 8 channels"),
     (lambda m: edit(m / "unet/config.json", cross_attention_dim=24), ModelInvalid, "one model"),
     (lambda m: edit(m / "unet/config.json", block_out_channels=[4, 4]), ModelInvalid, "shape"),
     (lambda m: edit(m / "vae/config.json", latent_channels=8), ModelInvalid, "shape"),
@@ -141,8 +142,7 @@ def test_resolve(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelMissing, match="starter"):
         resolve(str(tmp_path / "nothing"))
     (tmp_path / "one.safetensors").write_bytes(b"")
-    with pytest.raises(Unsupported, match="single file"):
-        resolve(str(tmp_path / "one.safetensors"))
+    assert resolve(str(tmp_path / "one.safetensors")) == (tmp_path / "one.safetensors").resolve()
 
 
 def test_fingerprints_are_remembered(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""CLIP's own tokenizer, for models in one file, which bring none."""

@@ -1,0 +1,47 @@
+"""What a folder is that holds one component and no whole model. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.errors import Unsupported
+from core.models.folder_files import read_json, weight_files
+from core.models.recognise import Recognised, recognise
+from core.models.safetensors_header import Header, TensorInfo, read_with_metadata
+
+ADAPTER_FILES = ("pytorch_lora_weights.safetensors", "learned_embeds.safetensors")
+"""What diffusers calls a LoRA and an embedding that lie in a folder of their own."""
+
+_WEIGHTS = "diffusion_pytorch_model"
+
+
+def adapter_file(folder: Path) -> Path | None:
+    """Give the file of a LoRA or an embedding in a folder of its own, or None."""
+    return next((folder / name for name in ADAPTER_FILES if (folder / name).is_file()), None)
+
+
+def recognise_component(folder: Path) -> tuple[Recognised, tuple[Path, ...]]:
+    """Say what a folder with a ``config.json`` is, and give its weight files.
+
+    Raises:
+        ModelInvalid: If a file is missing or damaged.
+        Unsupported: If it is of a kind that is not used by itself; it is named.
+        UnsafeFile: If its weights are pickles only.
+    """
+    config = read_json(folder / "config.json")
+    names = config.get("architectures")
+    cls = config.get("_class_name") or (names[0] if isinstance(names, list) and names else None)
+    if cls not in ("AutoencoderKL", "ControlNetModel"):
+        what = "of an unknown kind" if cls is None else f"a {cls}"
+        raise Unsupported(
+            f"{folder} is {what} and no whole model; give the folder with model_index.json."
+        )
+    files = weight_files(folder, _WEIGHTS)
+    tensors: dict[str, TensorInfo] = {}
+    for file in files:
+        tensors |= read_with_metadata(file).tensors
+    found = recognise(folder, Header(tensors, {}))
+    if found.kind == "vae" and (scaling := config.get("scaling_factor")) is not None:
+        family = "sdxl" if abs(float(scaling) - 0.13025) < 1e-6 else "sd1"
+        found = Recognised("vae", family, "VAE for SDXL" if family == "sdxl" else "VAE")
+    return found, files

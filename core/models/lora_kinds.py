@@ -1,0 +1,119 @@
+"""Which form a LoRA has and which models it is for, from its tensors. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from core.models.safetensors_header import Header, TensorInfo
+
+_FORMS = (
+    ("DoRA", (".dora_scale", ".lora_magnitude_vector", ".lora_magnitude_vector.weight")),
+    ("LoHa", (".hada_w1_a", ".hada_w1_b")),
+    ("LoKr", (".lokr_w1", ".lokr_w1_a", ".lokr_w2", ".lokr_w2_a")),
+    (
+        "LoRA",
+        (
+            ".lora_down.weight", ".lora_A.weight", ".lora.down.weight", "_lora.down.weight",
+            ".lora_linear_layer.down.weight", ".lora_A.default.weight", ".lora_up.weight",
+        ),
+    ),
+    ("LyCORIS (full)", (".diff", ".diff_b")),
+    ("LyCORIS (IA3)", (".on_input",)),
+    ("LyCORIS (GLoRA)", (".a1.weight",)),
+    ("LyCORIS (OFT)", (".oft_blocks", ".oft_diag")),
+)  # fmt: skip
+"""Forms by the ends of their tensors' names, the more special ones first."""
+
+_DOWN_ENDS = (
+    ".lora_down.weight", ".lora_A.weight", ".lora.down.weight", "_lora.down.weight",
+    ".lora_linear_layer.down.weight", ".lora_A.default.weight", ".hada_w1_b",
+)  # fmt: skip
+"""Matrices whose last side but for a kernel is what the layer reads."""
+
+_TEXT_READERS = re.compile(r"attn2[._](?:processor\.)?to_[kv]")
+_CLIP_LAYER = re.compile(r"(?:^lora_te_|^text_encoder\.|^lora_te1_).*(?:q_proj|k_proj|mlp[._]fc1)")
+
+_FAMILY_OF_TEXT = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
+
+_SDXL_NAMES = (
+    "lora_te1_", "lora_te2_", "text_encoder_2.", "bundle_emb.",
+    "lora_unet_input_blocks_4_1_transformer_blocks_1_",
+    "lora_unet_down_blocks_1_attentions_0_transformer_blocks_1_",
+    "unet.down_blocks.1.attentions.0.transformer_blocks.1.",
+    "lora_unet_middle_block_1_transformer_blocks_9_",
+    "lora_unet_mid_block_attentions_0_transformer_blocks_9_",
+)  # fmt: skip
+"""Beginnings of names that only SDXL has: a second text encoder, and more than one block in a
+transformer of its UNet."""
+
+_SD_NAMES = (
+    "lora_unet_", "lora_te", "lycoris_", "unet.", "text_encoder", "down_blocks.", "up_blocks.",
+    "mid_block.", "lora_prior_", "bundle_emb.",
+)  # fmt: skip
+
+_BY_NOTE = (
+    ("sdxl", ("sdxl", "stable-diffusion-xl")),
+    ("sd2", ("sd_v2", "stable-diffusion-v2")),
+    ("sd1", ("sd_v1", "stable-diffusion-v1", "sd_1.5")),
+)
+
+
+def lora_form(tensors: Mapping[str, TensorInfo]) -> str | None:
+    """Name the form of a LoRA; None if the tensors are none of one."""
+    for form, ends in _FORMS:
+        if any(name.endswith(ends) for name in tensors):
+            return form
+    return None
+
+
+def lora_family(header: Header) -> str | None:
+    """Tell which family a LoRA is for, from widths, names, and what its maker noted, in this order.
+
+    Returns:
+        ``sd1``, ``sd2``, ``sdxl``, ``custom`` for a Stable Diffusion of another width, or None if
+        it is for something else.
+    """
+    tensors = header.tensors
+    if any(name.startswith(_SDXL_NAMES[:3]) for name in tensors):
+        return "sdxl"
+    width = _text_width(tensors)
+    if width in _FAMILY_OF_TEXT:
+        return _FAMILY_OF_TEXT[width]
+    if any(name.startswith(_SDXL_NAMES) for name in tensors):
+        return "sdxl"
+    noted = " ".join(
+        header.metadata.get(key, "").lower()
+        for key in ("ss_base_model_version", "modelspec.architecture")
+    )
+    for family, words in _BY_NOTE:
+        if any(word in noted for word in words):
+            return family
+    if not any(name.startswith(_SD_NAMES) for name in tensors):
+        return None
+    return "custom" if width is not None else "sd1"
+
+
+def _text_width(tensors: Mapping[str, TensorInfo]) -> int | None:
+    """Read how wide the text is: what cross attention reads, else what CLIP works in."""
+    for pattern in (_TEXT_READERS, _CLIP_LAYER):
+        for name, info in tensors.items():
+            if pattern.search(name) and name.endswith(_DOWN_ENDS) and len(info.shape) > 1:
+                return info.shape[1]
+            if pattern.search(name) and (width := _kronecker_width(name, tensors)):
+                return width
+    return None
+
+
+def _kronecker_width(name: str, tensors: Mapping[str, TensorInfo]) -> int | None:
+    """Multiply what the two factors of a LoKr read; each is whole or itself a product."""
+    stem = re.sub(r"\.lokr_w[12](?:_[ab])?$", "", name)
+    if stem == name:
+        return None
+    sides = []
+    for factor in ("lokr_w1", "lokr_w2"):
+        found = tensors.get(f"{stem}.{factor}") or tensors.get(f"{stem}.{factor}_b")
+        if found is None or len(found.shape) < 2:
+            return None
+        sides.append(found.shape[1])
+    return sides[0] * sides[1]

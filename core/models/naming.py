@@ -1,0 +1,25 @@
+"""Words in the names of model files, for what nothing inside of them tells. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_WORD = re.compile(r"\d+|[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_REVISION = re.compile(r"[0-9a-f]{40}")
+
+
+def words_of(path: Path) -> frozenset[str]:
+    """Split a file's or folder's name into lower-case words, at signs, digits and capitals.
+
+    A folder that Hugging Face's cache calls by a revision goes by its repository.
+    """
+    if _REVISION.fullmatch(path.name) and path.parent.name == "snapshots":
+        path = path.parent.parent
+    name = path.name if path.is_dir() else path.stem
+    return words_in(name)
+
+
+def words_in(text: str) -> frozenset[str]:
+    """Split a text into lower-case words, at signs, digits and capitals."""
+    return frozenset(word.lower() for word in _WORD.findall(text))

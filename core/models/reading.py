@@ -1,0 +1,88 @@
+"""How libraries are called on files: quietly, and with one sentence for what they raise."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import diffusers
+import torch
+import transformers
+from safetensors import SafetensorError
+from torch import Tensor
+
+from core.device import as_out_of_memory
+from core.errors import ModelInvalid, UnsafeFile
+
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError)
+
+
+class Readable:
+    """Says which file it was if a library cannot read it."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the file."""
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Begin to read."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Turn what the libraries raise on damaged files into ``ModelInvalid``.
+
+        Memory that ran out is not the file's fault and passes. Tokenizers raises ``Exception``
+        itself and nothing narrower.
+        """
+        if isinstance(error, RuntimeError) and as_out_of_memory(error) is not None:
+            return
+        if isinstance(error, pickle.UnpicklingError):
+            raise UnsafeFile(
+                f"{self._path} is a pickle that asks for more than tensors; nothing of it was run. "
+                "Get the model as safetensors."
+            ) from error
+        if type(error) is Exception or isinstance(error, _UNREADABLE):
+            raise ModelInvalid(
+                f"{self._path} cannot be loaded ({error}); download it again."
+            ) from error
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep the libraries' progress bars and chatter from the terminal."""
+    libraries = (diffusers.utils.logging, transformers.utils.logging)
+    levels = [library.get_verbosity() for library in libraries]
+    bars = [library.is_progress_bar_enabled() for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, level, bar in zip(libraries, levels, bars, strict=True):
+            library.set_verbosity(level)
+            if bar:
+                library.enable_progress_bar()
+
+
+def check_finite(path: Path, weights: Iterable[tuple[str, Tensor]]) -> None:
+    """Make sure that weights are numbers.
+
+    The sum of finite numbers of this size is finite, and one sum is cheaper than asking each.
+
+    Raises:
+        ModelInvalid: Naming the first that are not.
+    """
+    for name, tensor in weights:
+        if tensor.is_floating_point() and not bool(torch.isfinite(_sum(tensor))):
+            raise ModelInvalid(
+                f"{path} holds numbers that are not finite, in {name}; it is damaged, download it "
+                "again."
+            )
+
+
+@torch.inference_mode()
+def _sum(tensor: Tensor) -> Tensor:
+    """Add all up, in fp32 at least: half precision would overflow."""
+    return tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32))

@@ -1,0 +1,202 @@
+"""What a file of weights is that is no whole model, from its tensors' names and shapes.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import ModelInvalid, Unsupported
+from core.models import foreign
+from core.models.lora_kinds import lora_family, lora_form
+from core.models.safetensors_header import Header, TensorInfo
+
+Tensors = Mapping[str, TensorInfo]
+
+FAMILY_TITLES = {
+    "sd1": "Stable Diffusion 1.x",
+    "sd2": "Stable Diffusion 2.x",
+    "sdxl": "SDXL",
+    "custom": "custom Stable Diffusion",
+}
+
+FAMILY_OF_WIDTH = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
+"""Families by the width of the text that their UNets read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """What a file is.
+
+    Attributes:
+        kind: One of ``core.models.verdict.Kind``'s values.
+        family: The architecture it belongs to.
+        title: For people.
+    """
+
+    kind: str
+    family: str
+    title: str
+
+
+def recognise(path: Path, header: Header) -> Recognised:
+    """Say what a file is that is no whole model.
+
+    Raises:
+        ModelInvalid: If it holds nothing.
+        Unsupported: If it is of a kind that is not run; it is named if it is known.
+    """
+    tensors = header.tensors
+    if not tensors:
+        raise ModelInvalid(f"{path} holds no tensors; download it again.")
+    found = (
+        _lora(path, header)
+        or _embedding(path, tensors)
+        or _controlnet(path, tensors)
+        or _vae(path, tensors)
+        or _upscaler(tensors)
+    )
+    if found is not None:
+        return found
+    raise Unsupported(f"{path} is {_name(tensors)}; this version has no use for it.")
+
+
+def _name(tensors: Tensors) -> str:
+    model = foreign.name_of_model(tensors)
+    if model is not None:
+        return f"a {model} model"
+    if "down_blocks.0.resnets.0.conv1.weight" in tensors and "conv_in.weight" in tensors:
+        return "a UNet alone, without its text encoder and VAE"
+    other = foreign.name_of_other(tensors)
+    return other or f"sound, but nothing that is known here (it has a tensor {min(tensors)!r})"
+
+
+def _lora(path: Path, header: Header) -> Recognised | None:
+    form = lora_form(header.tensors)
+    if form is None:
+        return None
+    if "lora_controlnet" in header.tensors:
+        raise Unsupported(f"{path} is a Control-LoRA; this version has no use for it.")
+    other = foreign.name_of_lora(header.tensors)
+    if other is not None:
+        raise Unsupported(
+            f"{path} is a {other} LoRA; this version takes those of Stable Diffusion 1.x, 2.x and "
+            "XL."
+        )
+    family = lora_family(header)
+    if family is None:
+        raise Unsupported(
+            f"{path} is a LoRA of another kind of model (it has a tensor {min(header.tensors)!r}); "
+            "this version takes those of Stable Diffusion 1.x, 2.x and XL."
+        )
+    return Recognised("lora", family, f"{form} for {FAMILY_TITLES[family]}")
+
+
+_EMBEDDING_NAMES = ("emb_params", "emp_params", "clip_l", "clip_g", "string_to_param.")
+_EMBEDDING_WIDTHS = {768: "sd1", 1024: "sd2", 1280: "sdxl"}
+_MOST_VECTORS = 1000
+
+
+def _embedding(path: Path, tensors: Tensors) -> Recognised | None:
+    """Know a textual inversion: a few rows as wide as a text encoder's tokens."""
+    shapes = {name: info.shape for name, info in tensors.items()}
+    rows = [shape for shape in shapes.values() if len(shape) in (1, 2)]
+    if len(rows) < len(shapes) or any(len(s) == 2 and s[0] > _MOST_VECTORS for s in rows):
+        return None
+    widths = {shape[-1] for shape in rows}
+    named = all(name.startswith(_EMBEDDING_NAMES) for name in shapes)
+    if not named and (any("." in name.strip(".") for name in shapes) or len(shapes) > 100):
+        return None
+    if widths == {4096} or "t5xxl" in shapes:
+        raise Unsupported(
+            f"{path} is an embedding for a T5 text encoder, as FLUX.1 and Stable Diffusion 3 have; "
+            "this version takes CLIP's."
+        )
+    if not named and not widths <= _EMBEDDING_WIDTHS.keys():
+        return None
+    pair = {"clip_l", "clip_g"} <= shapes.keys() or widths == {768, 1280}
+    family = "sdxl" if pair else _EMBEDDING_WIDTHS.get(min(widths), "custom")
+    return Recognised("embedding", family, f"Embedding for {FAMILY_TITLES[family]}")
+
+
+def _controlnet(path: Path, tensors: Tensors) -> Recognised | None:
+    if any(name.startswith("lllite_unet_") for name in tensors):
+        raise Unsupported(f"{path} is a ControlNet-LLLite; this version takes full ControlNets.")
+    if any(name.startswith(("controlnet_blocks.", "controlnet_x_embedder.")) for name in tensors):
+        other = foreign.name_of_model(tensors) or "FLUX.1 or Stable Diffusion 3"
+        raise Unsupported(
+            f"{path} is a ControlNet for {other}; this version takes those of Stable Diffusion "
+            "1.x, 2.x and XL."
+        )
+    marks = ("controlnet_cond_embedding.conv_in.weight", "input_hint_block.0.weight")
+    if not any(name.endswith(marks) for name in tensors):
+        return None
+    if "task_embedding" in tensors or "control_add_embedding.linear_1.weight" in tensors:
+        raise Unsupported(
+            f"{path} is a ControlNet Union, which is told its task; this version takes those of "
+            "one task."
+        )
+    family = _family_by_text(tensors)
+    if family is None and any("add_embedding." in name for name in tensors):
+        family = "sdxl"
+    family = family or "custom"
+    return Recognised("controlnet", family, f"ControlNet for {FAMILY_TITLES[family]}")
+
+
+def _family_by_text(tensors: Tensors) -> str | None:
+    """Tell a UNet-like network's family by the width of the text that it reads."""
+    ends = "attn2.to_k.weight"
+    width = next((t.shape[-1] for name, t in tensors.items() if name.endswith(ends)), None)
+    return None if width is None else FAMILY_OF_WIDTH.get(width, "custom")
+
+
+def _vae(path: Path, tensors: Tensors) -> Recognised | None:
+    for prefix in ("", "first_stage_model.", "vae."):
+        decoder = tensors.get(f"{prefix}decoder.conv_in.weight")
+        if decoder is not None:
+            break
+    else:
+        return None
+    if len(decoder.shape) != 4:
+        raise Unsupported(f"{path} is a VAE for video; this version takes Stable Diffusion's.")
+    if f"{prefix}encoder.conv_in.weight" not in tensors:
+        raise Unsupported(f"{path} is the decoder of a VAE alone; get the whole VAE.")
+    latent = decoder.shape[1]
+    if latent != 4:
+        of = " (FLUX.1's and Stable Diffusion 3's have 16)" if latent == 16 else ""
+        raise Unsupported(
+            f"{path} is a VAE of {latent} latent channels{of}; this version takes Stable "
+            "Diffusion's, which have 4."
+        )
+    if any(name.startswith(f"{prefix}decoder.layers.") for name in tensors):
+        return None
+    words = path.stem.lower()
+    family = "sdxl" if "xl" in words else "sd1"
+    return Recognised("vae", family, f"VAE for {FAMILY_TITLES[family]}, as its name says")
+
+
+_UPSCALERS = {
+    "ESRGAN": ("model.1.sub.0.RDB1.conv1.0.weight", "RRDB_trunk.0.RDB1.conv1.weight"),
+    "Real-ESRGAN": ("body.0.rdb1.conv1.weight",),
+    "SwinIR": ("layers.0.residual_group.blocks.0.attn.relative_position_bias_table",),
+    "HAT": ("layers.0.residual_group.blocks.0.conv_block.cab.0.weight",),
+    "DAT": ("layers.0.blocks.0.attn.attns.0.pos.pos_proj.weight",),
+}
+
+
+def _upscaler(tensors: Tensors) -> Recognised | None:
+    """Know the usual networks that enlarge pictures; basicsr wraps them in ``params``."""
+    names = {
+        name.removeprefix("params_ema.").removeprefix("params.").removeprefix("module.")
+        for name in tensors
+    }
+    for title, marks in _UPSCALERS.items():
+        if names.intersection(marks):
+            return Recognised("upscaler", "custom", f"{title} upscaler")
+    # Real-ESRGAN's compact network is a plain row of convolutions with learned slopes between.
+    if {"body.0.weight", "body.0.bias", "body.1.weight", "body.2.weight"} <= names:
+        return Recognised("upscaler", "custom", "Real-ESRGAN compact upscaler")
+    return None

@@ -1,0 +1,101 @@
+"""Another VAE in the place of a model's own: a file or a folder of the same latent format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from core.errors import ModelInvalid, ModelMissing
+from core.models.folder_files import read_json, value_of, weight_files
+from core.models.identify import Identity
+from core.models.load_single_file import build_empty, fill, original_tensors, vae_weights_of
+from core.models.model_folder import WEIGHT_STEMS
+from core.models.reading import Readable, check_finite, quietly
+from core.models.single_file import VAE
+
+
+def vae_weights(path: Path) -> dict[str, Path]:
+    """Give the weight files of a VAE's file or folder, of which its hash is made.
+
+    Raises:
+        ModelMissing: If it is not there.
+        ModelInvalid: If a folder has no weights.
+        UnsafeFile: If a folder has pickles only.
+    """
+    if path.is_file():
+        return {"vae": path}
+    if not path.is_dir():
+        raise ModelMissing(f"There is no VAE at {path}; give the path of its file or folder.")
+    files = weight_files(path, WEIGHT_STEMS["vae"])
+    return {"vae" if i == 1 else f"vae.{i}": file for i, file in enumerate(files, 1)}
+
+
+def load_vae(path: Path, *, like: Identity, dtype: torch.dtype) -> Any:
+    """Load a VAE in the place of a model's own.
+
+    Args:
+        path: A file under the original or diffusers' names, or a diffusers folder.
+        like: The model that it is for; a file is built as this model's own VAE is.
+        dtype: The number format to bring it to.
+
+    Raises:
+        ModelMissing: If it is not there.
+        ModelInvalid: If it is damaged or has other latents than the model.
+        UnsafeFile: If it is a pickle that asks for more than tensors.
+    """
+    files = tuple(vae_weights(path).values())
+    config = dict(like.configs["vae"])
+    if path.is_dir():
+        config = _config_of(path, like)
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        with original_tensors(file) as tensors:
+            part = tensors.below(VAE) or tensors.below("")
+            with quietly(), Readable(file):
+                weights |= _in_new_names(part, config)
+    module = build_empty(AutoencoderKL, config, path)
+    fill(module, weights, dtype, path)
+    check_finite(path, module.state_dict().items())
+    return module
+
+
+def _config_of(folder: Path, like: Identity) -> dict[str, Any]:
+    config, own = read_json(folder / "config.json"), like.configs["vae"]
+    for key, usual in (("scaling_factor", 0.18215), ("latent_channels", 4)):
+        if config.get(key, usual) != own.get(key, usual):
+            raise ModelInvalid(
+                f"The VAE in {folder} has {key.replace('_', ' ')} {config.get(key, usual)} and "
+                f"{like.path} needs {own.get(key, usual)}; choose a VAE made for this family."
+            )
+    channels = value_of(folder, config, "block_out_channels", list)
+    if len(channels) != len(own["block_out_channels"]):
+        raise ModelInvalid(
+            f"The VAE in {folder} has latents of another size than {like.path} makes; choose a VAE "
+            "made for this family."
+        )
+    return config
+
+
+_OLD_NAMES = {
+    ".query.": ".to_q.",
+    ".key.": ".to_k.",
+    ".value.": ".to_v.",
+    ".proj_attn.": ".to_out.0.",
+}
+"""Diffusers' names of attention up to 2022, which VAEs are still shared under."""
+
+
+def _in_new_names(part: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
+    if any(name.startswith("decoder.up.") for name in part):
+        return vae_weights_of(part, config)
+    return {_new_name(name): tensor for name, tensor in part.items()}
+
+
+def _new_name(name: str) -> str:
+    for old, new in _OLD_NAMES.items():
+        name = name.replace(old, new)
+    return name
