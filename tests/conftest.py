@@ -51,6 +51,12 @@ def tiny_v_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny-v", "v_prediction", seed=1)
 
 
+@pytest.fixture(scope="session")
+def tiny_xl_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SDXL folder with random weights, see ``write_tiny_xl_model``."""
+    return write_tiny_xl_model(tmp_path_factory.mktemp("models") / "tiny-xl")
+
+
 @pytest.fixture
 def start_picture(tmp_path: Path) -> Path:
     """A PNG of 96 x 80 pixels: colour gradients and a hard edge."""
@@ -127,6 +133,65 @@ def write_tiny_model(folder: Path, prediction_type: str, *, seed: int = 0) -> Pa
         )
     )
     return folder
+
+
+def write_tiny_xl_model(folder: Path, *, seed: int = 0) -> Path:
+    """Save seeded random weights of SDXL's classes as a StableDiffusionXLPipeline folder.
+
+    The text encoders are 16 and 24 wide, the UNet reads 40 and is told pooled text and six numbers
+    of size and crop; f8, 64 x 64 pixels.
+    """
+    import diffusers
+    import torch
+    import transformers
+
+    write_tiny_model(folder, "epsilon", seed=seed)
+    vocabulary = write_tiny_tokenizer(folder / "tokenizer_2")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed + 100)
+        second = transformers.CLIPTextModelWithProjection(
+            transformers.CLIPTextConfig(
+                vocab_size=vocabulary,
+                bos_token_id=vocabulary - 2,
+                eos_token_id=vocabulary - 1,
+                pad_token_id=vocabulary - 1,
+                hidden_size=24,
+                intermediate_size=32,
+                num_hidden_layers=3,
+                num_attention_heads=2,
+                projection_dim=24,
+                hidden_act="gelu",
+            )
+        )
+        unet = diffusers.UNet2DConditionModel(**TINY_XL_UNET)
+    second.save_pretrained(folder / "text_encoder_2")
+    unet.save_pretrained(folder / "unet")
+    index = json.loads((folder / "model_index.json").read_text())
+    index |= {
+        "_class_name": "StableDiffusionXLPipeline",
+        "force_zeros_for_empty_prompt": True,
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer_2": ["transformers", "CLIPTokenizer"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+TINY_XL_UNET = {
+    "sample_size": 8,
+    "block_out_channels": (8, 16),
+    "layers_per_block": 1,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2),
+    "cross_attention_dim": 40,
+    "attention_head_dim": 2,
+    "norm_num_groups": 4,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 24 + 6 * 8,
+}
 
 
 def write_tiny_decoder(folder: Path, *, seed: int = 0) -> Path:

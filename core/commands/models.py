@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from core.models import catalog
@@ -43,4 +44,13 @@ def _as_json(card: catalog.ModelCard) -> dict[str, Any]:
         "scheduler": str(card.scheduler),
         "schedulers": [str(name) for name in card.schedulers],
         "preview_decoders": [str(name) for name in card.preview_decoders],
+        "timestep_spacing": card.timestep_spacing,
+        "distillation": card.distillation,
+        "inpainting": card.inpainting,
+        "refused_schedulers": _reasons(card.refused_schedulers),
+        "ignored": _reasons(card.ignored),
     }
+
+
+def _reasons(reasons: Mapping[str, str]) -> list[str]:
+    return [f"{name}: {why}" for name, why in reasons.items()]

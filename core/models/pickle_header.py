@@ -30,6 +30,10 @@ _STORAGES = {
     "FloatStorage": "F32", "DoubleStorage": "F64",
 }  # fmt: skip
 
+SIZES = {"U8": 1, "BOOL": 1, "I8": 1, "I16": 2, "F16": 2, "BF16": 2, "I32": 4, "F32": 4,
+         "I64": 8, "F64": 8}  # fmt: skip
+"""Bytes of a number."""
+
 _TRANSPARENT = ("state_dict", "_parameters")
 """Dictionaries whose names are no part of their tensors' names."""
 
@@ -108,19 +112,27 @@ def _read_old(path: Path) -> Any:
             raise ValueError("it begins like none")
         for _ in range(2):
             _Inert(path, file).load()
-        content = _Inert(path, file).load()
+        reader = _Inert(path, file)
+        content = reader.load()
         keys = _Inert(path, file).load()
-        if not isinstance(keys, list):
-            raise ValueError("its list of storages is missing")
+        # Each storage follows with its length before it.
+        needed = sum(8 + size for size in reader.storages.values())
+        if not isinstance(keys, list) or path.stat().st_size - file.tell() < needed:
+            raise ValueError("it is cut short")
         return content
 
 
 class _Inert(pickle.Unpickler):
-    """An unpickler that knows tensors and nothing else."""
+    """An unpickler that knows tensors and nothing else.
+
+    Attributes:
+        storages: Bytes of each storage that was named.
+    """
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         super().__init__(file)
         self._path = path
+        self.storages: dict[str, int] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """Give the stand-in of a name.
@@ -142,6 +154,8 @@ class _Inert(pickle.Unpickler):
         """Give a storage: torch writes ``("storage", kind, key, device, count)``."""
         if not isinstance(pid, tuple) or len(pid) < 2 or not isinstance(pid[1], _StorageKind):
             raise ValueError("a storage makes no sense")
+        if len(pid) > 4 and type(pid[4]) is int:
+            self.storages[str(pid[2])] = pid[4] * SIZES[pid[1].dtype]
         return _Storage(pid[1].dtype)
 
 

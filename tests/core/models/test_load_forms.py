@@ -1,0 +1,314 @@
+"""One model in all its forms: the same weights from a folder, a split one, and one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from core.errors import ModelInvalid, ModelMissing, UnsafeFile
+from core.models.components import Components
+from core.models.families import Family
+from core.models.fingerprint import Fingerprints
+from core.models.identify import identify
+from core.models.load import load
+from tests.conftest import TINY_XL_UNET
+from tests.fixtures.original_names import single_file
+
+LAYOUTS = ("sd1", "sd2", "sdxl")
+UNET = "unet/diffusion_pytorch_model.safetensors"
+VAE = "vae/diffusion_pytorch_model.safetensors"
+
+
+def opened(path: Path, configs: Path | None = None, **options: Any) -> Components:
+    identity = identify(path) if configs is None else identify(path, configs)
+    return load(
+        identity,
+        device=torch.device("cpu"),
+        dtype=options.pop("dtype", torch.float32),
+        fingerprints=Fingerprints.kept_in(path.parent / "cache"),
+        **options,
+    )
+
+
+def same(one: Any, other: Mapping[str, torch.Tensor]) -> None:
+    torch.testing.assert_close(dict(one.state_dict()), dict(other), rtol=0, atol=0)
+
+
+def text_config(**changes: Any) -> dict[str, Any]:
+    return {
+        "vocab_size": 49408,
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "projection_dim": 8,
+        "max_position_embeddings": 77,
+        "eos_token_id": 2,
+    } | changes
+
+
+class Small:
+    """A small model of one of the three layouts: its modules, configurations and file."""
+
+    def __init__(self, layout: str, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        torch.manual_seed(3)
+        two = layout == "sdxl"
+        unet = {k: v for k, v in TINY_XL_UNET.items() if two or not k.startswith(("add", "proj"))}
+        unet |= {"cross_attention_dim": 20 if two else 8}
+        if two:
+            unet["projection_class_embeddings_input_dim"] = 12 + 6 * 8
+        configs: dict[str, Any] = {
+            "unet": unet | {"in_channels": 4, "out_channels": 4},
+            "vae": {
+                "block_out_channels": [4, 4, 8, 8],
+                "down_block_types": ["DownEncoderBlock2D"] * 4,
+                "up_block_types": ["UpDecoderBlock2D"] * 4,
+                "layers_per_block": 1,
+                "norm_num_groups": 2,
+                "latent_channels": 4,
+                "scaling_factor": 0.2,
+            },
+            "text_encoder": text_config(),
+            "scheduler": {"_class_name": "PNDMScheduler", "prediction_type": "epsilon"},
+        }
+        self.modules: dict[str, Any] = {
+            "unet": diffusers.UNet2DConditionModel.from_config(configs["unet"]),
+            "vae": diffusers.AutoencoderKL.from_config(configs["vae"]),
+            "text_encoder": transformers.CLIPTextModel(
+                transformers.CLIPTextConfig(**configs["text_encoder"])
+            ),
+        }
+        if two:
+            configs["text_encoder_2"] = text_config(hidden_size=12, projection_dim=12)
+            self.modules["text_encoder_2"] = transformers.CLIPTextModelWithProjection(
+                transformers.CLIPTextConfig(**configs["text_encoder_2"])
+            )
+        self.configs = folder / "configs"
+        self.configs.mkdir(parents=True)
+        (self.configs / f"{layout}.json").write_text(json.dumps(configs))
+        self.tensors = {
+            name: tensor.detach().to(dtype if tensor.is_floating_point() else None).contiguous()
+            for name, tensor in single_file(self.modules, layout).items()
+        }
+        self.path = folder / "small.safetensors"
+        self.save(self.tensors)
+
+    def save(self, tensors: Mapping[str, torch.Tensor], **metadata: str) -> None:
+        save_file({k: v.clone() for k, v in tensors.items()}, self.path, metadata or None)
+
+
+@pytest.fixture(params=LAYOUTS)
+def small(request: pytest.FixtureRequest, tmp_path: Path) -> Small:
+    return Small(request.param, tmp_path)
+
+
+def test_one_file_gives_the_modules_it_was_written_from(small: Small) -> None:
+    found = opened(small.path, small.configs)
+    for name, module in small.modules.items():
+        same(getattr(found, name), module.state_dict())
+        assert not getattr(found, name).training
+    assert found.scaling_factor == 0.2
+    assert len(found.sha256) == 64
+    assert found.sha256 == found.vae_sha256 == Fingerprints(small.path).of_file(small.path)
+    assert (found.text_encoder_2 is None) == ("text_encoder_2" not in small.modules)
+
+
+def test_the_bundled_tokenizer_is_clips(tmp_path: Path) -> None:
+    tokenizer: Any = opened(*_pair(Small("sdxl", tmp_path))).tokenizer
+    # The numbers are those of CLIP's own tokenizer for this text.
+    expected = [49406, 320, 1125, 539, 320, 2368, 49407]
+    assert tokenizer("a photo of a cat").input_ids == expected
+    padded = tokenizer("a photo of a cat", padding="max_length", max_length=9).input_ids
+    assert padded[-2:] == [49407, 49407]
+
+
+def test_the_second_text_encoder_is_padded_with_zeros(tmp_path: Path) -> None:
+    tokenizer: Any = opened(*_pair(Small("sdxl", tmp_path))).tokenizer_2
+    assert tokenizer("cat", padding="max_length", max_length=5).input_ids == [
+        49406, 2368, 49407, 0, 0,
+    ]  # fmt: skip
+
+
+def _pair(small: Small) -> tuple[Path, Path]:
+    return small.path, small.configs
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_that_is_a_pickle(small: Small, zipped: bool) -> None:
+    path = small.path.with_suffix(".ckpt")
+    content = {"state_dict": small.tensors, "global_step": 470000, "epoch": 3}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    found = opened(path, small.configs)
+    for name, module in small.modules.items():
+        same(getattr(found, name), module.state_dict())
+
+
+def test_half_precision_becomes_what_is_asked_for(tmp_path: Path) -> None:
+    small = Small("sd1", tmp_path, torch.float16)
+    found = opened(small.path, small.configs)
+    assert {p.dtype for p in found.unet.parameters()} == {torch.float32}
+    assert {p.dtype for p in opened(*_pair(small), dtype=torch.float16).unet.parameters()} == {
+        torch.float16
+    }
+
+
+def test_old_names_of_the_first_text_encoder(tmp_path: Path) -> None:
+    small = Small("sd1", tmp_path)
+    small.save({k.replace(".text_model.", "."): v for k, v in small.tensors.items()})
+    same(opened(*_pair(small)).text_encoder, small.modules["text_encoder"].state_dict())
+
+
+def test_the_names_of_turbos_files(tmp_path: Path) -> None:
+    small = Small("sd2", tmp_path)
+    prefix = "conditioner.embedders.0.model."
+    small.save({k.replace("cond_stage_model.model.", prefix): v for k, v in small.tensors.items()})
+    found = opened(*_pair(small))
+    assert found.identity.family is Family.SD2
+    same(found.text_encoder, small.modules["text_encoder"].state_dict())
+
+
+def test_what_does_not_belong_or_is_missing_is_named(tmp_path: Path) -> None:
+    small = Small("sd1", tmp_path)
+    unet = "model.diffusion_model."
+    for tensors, words in (
+        ({k: v for k, v in small.tensors.items() if "middle_block.1.norm" not in k}, "lacks mid_"),
+        (small.tensors | {f"{unet}fuser.weight": torch.ones(2)}, r"has model\.diff.*fuser"),
+        (small.tensors | {f"{unet}out.0.weight": torch.ones(3)}, "another shape conv_norm_out"),
+    ):
+        small.save(tensors)
+        with pytest.raises(ModelInvalid, match=words) as caught:
+            opened(*_pair(small))
+        assert str(small.path) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_no_numbers(tmp_path: Path, value: float, dtype: torch.dtype) -> None:
+    small = Small("sd1", tmp_path, dtype)
+    name = "model.diffusion_model.middle_block.1.proj_in.weight"
+    small.tensors[name].view(-1)[5] = value
+    small.save(small.tensors)
+    with pytest.raises(ModelInvalid, match="not finite, in mid_block"):
+        opened(*_pair(small), dtype=dtype)
+
+
+def test_weights_in_a_folder_that_are_no_numbers(tiny_model: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    tensors = load_file(model / VAE)
+    tensors["decoder.conv_in.bias"][0] = float("nan")
+    save_file(tensors, model / VAE, {"format": "pt"})
+    with pytest.raises(ModelInvalid, match=r"not finite, in decoder\.conv_in\.bias"):
+        opened(model)
+
+
+def test_sdxl_in_a_folder(tiny_xl_model: Path) -> None:
+    found = opened(tiny_xl_model)
+    assert found.identity.family is Family.SDXL
+    assert found.identity.needs_size
+    pipeline = diffusers.StableDiffusionXLPipeline.from_pretrained(tiny_xl_model)
+    for name in ("text_encoder", "text_encoder_2", "unet", "vae"):
+        same(getattr(found, name), getattr(pipeline, name).state_dict())
+    second: Any = found.tokenizer_2
+    assert second("red moon").input_ids == pipeline.tokenizer_2("red moon").input_ids
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_a_folder_whose_weights_are_split(
+    tiny_xl_model: Path, tmp_path: Path, variant: str | None
+) -> None:
+    model = Path(shutil.copytree(tiny_xl_model, tmp_path / "model"))
+    whole = opened(model)
+    for name in ("unet", "text_encoder_2"):
+        for file in (model / name).glob("*.safetensors"):
+            file.unlink()
+        getattr(whole, name).save_pretrained(model / name, max_shard_size="20KB", variant=variant)
+        assert len(list((model / name).glob("*.safetensors"))) > 1
+    found = opened(model)
+    for name in ("unet", "text_encoder_2"):
+        same(getattr(found, name), getattr(whole, name).state_dict())
+    shard = min((model / "unet").glob("*.safetensors"))
+    assert shard in found.identity.weights.values()
+    assert found.identity.parameters == whole.identity.parameters
+    shard.unlink()
+    with pytest.raises(ModelInvalid, match=f"{shard.name} is missing"):
+        identify(model)
+
+
+def test_an_index_that_points_elsewhere(tiny_model: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    index = {"metadata": {}, "weight_map": {"a": "../vae/diffusion_pytorch_model.safetensors"}}
+    (model / UNET).unlink()
+    (model / f"{UNET}.index.json").write_text(json.dumps(index))
+    with pytest.raises(UnsafeFile, match="outside of its folder"):
+        identify(model)
+
+
+@pytest.mark.parametrize("part", ["text_encoder_2", "tokenizer_2", "vae", "scheduler"])
+def test_a_folder_without_a_part(tiny_xl_model: Path, tmp_path: Path, part: str) -> None:
+    model = Path(shutil.copytree(tiny_xl_model, tmp_path / "model"))
+    shutil.rmtree(model / part)
+    with pytest.raises(ModelInvalid, match=part):
+        identify(model)
+
+
+def test_another_vae(tiny_model: Path, tmp_path: Path) -> None:
+    torch.manual_seed(9)
+    own = json.loads((tiny_model / "vae/config.json").read_text())
+    other = diffusers.AutoencoderKL.from_config(own)
+    other.save_pretrained(tmp_path / "vae")
+    modules = {"unet": opened(tiny_model).unet, "vae": other}
+    prefix = "first_stage_model."
+    original = {name: tensor.contiguous() for name, tensor in _vae_tensors(modules["vae"]).items()}
+    save_file({k: v.clone() for k, v in original.items()}, tmp_path / "a.safetensors")
+    save_file({prefix + k: v.clone() for k, v in original.items()}, tmp_path / "b.safetensors")
+    torch.save({"state_dict": original}, tmp_path / "c.pt")
+    plain = opened(tiny_model)
+    for place in ("vae", "a.safetensors", "b.safetensors", "c.pt"):
+        found = opened(tiny_model, vae=tmp_path / place)
+        same(found.vae, other.state_dict())
+        assert found.vae_sha256 != plain.vae_sha256
+        assert found.sha256 == plain.sha256
+
+
+def _vae_tensors(vae: Any) -> dict[str, torch.Tensor]:
+    from tests.fixtures.original_names import vae_tensor
+
+    blocks = len(vae.config["block_out_channels"])
+    return dict(vae_tensor(name, t.detach(), blocks) for name, t in vae.state_dict().items())
+
+
+def test_a_vae_of_other_latents(tiny_model: Path, tmp_path: Path) -> None:
+    vae = Path(shutil.copytree(tiny_model / "vae", tmp_path / "vae"))
+    config = json.loads((vae / "config.json").read_text())
+    (vae / "config.json").write_text(json.dumps(config | {"scaling_factor": 0.13025}))
+    with pytest.raises(ModelInvalid, match=r"scaling factor 0\.13025"):
+        opened(tiny_model, vae=vae)
+    with pytest.raises(ModelMissing, match="no VAE at"):
+        opened(tiny_model, vae=tmp_path / "nothing")
+    save_file({"decoder.conv_in.weight": torch.ones(4, 16, 3, 3)}, tmp_path / "v.safetensors")
+    with pytest.raises(ModelInvalid, match=r"v\.safetensors lacks"):
+        opened(tiny_model, vae=tmp_path / "v.safetensors")
+
+
+def test_an_inpainting_model_loads_with_its_nine_channels(tmp_path: Path) -> None:
+    small = Small("sd1", tmp_path)
+    name = "model.diffusion_model.input_blocks.0.0.weight"
+    small.save(small.tensors | {name: torch.ones(8, 9, 3, 3)})
+    found = opened(*_pair(small))
+    assert found.identity.inpainting
+    assert found.unet.conv_in.in_channels == 9
+
+
+def test_components_may_be_made_anew_with_one_part_changed(tiny_model: Path) -> None:
+    found = opened(tiny_model)
+    assert dataclasses.replace(found, sha256="0" * 64).tokenizer_2 is None
