@@ -27,7 +27,8 @@ def run(arguments: argparse.Namespace) -> None:
         return
     for name, value in card.items():
         shown = ", ".join(value) if isinstance(value, list) else value
-        print(f"{name.replace('_', ' ').capitalize()}: {shown}")
+        if shown != "":
+            print(f"{name.replace('_', ' ').capitalize()}: {shown}")
 
 
 def _as_json(card: catalog.ModelCard) -> dict[str, Any]:
@@ -52,5 +53,5 @@ def _as_json(card: catalog.ModelCard) -> dict[str, Any]:
     }
 
 
-def _reasons(reasons: Mapping[str, str]) -> list[str]:
+def _reasons(reasons: Mapping[Any, str]) -> list[str]:
     return [f"{name}: {why}" for name, why in reasons.items()]
