@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.about import APP_NAME, version
+from core.images.formats import PictureFormat
 from core.request import DeviceName, Precision, PreviewDecoder, SchedulerName
 
 if TYPE_CHECKING:
@@ -86,6 +87,14 @@ def _add_generate(commands: Commands, everywhere: argparse.ArgumentParser) -> No
         PreviewDecoder,
         "keep the latest preview in DIR/preview.png while the run goes on",
         default=PreviewDecoder.OFF,
+    )
+    _add_choice(
+        how,
+        "--format",
+        PictureFormat,
+        "kind of file; png and webp keep every pixel",
+        default=PictureFormat.PNG,
+        dest="picture_format",
     )
     how.add_argument("--out", type=Path, metavar="DIR", help="where the pictures go")
     _add_json(how, "print one JSON event a line")

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import InvalidRequest
-from core.images.infotext import SAMPLERS, Infotext
+from core.images.foreign import Foreign
 from core.images.metadata import Recorded, read_metadata
+from core.images.nearest import nearest
+from core.images.samplers import SAMPLERS
 from core.request import ImageToImage, Request, TextToImage
 from desktop.settings import CreateSettings
 
@@ -54,8 +56,8 @@ def recall(path: Path) -> Recalled | None:
         match read_metadata(path):
             case Recorded(request=request, picture=picture):
                 return Recalled(request, picture, is_ours=True)
-            case Infotext() as text:
-                return Recalled(TextToImage(**text.settings()), 0, is_ours=False)
+            case Foreign() as found:
+                return Recalled(TextToImage(**nearest(found).settings), 0, is_ours=False)
             case _:
                 return None
     except InvalidRequest:

@@ -54,9 +54,10 @@ def run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFact
     report = JsonReport() if arguments.json else ProgressReport(one_batch=task.only is not None)
     previews = PreviewFile(folder / "preview.png", arguments.preview)
     events = _events(task, arguments, profile, make_engine)
+    stream = saved(events, folder, arguments.picture_format)
     kept: list[str] = []
     try:
-        with closing(report), closing(previews), closing(saved(events, folder)) as stream:
+        with closing(report), closing(previews), closing(stream):
             for event in stream:
                 if isinstance(event, Saved):
                     # Before it is reported: whoever reads that may interrupt at once.
@@ -87,8 +88,8 @@ def _events(
     task: Task, arguments: argparse.Namespace, profile: Profile, make_engine: EngineFactory
 ) -> Generator[Event, None, None]:
     """Give the events of the task, the loading of the engine itself included."""
-    if task.notice:
-        yield Notice(message=task.notice)
+    for message in task.notices:
+        yield Notice(message=message)
     yield Loading(what="the engine")
     engine = make_engine(arguments.device, profile)
     preview = PreviewSettings(decoder=arguments.preview)

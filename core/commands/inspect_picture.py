@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import unicodedata
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, assert_never
 
-from core.images.infotext import Infotext
+from core.images.foreign import Foreign
+from core.images.lineage import Ancestor, lineage_of
 from core.images.metadata import Metadata, Recorded, read_metadata
-from core.request import to_json
+from core.images.nearest import nearest
+from core.request import ImageToImage, to_json
+
+_HASH_SHOWN = 12
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -17,57 +24,186 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         InvalidRequest: It is no picture that can be opened.
     """
-    found = read_metadata(arguments.image)
+    path: Path = arguments.image
+    found = read_metadata(path)
+    ancestors = lineage_of(found, path.parent) if isinstance(found, Recorded) else ()
     if arguments.json:
-        print(json.dumps({"path": str(arguments.image)} | _as_json(found)))
+        print(json.dumps({"path": str(path)} | _as_json(found, ancestors)))
     elif found is None:
-        print(f"{arguments.image} does not say how it was made.")
+        print(f"{path} does not say how it was made.")
     else:
-        print("\n".join(f"{name}: {value}" for name, value in _lines(found)))
+        for name, value in _lines(found, ancestors):
+            print(f"{_safe(name)}: {_safe(str(value))}")
 
 
-def _as_json(found: Metadata | None) -> dict[str, Any]:
+def _as_json(found: Metadata | None, ancestors: Iterable[Ancestor]) -> dict[str, Any]:
+    """Give the same names for every program, and more for what only one has."""
     match found:
         case Recorded():
-            return {
-                "source": "stepwise",
+            return _ours(found) | {
                 "app": found.app,
                 "request": to_json(found.request),
                 "picture": found.picture,
-                "seed": found.seed,
                 "model_sha256": found.model_sha256,
                 "device": found.device,
+                "lineage": [_ancestor(ancestor) for ancestor in ancestors],
             }
-        case Infotext():
-            return {
-                "source": "parameters",
-                "prompt": found.prompt,
-                "negative_prompt": found.negative_prompt,
-                "parameters": found.parameters,
-            }
+        case Foreign():
+            return _foreign(found)
         case None:
             return {"source": None}
         case _:
             assert_never(found)
 
 
-def _lines(found: Metadata) -> list[tuple[str, object]]:
+def _ours(found: Recorded) -> dict[str, Any]:
+    request = found.request
+    start = request if isinstance(request, ImageToImage) else None
+    return {
+        "source": "stepwise",
+        "program": found.app,
+        "prompt": request.prompt_of(found.picture),
+        "negative_prompt": request.negative_prompt,
+        "steps": request.steps,
+        "sampler": str(request.scheduler),
+        "schedule": "",
+        "scheduler": str(request.scheduler),
+        "guidance_scale": request.guidance_scale,
+        "seed": found.seed,
+        "width": request.width,
+        "height": request.height,
+        "strength": start.strength if start else None,
+        "start_picture": start.init_image if start else "",
+        "model": request.model,
+        "model_hash": found.model_sha256[:10],
+        "vae": "",
+        "clip_skip": None,
+        "loras": [],
+        "unexpressed": {},
+        "details": {},
+        "not_honoured": [],
+    }
+
+
+def _foreign(found: Foreign) -> dict[str, Any]:
+    return {
+        "source": found.source,
+        "program": found.program,
+        "prompt": found.prompt,
+        "negative_prompt": found.negative_prompt,
+        "steps": found.steps,
+        "sampler": found.sampler,
+        "schedule": found.schedule,
+        "scheduler": str(found.match.scheduler) if found.match else None,
+        "guidance_scale": found.guidance_scale,
+        "seed": found.seed,
+        "width": found.width,
+        "height": found.height,
+        "strength": found.strength,
+        "start_picture": found.start_picture,
+        "model": found.model,
+        "model_hash": found.model_hash,
+        "vae": found.vae,
+        "clip_skip": found.clip_skip,
+        "loras": [{"name": x.name, "weight": x.weight, "hash": x.hash} for x in found.loras],
+        "unexpressed": dict(found.unexpressed),
+        "details": dict(found.details),
+        "not_honoured": list(nearest(found).lost),
+    }
+
+
+def _ancestor(ancestor: Ancestor) -> dict[str, Any]:
+    return {
+        "sha256": ancestor.sha256,
+        "path": None if ancestor.path is None else str(ancestor.path),
+        "program": _program(ancestor.metadata),
+        "prompt": _prompt(ancestor.metadata),
+    }
+
+
+def _program(metadata: Metadata | None) -> str | None:
+    match metadata:
+        case Recorded():
+            return metadata.app
+        case Foreign():
+            return metadata.program
+        case None:
+            return None
+        case _:
+            assert_never(metadata)
+
+
+def _prompt(metadata: Metadata | None) -> str | None:
+    if isinstance(metadata, Recorded):
+        return metadata.request.prompt_of(metadata.picture)
+    return None if metadata is None else metadata.prompt
+
+
+def _lines(found: Metadata, ancestors: Iterable[Ancestor]) -> list[tuple[str, object]]:
     """Give name and value of what a person would ask for first."""
-    if isinstance(found, Infotext):
-        return [
-            ("Prompt", found.prompt),
-            ("Negative prompt", found.negative_prompt or "none"),
-            *found.parameters.items(),
-        ]
+    if isinstance(found, Foreign):
+        return _foreign_lines(found)
     hidden = ("kind", "prompts", "negative_prompt", "seed", "count")
     settings = {k: v for k, v in to_json(found.request).items() if k not in hidden}
     return [
         ("Prompt", found.request.prompt_of(found.picture)),
         ("Negative prompt", found.request.negative_prompt or "none"),
         ("Seed", found.seed),
-        *((name.replace("_", " ").capitalize(), value) for name, value in settings.items()),
+        *_named(settings),
         ("Picture", f"{found.picture + 1} of {found.request.total}"),
         ("Model hash", found.model_sha256),
         ("Device", found.device or "unknown"),
         ("Made by", found.app),
+        *((f"Made from ({n})", _told(ancestor)) for n, ancestor in enumerate(ancestors, 1)),
     ]
+
+
+def _told(ancestor: Ancestor) -> str:
+    """Say in one line where an ancestor is and what it shows."""
+    place = "not found" if ancestor.path is None else str(ancestor.path)
+    prompt = _prompt(ancestor.metadata)
+    said = f', "{" ".join(prompt.split())}" by {_program(ancestor.metadata)}' if prompt else ""
+    return f"{place}{said}, hash {ancestor.sha256[:_HASH_SHOWN]}"
+
+
+def _foreign_lines(found: Foreign) -> list[tuple[str, object]]:
+    size = f"{found.width} x {found.height}" if found.width and found.height else None
+    settings = {
+        "seed": found.seed,
+        "steps": found.steps,
+        "sampler": " ".join(filter(None, (found.sampler, found.schedule))) or None,
+        "guidance_scale": found.guidance_scale,
+        "size": size,
+        "strength": found.strength,
+        "start_picture": found.start_picture or None,
+        "model": found.model or None,
+        "model_hash": found.model_hash or None,
+        "VAE": found.vae or None,
+        "clip_skip": found.clip_skip,
+    }
+    return [
+        ("Prompt", found.prompt),
+        ("Negative prompt", found.negative_prompt or "none"),
+        *_named({name: value for name, value in settings.items() if value is not None}),
+        *(("LoRA", f"{x.name} at {x.weight:g} {x.hash}".strip()) for x in found.loras),
+        *found.unexpressed.items(),
+        *found.details.items(),
+        ("Made by", found.program),
+        *(("Not honoured", sentence) for sentence in nearest(found).lost),
+    ]
+
+
+def _named(settings: Mapping[str, object]) -> list[tuple[str, object]]:
+    return [
+        (name[:1].upper() + name[1:].replace("_", " "), value) for name, value in settings.items()
+    ]
+
+
+def _safe(text: str) -> str:
+    """Show what could move the cursor or colour the terminal as the code that it is."""
+    return "".join(
+        repr(letter)[1:-1]
+        if unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t"
+        else letter
+        for letter in text
+    )

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import InvalidRequest, ModelInvalid
+from core.images.foreign import Foreign
 from core.images.metadata import Recorded, read_metadata
+from core.images.nearest import nearest
 from core.models import catalog
 from core.models.fingerprint import Fingerprints
 from core.models.identify import identify
@@ -24,13 +26,13 @@ class Task:
     Attributes:
         request: What to make.
         only: Index of the one picture of it to make, or all.
-        notice: What the person should know before it begins, if anything.
+        notices: What the person should know before it begins, a sentence each.
         device: What computed the picture that is to be made again, or empty.
     """
 
     request: Request
     only: int | None = None
-    notice: str = ""
+    notices: tuple[str, ...] = ()
     device: str = ""
 
 
@@ -55,7 +57,9 @@ def new_task(given: dict[str, Any]) -> Task:
     request = _request(defaults | given)
     if "seed" not in given:
         seed = secrets.randbelow(MAX_SEED + 2 - request.total)
-        return Task(request=dataclasses.replace(request, seed=seed), notice=f"The seed is {seed}.")
+        return Task(
+            request=dataclasses.replace(request, seed=seed), notices=(f"The seed is {seed}.",)
+        )
     return Task(request=request)
 
 
@@ -64,8 +68,8 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
 
     A picture of ours comes out bit for bit, from the batch that it was made in and on the device
     that made it, unless a setting is given: then it is a new picture with that setting changed. A
-    model given says where the model lies now. Of another program's picture the settings are taken
-    that both know.
+    model given says where the model lies now. Of another program's picture the nearest settings are
+    taken, and what could not be honoured is said.
 
     Args:
         picture: Any picture that says how it was made.
@@ -82,12 +86,8 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
         raise InvalidRequest(
             "from", f"{picture} does not say how it was made; give a picture that this app saved."
         )
-    if not isinstance(found, Recorded):
-        return dataclasses.replace(
-            new_task(found.settings() | given),
-            notice=f"{picture} was made by another program; its settings are taken, but the "
-            "picture will be another one.",
-        )
+    if isinstance(found, Foreign):
+        return _nearest_task(picture, found, given)
     if not given.keys() - {"model"}:
         if not given:
             _check_model(found, profile)
@@ -103,6 +103,24 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
     if "init_image" in given:
         recorded["init_sha256"] = ""
     return Task(request=_request(recorded | given))
+
+
+def _nearest_task(picture: Path, found: Foreign, given: dict[str, Any]) -> Task:
+    """Give what makes the like of another program's picture."""
+    card = catalog.card(given.get("model", catalog.STARTER))
+    near = nearest(found, given=given, size_multiple=card.size_multiple, schedulers=card.schedulers)
+    notices = [
+        f"{picture} was made by another program ({found.program}); its settings are taken, but "
+        "the picture will be another one."
+    ]
+    if "model" not in given and (found.model or found.model_hash):
+        hashed = f" (hash {found.model_hash})" if found.model_hash else ""
+        notices.append(
+            f"It was made with the model {found.model or 'without a name'}{hashed}; {card.name} is "
+            "used instead. Name another by --model."
+        )
+    task = new_task(near.settings | given)
+    return dataclasses.replace(task, notices=(*notices, *near.lost, *task.notices))
 
 
 def _check_model(found: Recorded, profile: Profile) -> None:

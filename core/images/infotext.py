@@ -11,40 +11,20 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, TypeVar
 
 from core.about import APP_NAME, version
 from core.events import ImageReady
+from core.images.samplers import SAMPLERS
 from core.request import ImageToImage, SchedulerName
 
 KEYWORD = "parameters"
 """The keyword of the PNG chunk."""
 
-NumberT = TypeVar("NumberT", int, float)
-
 _NEGATIVE = "Negative prompt:"
 
-SAMPLERS = {
-    SchedulerName.PNDM: "PLMS",
-    SchedulerName.DDIM: "DDIM",
-    SchedulerName.LMS: "LMS",
-    SchedulerName.EULER: "Euler",
-    SchedulerName.EULER_ANCESTRAL: "Euler a",
-    SchedulerName.HEUN: "Heun",
-    SchedulerName.DPMPP_2M: "DPM++ 2M",
-    SchedulerName.DPMPP_2M_KARRAS: "DPM++ 2M Karras",
-    SchedulerName.DPMPP_SDE: "DPM++ SDE",
-    SchedulerName.UNIPC: "UniPC",
-    SchedulerName.DDPM: "DDPM",
-    SchedulerName.LCM: "LCM",
-    SchedulerName.TCD: "TCD",
-}
-"""Sampler and schedule type joined, as the web UI wrote them before its version 1.9."""
-
-_SCHEDULERS = {sampler.casefold(): name for name, sampler in SAMPLERS.items()}
-
 _PAIR = re.compile(r'(\w[\w \-/]{1,60}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
-_SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
+_JSON_VALUE = re.compile(r"(?:^|,)\s*(\w[\w \-/]{1,60}):\s*(?=[\[{])")
+_MOST_JSON_VALUES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,40 +34,17 @@ class Infotext:
     Attributes:
         prompt: The prompt.
         negative_prompt: The negative prompt, empty if there is none.
-        parameters: Every pair of the last line, in its order, as text.
+        parameters: Every pair of the last line as text.
     """
 
     prompt: str
     negative_prompt: str
     parameters: dict[str, str]
 
-    def settings(self) -> dict[str, Any]:
-        """Give what a request can take over, by the request's own names.
-
-        A pair that is missing or has no form that we know is left out.
-        """
-        given: dict[str, Any] = {
-            "prompts": (self.prompt,),
-            "negative_prompt": self.negative_prompt,
-            "scheduler": self._scheduler(),
-            "steps": self._number("Steps", int),
-            "guidance_scale": self._number("CFG scale", float),
-            "seed": self._number("Seed", int),
-        }
-        if size := _SIZE.fullmatch(self.parameters.get("Size", "")):
-            given |= {"width": int(size[1]), "height": int(size[2])}
-        return {name: value for name, value in given.items() if value is not None}
-
-    def _scheduler(self) -> SchedulerName | None:
-        sampler = self.parameters.get("Sampler", "").casefold()
-        schedule = self.parameters.get("Schedule type", "").casefold()
-        return _SCHEDULERS.get(f"{sampler} {schedule}") or _SCHEDULERS.get(sampler)
-
-    def _number(self, key: str, kind: type[NumberT]) -> NumberT | None:
-        try:
-            return kind(self.parameters[key])
-        except (KeyError, ValueError):
-            return None
+    @property
+    def is_certain(self) -> bool:
+        """Whether it has marks that other texts lack."""
+        return bool(self.parameters or self.negative_prompt)
 
 
 def write_infotext(image: ImageReady) -> str:
@@ -117,18 +74,44 @@ def write_infotext(image: ImageReady) -> str:
 def parse_infotext(text: str) -> Infotext:
     """Read such a text. Any text is one: what has no pairs is all prompt."""
     lines = text.strip().split("\n")
-    found = _PAIR.findall(lines[-1])
+    last, values = _without_json(lines[-1])
+    found = _PAIR.findall(last)
     if len(found) >= 3:
         lines.pop()
     else:
-        found = []
+        found, values = [], {}
     start = next((i for i, line in enumerate(lines) if line.startswith(_NEGATIVE)), len(lines))
     negative = "\n".join(lines[start:]).removeprefix(_NEGATIVE)
     return Infotext(
         prompt="\n".join(lines[:start]).strip(),
         negative_prompt=negative.strip(),
-        parameters={key.strip(): _unquoted(value) for key, value in found},
+        parameters={key.strip(): _unquoted(value) for key, value in found} | values,
     )
+
+
+def _without_json(line: str) -> tuple[str, dict[str, str]]:
+    """Take out of a line the values that are bare JSON, whose commas and colons are no pairs.
+
+    Civitai, some extensions of the web UI and stable-diffusion.cpp write such.
+
+    Returns:
+        The line without them, and each by its key.
+    """
+    values: dict[str, str] = {}
+    decoder = json.JSONDecoder()
+    at = 0
+    for _ in range(_MOST_JSON_VALUES):
+        key = _JSON_VALUE.search(line, at)
+        if key is None:
+            break
+        try:
+            _, end = decoder.raw_decode(line, key.end())
+        except (ValueError, RecursionError):
+            at = key.end()
+            continue
+        values[key[1].strip()] = line[key.end() : end]
+        line, at = line[: key.start()] + line[end:], key.start()
+    return line, values
 
 
 def _quoted(value: str) -> str:

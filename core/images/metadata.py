@@ -1,8 +1,8 @@
 """What a picture says about how it was made: written into each of ours, read from any.
 
-A PNG of ours carries three texts: ``parameters``, which most programs read; ``stepwise``, our own
-versioned JSON, from which the picture can be made again bit for bit; and an XMP packet that calls
-the picture the work of a trained model. Imports no torch.
+A picture of ours carries three texts: the one of AUTOMATIC1111's web UI, which most programs read;
+our own versioned JSON, from which the picture can be made again bit for bit; and an XMP packet that
+calls the picture the work of a trained model. Imports no torch.
 """
 
 from __future__ import annotations
@@ -13,29 +13,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL.PngImagePlugin import PngInfo
-
 from core.about import APP_NAME, version
 from core.errors import InvalidRequest
 from core.events import ImageReady
-from core.images import infotext, png_text
-from core.images.exif_text import read_user_comment
-from core.images.infotext import Infotext
-from core.images.reading import check_is_file, open_picture, unreadable
+from core.images import infotext, xmp
+from core.images.foreign import Foreign
+from core.images.loose_json import as_list, json_object
+from core.images.readers import (
+    a1111,
+    comfyui,
+    draw_things,
+    fooocus,
+    invokeai,
+    mochi,
+    novelai,
+    sd_scripts,
+    stable_diffusion_cpp,
+)
+from core.images.texts import Texts, read_hidden_texts, read_texts
 from core.request import ImageToImage, Request, from_json, to_json
 
 KEYWORD = "stepwise"
 VERSION = 1
 
-_XMP_KEYWORD = "XML:com.adobe.xmp"
-_XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/">
-<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
- Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/{source}"/>
-</rdf:RDF>
-</x:xmpmeta>
-<?xpacket end="r"?>"""
+MOST_ANCESTORS = 32
+"""Hashes of start pictures that a record keeps, the nearest ones."""
+
+_HASH_DIGITS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,7 @@ class Recorded:
         seed: Its own seed.
         model_sha256: Hash of the model's weights, 64 hex digits.
         device: What computed it, ``"cpu"``, ``"cuda"`` or ``"mps"``; empty if it does not say.
+        ancestors: SHA-256 of its start picture's file, of that one's start picture, and so on.
     """
 
     app: str
@@ -57,13 +62,34 @@ class Recorded:
     seed: int
     model_sha256: str
     device: str = ""
+    ancestors: tuple[str, ...] = ()
 
 
-Metadata = Recorded | Infotext
+Metadata = Recorded | Foreign
 
 
-def describe(image: ImageReady) -> PngInfo:
-    """Give the texts to be written into a PNG of the picture."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """The texts that go into a picture's file.
+
+    Attributes:
+        parameters: The text of AUTOMATIC1111's web UI.
+        record: Our own JSON, in ASCII.
+        source_type: IPTC's word for where the picture comes from.
+    """
+
+    parameters: str
+    record: str
+    source_type: str
+
+
+def describe(image: ImageReady, ancestors: tuple[str, ...] = ()) -> Description:
+    """Give the texts to be written into the file of a finished picture.
+
+    Args:
+        image: The picture.
+        ancestors: See ``Recorded``; none for a picture that began from noise.
+    """
     record = {
         "version": VERSION,
         "app": f"{APP_NAME} {version()}",
@@ -73,50 +99,41 @@ def describe(image: ImageReady) -> PngInfo:
         "model_sha256": image.model_sha256,
         "device": image.device,
     }
+    if ancestors:
+        record["ancestors"] = list(ancestors[:MOST_ANCESTORS])
     edited = isinstance(image.request, ImageToImage)
-    source = "compositeWithTrainedAlgorithmicMedia" if edited else "trainedAlgorithmicMedia"
-    info = PngInfo()
-    png_text.add_text(info, infotext.KEYWORD, infotext.write_infotext(image))
-    png_text.add_text(info, KEYWORD, json.dumps(record))
-    png_text.add_text(info, _XMP_KEYWORD, _XMP.format(source=source))
-    return info
+    return Description(
+        parameters=infotext.write_infotext(image),
+        record=json.dumps(record),
+        source_type="compositeWithTrainedAlgorithmicMedia" if edited else "trainedAlgorithmicMedia",
+    )
 
 
 def read_metadata(path: Path) -> Metadata | None:
     """Read what a picture says about how it was made.
 
     Args:
-        path: Any picture; PNG, and what carries EXIF, can say something.
+        path: Any picture.
 
     Returns:
-        The first of our own record and the formats of other programs that is there and whole;
-        None if there is none.
+        The first of our own record and the forms of other programs that is there and whole; None
+        if there is none. Texts hidden in the pixels are looked for last.
 
     Raises:
         InvalidRequest: Of ``image``, if the file is no picture that can be opened.
     """
-    texts = _texts_of(path)
+    return _first(read_texts(path)) or _first(read_hidden_texts(path))
+
+
+def _first(texts: Texts) -> Metadata | None:
     return next((found for read in _READERS if (found := read(texts)) is not None), None)
 
 
-def _texts_of(path: Path) -> dict[str, str]:
-    check_is_file(path, field="image")
-    try:
-        texts = png_text.read_texts(path)
-    except OSError as error:
-        raise unreadable(path, "image", error) from error
-    if texts:
-        return texts
-    with open_picture(path, field="image") as picture:
-        comment = read_user_comment(picture)
-    return {infotext.KEYWORD: comment} if comment else {}
-
-
-def _read_ours(texts: Mapping[str, str]) -> Recorded | None:
+def _read_ours(texts: Texts) -> Recorded | None:
     """Read our record; None if it is not there, damaged, or of a later version."""
+    record = json_object(texts.get(KEYWORD) or texts.get(xmp.RECORD))
     try:
-        record = json.loads(texts[KEYWORD])
-        return _recorded(record) if record["version"] == VERSION else None
+        return _recorded(record) if record and record["version"] == VERSION else None
     except (KeyError, TypeError, ValueError, RecursionError, InvalidRequest):
         return None
 
@@ -126,7 +143,7 @@ def _recorded(record: Mapping[str, Any]) -> Recorded:
 
     Raises:
         KeyError: A part is missing.
-        TypeError: It is no JSON object, or a part of it is not.
+        TypeError: A part is no JSON object.
         ValueError: A part contradicts the request.
         InvalidRequest: The request is not valid.
     """
@@ -141,15 +158,34 @@ def _recorded(record: Mapping[str, Any]) -> Recorded:
         seed=request.seed_of(picture),
         model_sha256=str(record["model_sha256"]),
         device=str(record.get("device", "")),
+        ancestors=_hashes(record.get("ancestors")),
     )
 
 
-def _read_infotext(texts: Mapping[str, str]) -> Infotext | None:
-    text = texts.get(infotext.KEYWORD)
-    return None if text is None else infotext.parse_infotext(text)
+def _hashes(values: object) -> tuple[str, ...]:
+    """Read a row of hashes up to the first that is none."""
+    found: list[str] = []
+    for value in as_list(values)[:MOST_ANCESTORS]:
+        if not isinstance(value, str) or len(value) != _HASH_DIGITS or not _is_hex(value):
+            break
+        found.append(value)
+    return tuple(found)
 
 
-_READERS: tuple[Callable[[Mapping[str, str]], Metadata | None], ...] = (
+def _is_hex(text: str) -> bool:
+    return set(text) <= set("0123456789abcdef")
+
+
+_READERS: tuple[Callable[[Texts], Metadata | None], ...] = (
     _read_ours,
-    _read_infotext,
+    novelai.read,
+    invokeai.read,
+    fooocus.read,
+    draw_things.read,
+    stable_diffusion_cpp.read,
+    # Where a graph and the web UI's text are both there, the text says plainly what the graph does.
+    a1111.read,
+    comfyui.read,
+    mochi.read,
+    sd_scripts.read,
 )

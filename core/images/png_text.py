@@ -17,6 +17,11 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LONGEST = 4 * 2**20
 """Bytes of one text, unpacked, above which it is passed over."""
 
+LONGEST_TOGETHER = 16 * 2**20
+MOST_TEXTS = 256
+MOST_CHUNKS = 100_000
+"""Bytes of all texts, texts, and chunks after which a file is not read on."""
+
 
 def read_texts(path: Path) -> dict[str, str]:
     """Read the texts of a PNG by keyword; of two with one keyword the first counts.
@@ -29,16 +34,33 @@ def read_texts(path: Path) -> dict[str, str]:
     Raises:
         OSError: It cannot be read.
     """
+    return read_png(path)[0]
+
+
+def read_png(path: Path) -> tuple[dict[str, str], bytes]:
+    """Read the texts of a PNG, see ``read_texts``, and its EXIF block, a small TIFF file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
     texts: dict[str, str] = {}
+    exif = b""
+    together = 0
     with path.open("rb") as file:
         if file.read(len(SIGNATURE)) != SIGNATURE:
-            return {}
+            return {}, b""
         for kind, data in _chunks(file):
+            if kind == b"eXIf":
+                exif = exif or data
+                continue
             keyword, _, body = data.partition(b"\0")
             text = _decode(kind, body)
             if text is not None:
                 texts.setdefault(keyword.decode("latin-1"), text)
-    return texts
+                together += len(text)
+            if together > LONGEST_TOGETHER or len(texts) >= MOST_TEXTS:
+                break
+    return texts, exif
 
 
 def add_text(info: PngInfo, keyword: str, text: str) -> None:
@@ -52,13 +74,20 @@ def add_text(info: PngInfo, keyword: str, text: str) -> None:
         info.add_itxt(keyword, text)
 
 
+_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"comf")
+"""Those of the specification, and ComfyUI's own, in which animated PNGs have what tEXt has."""
+
+
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     """Give the text chunks up to the end of the file, skipping all others."""
-    while len(head := file.read(8)) == 8:
+    for _ in range(MOST_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8:
+            return
         length, kind = int.from_bytes(head[:4]), head[4:]
         if kind == b"IEND":
             return
-        if kind in (b"tEXt", b"zTXt", b"iTXt") and length <= LONGEST:
+        if kind in _TEXT_CHUNKS and length <= LONGEST:
             data = file.read(length)
             if len(data) == length:
                 yield kind, data
@@ -70,7 +99,7 @@ def _decode(kind: bytes, body: bytes) -> str | None:
     """Give the text that follows a chunk's keyword; None if it is damaged."""
     try:
         match kind:
-            case b"tEXt":
+            case b"tEXt" | b"comf":
                 return _latin_or_utf8(body)
             case b"zTXt":
                 return _latin_or_utf8(_unpacked(body[1:]))

@@ -10,6 +10,7 @@ from contextlib import closing
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
+from typing import assert_never
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -17,13 +18,20 @@ from PIL.PngImagePlugin import PngInfo
 from core.errors import SaveFailed
 from core.events import Event, EventStream, ImageReady, Pixels, Saved
 from core.files import create_file
-from core.images.metadata import describe
+from core.images import exif_text, infotext, jpeg_segments, metadata, png_text, xmp
+from core.images.formats import PictureFormat
+from core.images.lineage import ancestors_of
+from core.images.metadata import Description, describe
+
+JPEG_QUALITY = 95
 
 _SLUG_BYTES = 60
 """A name may have 255 bytes on most disks; what is copied gathers additions."""
 
 
-def saved(events: EventStream, folder: Path) -> Generator[Event, None, None]:
+def saved(
+    events: EventStream, folder: Path, picture_format: PictureFormat = PictureFormat.PNG
+) -> Generator[Event, None, None]:
     """Pass a run's events on and keep its pictures.
 
     A picture lies on the disk before its ``ImageReady`` is passed on, so that a run stopped there
@@ -32,6 +40,7 @@ def saved(events: EventStream, folder: Path) -> Generator[Event, None, None]:
     Args:
         events: What an engine gives.
         folder: Where the pictures go; made if it is not there.
+        picture_format: Which kind of file they become.
 
     Raises:
         SaveFailed: After the ``ImageReady`` of a picture that cannot be written.
@@ -42,7 +51,7 @@ def saved(events: EventStream, folder: Path) -> Generator[Event, None, None]:
                 yield event
                 continue
             try:
-                path = save_picture(event, folder)
+                path = save_picture(event, folder, picture_format)
             except SaveFailed:
                 yield event
                 raise
@@ -50,8 +59,10 @@ def saved(events: EventStream, folder: Path) -> Generator[Event, None, None]:
             yield Saved(path=path, image=event)
 
 
-def save_picture(image: ImageReady, folder: Path) -> Path:
-    """Write a picture as PNG, under a name of its own, with what it takes to make it again.
+def save_picture(
+    image: ImageReady, folder: Path, picture_format: PictureFormat = PictureFormat.PNG
+) -> Path:
+    """Write a picture under a name of its own, with what it takes to make it again.
 
     Returns:
         ``folder/date-seed-slug.png``, numbered where that name is taken.
@@ -59,27 +70,95 @@ def save_picture(image: ImageReady, folder: Path) -> Path:
     Raises:
         SaveFailed: Naming the folder and the reason; nothing half-written stays.
     """
-    data = encode_png(image)
+    data = encode_picture(image, picture_format)
     stem = file_stem(image, datetime.now().astimezone())
-    path = folder / f"{stem}.png"
+    path = folder / f"{stem}{picture_format.suffix}"
     for number in itertools.count(2):
         try:
             create_file(path, data)
             break
         except FileExistsError:
-            path = folder / f"{stem}-{number}.png"
+            path = folder / f"{stem}-{number}{picture_format.suffix}"
     return path
 
 
-def encode_png(image: ImageReady) -> bytes:
-    """Give the bytes of a PNG of the picture, equal for equal pictures and requests."""
-    return encode_pixels(image.pixels, describe(image))
+def encode_picture(image: ImageReady, picture_format: PictureFormat = PictureFormat.PNG) -> bytes:
+    """Give the bytes of a picture's file, equal for equal pictures and requests.
+
+    A start picture is read for what it says of its own; see ``lineage.ancestors_of``.
+    """
+    description = describe(image, ancestors_of(image.request))
+    return encode_pixels(image.pixels, description, picture_format)
 
 
-def encode_pixels(pixels: Pixels, texts: PngInfo | None = None) -> bytes:
-    """Give the bytes of a PNG of ``(H, W, 3) uint8`` pixels."""
+def encode_pixels(
+    pixels: Pixels,
+    description: Description | None = None,
+    picture_format: PictureFormat = PictureFormat.PNG,
+) -> bytes:
+    """Give the bytes of a picture file.
+
+    Args:
+        pixels: ``(H, W, 3) uint8``; PNG and WebP keep them exactly, JPEG nearly.
+        description: The texts to put into it, if any.
+        picture_format: Which kind of file.
+    """
+    picture = Image.fromarray(pixels)
+    match picture_format:
+        case PictureFormat.PNG:
+            return _png(picture, description)
+        case PictureFormat.JPEG:
+            return _jpeg(picture, description)
+        case PictureFormat.WEBP:
+            return _webp(picture, description)
+        case _:
+            assert_never(picture_format)
+
+
+def _png(picture: Image.Image, description: Description | None) -> bytes:
+    info = PngInfo()
+    if description is not None:
+        png_text.add_text(info, infotext.KEYWORD, description.parameters)
+        png_text.add_text(info, metadata.KEYWORD, description.record)
+        png_text.add_text(info, xmp.KEYWORD, xmp.write_packet(description.source_type))
     buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=texts)
+    picture.save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def _jpeg(picture: Image.Image, description: Description | None) -> bytes:
+    """Encode finely, with all colours kept at full size.
+
+    A segment takes 64 KB. Where our record is longer, it goes into an extension of the packet; the
+    web UI's text has no such place and is left out.
+    """
+    buffer = BytesIO()
+    picture.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    if description is None:
+        return buffer.getvalue()
+    exif = exif_text.write_exif(description.parameters)
+    packet = xmp.write_packet(description.source_type, record=description.record).encode()
+    extension = b""
+    if len(packet) > jpeg_segments.LONGEST_XMP:
+        extension = xmp.write_extension(description.record).encode()
+        digest = jpeg_segments.digest_of(extension)
+        packet = xmp.write_packet(description.source_type, extension=digest).encode()
+    return jpeg_segments.with_texts(
+        buffer.getvalue(),
+        exif=exif if len(exif) <= jpeg_segments.LONGEST_EXIF else b"",
+        xmp=packet,
+        extension=extension,
+    )
+
+
+def _webp(picture: Image.Image, description: Description | None) -> bytes:
+    """Encode without loss."""
+    texts: dict[str, bytes] = {}
+    if description is not None:
+        packet = xmp.write_packet(description.source_type, record=description.record)
+        texts = {"exif": exif_text.write_exif(description.parameters), "xmp": packet.encode()}
+    buffer = BytesIO()
+    picture.save(buffer, "WEBP", lossless=True, **texts)
     return buffer.getvalue()
 
 

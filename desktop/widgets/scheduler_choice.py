@@ -35,7 +35,7 @@ class SchedulerChoice(Choice[SchedulerName]):
                     "DPM++ 2M Karras",
                     _tr("The same with finer steps at the end; a good first choice."),
                 ),
-                name.DPMPP_SDE: ("DPM++ SDE", _tr("Adds noise at every step; rich in detail.")),
+                name.DPMPP_SDE: ("DPM++ 2M SDE", _tr("Adds noise at every step; rich in detail.")),
                 name.UNIPC: ("UniPC", _tr("Good pictures from 10 steps.")),
                 name.DDPM: ("DDPM", _tr("The original, for many steps.")),
                 name.LCM: ("LCM", _tr("For models distilled to 2 to 8 steps.")),

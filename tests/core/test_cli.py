@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 import os
 import random
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from core import cli
 from core.errors import CoreError, OutOfMemory
@@ -37,6 +39,7 @@ from core.request import (
     Request,
     SchedulerName,
     TextToImage,
+    to_json,
 )
 
 
@@ -486,6 +489,150 @@ def test_inspect_says_how_a_picture_was_made(run, engine, pictures, capsys):
     assert (found["source"], found["seed"], found["picture"]) == ("stepwise", 3, 0)
     assert found["request"]["prompts"] == ["a cat"]
     assert found["device"] == engine.device
+
+
+def test_each_format_is_kept_and_repeated(run, engine, pictures, capsys):
+    for name, suffix in (("png", ".png"), ("JPEG", ".jpg"), ("webp", ".webp")):
+        assert run("a cat", "--seed", "3", "--format", name) == 0
+        (path,) = (path for path in pictures.iterdir() if path.suffix == suffix)
+        made = read_metadata(path)
+        assert run("--from", str(path)) == 0
+        assert (engine.request, engine.only) == (made.request, 0)
+    capsys.readouterr()
+
+
+FOREIGN = {
+    "parameters": "a cat <lora:fur:0.5>\nNegative prompt: dog\n"
+    "Steps: 11, Sampler: DPM++ SDE, Schedule type: Karras, CFG scale: 4, Seed: 99, Size: 65x72, "
+    "Model hash: 0123456789, Model: other, Clip skip: 2, Tiling: True, Version: v1.9.3"
+}
+
+
+def foreign(folder: Path, **texts: str) -> Path:
+    info = PngInfo()
+    for keyword, text in texts.items():
+        info.add_text(keyword, text)
+    Image.new("RGB", (8, 8)).save(folder / "foreign.png", pnginfo=info)
+    return folder / "foreign.png"
+
+
+def test_what_could_not_be_honoured_is_said_before_the_run(run, engine, tmp_path, capsys):
+    picture = foreign(tmp_path, **FOREIGN)
+    assert run("--from", str(picture), "--json") == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    before = [event["event"] for event in events].index("loading")
+    assert {event["event"] for event in events[:before]} == {"notice"}
+    said = " ".join(event["message"] for event in events[:before])
+    for words in (
+        "another program (AUTOMATIC1111 v1.9.3)",
+        "model other (hash 0123456789); starter is used",
+        "LoRA fur at 0.5",
+        "sampler DPM++ SDE is not one of ours",
+        "schedule Karras",
+        "width 65 is made 64",
+        "Clip skip: 2",
+        "Tiling: True",
+    ):
+        assert words in said
+    assert engine.request.prompts == ("a cat",)
+    assert (engine.request.width, engine.request.seed) == (64, 99)
+    assert engine.request.scheduler is SchedulerName.DPMPP_SDE
+
+
+def test_a_strength_is_taken_over_where_a_start_picture_is_given(
+    run, engine, tmp_path, start_picture
+):
+    text = FOREIGN["parameters"] + ", Denoising strength: 0.25"
+    picture = foreign(tmp_path, parameters=text)
+    assert run("--from", str(picture), "--init", str(start_picture)) == 0
+    assert isinstance(engine.request, ImageToImage)
+    assert engine.request.strength == 0.25
+
+
+def test_inspect_of_another_programs_picture(tmp_path, capsys):
+    picture = foreign(tmp_path, **FOREIGN)
+    assert cli.main(["inspect", str(picture)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["Prompt: a cat <lora:fur:0.5>", "Negative prompt: dog", "Seed: 99"]
+    assert "Sampler: DPM++ SDE Karras" in lines
+    assert "Size: 65 x 72" in lines
+    assert "LoRA: fur at 0.5" in lines
+    assert "Tiling: True" in lines
+    assert "Made by: AUTOMATIC1111 v1.9.3" in lines
+    assert "Not honoured: The LoRA fur at 0.5 is not applied." in lines
+    assert cli.main(["inspect", str(picture), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.pop("not_honoured")
+    assert found == {
+        "path": str(picture),
+        "source": "a1111",
+        "program": "AUTOMATIC1111 v1.9.3",
+        "prompt": "a cat <lora:fur:0.5>",
+        "negative_prompt": "dog",
+        "steps": 11,
+        "sampler": "DPM++ SDE",
+        "schedule": "Karras",
+        "scheduler": "dpm++sde",
+        "guidance_scale": 4.0,
+        "seed": 99,
+        "width": 65,
+        "height": 72,
+        "strength": None,
+        "start_picture": "",
+        "model": "other",
+        "model_hash": "0123456789",
+        "vae": "",
+        "clip_skip": 2,
+        "loras": [{"name": "fur", "weight": 0.5, "hash": ""}],
+        "unexpressed": {"Tiling": "True"},
+        "details": {"Version": "v1.9.3"},
+    }
+
+
+def test_inspect_has_the_same_names_for_every_program(run, pictures, tmp_path, capsys):
+    ours = recorded(run, pictures, "a cat", "--seed", "3")
+    capsys.readouterr()
+    found = []
+    for picture in (ours, foreign(tmp_path, **FOREIGN)):
+        assert cli.main(["inspect", str(picture), "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[1].keys() <= found[0].keys()
+    assert (found[0]["prompt"], found[0]["seed"], found[0]["scheduler"]) == ("a cat", 3, "pndm")
+
+
+def test_inspect_lets_no_picture_steer_the_terminal(tmp_path, capsys):
+    picture = foreign(tmp_path, parameters="\x1b]0;title\x07\x9b31m\nSteps: 1, Seed: 2, Size: 8x8")
+    assert cli.main(["inspect", str(picture)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Prompt: \\x1b]0;title\\x07\\x9b31m\n")
+    assert out.isprintable() or set(out) - set("\n") == {c for c in out if c.isprintable()}
+
+
+def test_inspect_tells_what_a_picture_was_made_from(run, pictures, start_picture, capsys):
+    sha256 = hashlib.sha256(start_picture.read_bytes()).hexdigest()
+    info = PngInfo()
+    request = ImageToImage(prompts=("a",), init_image=str(start_picture), init_sha256=sha256)
+    record = {
+        "version": 1,
+        "app": "Stepwise 0.1",
+        "request": to_json(request),
+        "picture": 0,
+        "seed": 0,
+        "model_sha256": "ab" * 32,
+        "ancestors": [sha256, "cd" * 32],
+    }
+    info.add_text("stepwise", json.dumps(record))
+    picture = start_picture.with_name("made.png")
+    Image.new("RGB", (8, 8)).save(picture, pnginfo=info)
+    assert cli.main(["inspect", str(picture)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2] == f"Made from (1): {start_picture}, hash {sha256[:12]}"
+    assert lines[-1] == "Made from (2): not found, hash cdcdcdcdcdcd"
+    assert cli.main(["inspect", str(picture), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["lineage"] == [
+        {"sha256": sha256, "path": str(start_picture), "program": None, "prompt": None},
+        {"sha256": "cd" * 32, "path": None, "program": None, "prompt": None},
+    ]
 
 
 def test_inspect_says_that_a_picture_says_nothing(start_picture, capsys):

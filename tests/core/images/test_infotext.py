@@ -1,10 +1,14 @@
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 
 from core.events import ImageReady
-from core.images.infotext import SAMPLERS, parse_infotext, write_infotext
+from core.images.infotext import parse_infotext, write_infotext
+from core.images.nearest import nearest
+from core.images.readers.a1111 import from_infotext
+from core.images.samplers import SAMPLERS
 from core.request import ImageToImage, SchedulerName, TextToImage
 
 LAST = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x768, Model hash: 0123456789"
@@ -33,6 +37,10 @@ def ready(request: TextToImage, picture: int = 0) -> ImageReady:
         model_sha256="0123456789abcdef" * 4,
         device="cpu",
     )
+
+
+def settings_of(text: str) -> dict[str, object]:
+    return nearest(from_infotext(parse_infotext(text))).settings
 
 
 def test_the_text_is_the_one_other_programs_read():
@@ -71,15 +79,15 @@ def test_nasty_prompts_come_back(prompt, negative):
     request = TextToImage(prompts=(prompt,), negative_prompt=negative, seed=2**32 - 1)
     found = parse_infotext(write_infotext(ready(request)))
     assert (found.prompt, found.negative_prompt) == (prompt, negative)
-    settings = found.settings()
+    settings = nearest(from_infotext(found), given=("prompts", "negative_prompt")).settings
     assert settings["seed"] == 2**32 - 1
-    assert TextToImage(**settings, model=request.model) == request
+    assert dataclasses.replace(request, **settings) == request
 
 
 @pytest.mark.parametrize("scheduler", SchedulerName)
 def test_every_scheduler_has_a_sampler_and_comes_back(scheduler):
     request = TextToImage(prompts=("a",), scheduler=scheduler)
-    assert parse_infotext(write_infotext(ready(request))).settings()["scheduler"] is scheduler
+    assert settings_of(write_infotext(ready(request)))["scheduler"] is scheduler
 
 
 def test_no_two_schedulers_share_a_sampler():
@@ -98,8 +106,7 @@ def test_no_two_schedulers_share_a_sampler():
     ],
 )
 def test_samplers_of_old_and_new_programs(pairs, scheduler):
-    found = parse_infotext(f"a cat\nSteps: 5, {pairs}, Seed: 1")
-    assert found.settings().get("scheduler") is scheduler
+    assert settings_of(f"a cat\nSteps: 5, {pairs}, Seed: 1").get("scheduler") is scheduler
 
 
 def test_a_quoted_value_is_unquoted():
@@ -132,7 +139,7 @@ def test_a_prompt_without_pairs_has_no_parameters():
 
 
 def test_settings_of_a_known_text():
-    assert parse_infotext(f"a cat\n{LAST}").settings() == {
+    assert settings_of(f"a cat\n{LAST}") == {
         "prompts": ("a cat",),
         "negative_prompt": "",
         "scheduler": SchedulerName.EULER_ANCESTRAL,
@@ -145,7 +152,7 @@ def test_settings_of_a_known_text():
 
 
 def test_settings_that_are_no_numbers_are_left_out():
-    settings = parse_infotext("a\nSteps: many, Seed: " + "9" * 5000 + ", Size: 5 by 5").settings()
+    settings = settings_of("a\nSteps: many, Seed: " + "9" * 5000 + ", Size: 5 by 5")
     assert settings.keys() == {"prompts", "negative_prompt"}
 
 

@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from core.errors import InvalidRequest
 from core.events import ImageReady
-from core.images.infotext import Infotext
+from core.images.foreign import Foreign
 from core.images.metadata import Recorded, read_metadata
 from core.images.png_text import read_texts
 from core.images.writing import save_picture
@@ -151,7 +151,7 @@ def test_a_record_that_contradicts_itself_is_left_for_the_other_text(tmp_path, c
     record = record_of(TextToImage(prompts=("a",)), tmp_path) | change
     kept = {key: value for key, value in record.items() if value is not ...}
     path = with_texts(tmp_path, stepwise=json.dumps(kept), parameters="a cat")
-    assert isinstance(read_metadata(path), Infotext)
+    assert isinstance(read_metadata(path), Foreign)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "1", "null", '"text"', "[" * 100_000, "{}", "NaN"])

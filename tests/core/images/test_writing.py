@@ -8,7 +8,10 @@ from PIL import Image
 
 from core.errors import SaveFailed
 from core.events import Event, Finished, ImageReady, Loading, Saved
-from core.images.writing import encode_png, file_stem, save_picture, saved
+from core.images.formats import PictureFormat
+from core.images.metadata import read_metadata
+from core.images.writing import encode_picture, encode_pixels, file_stem, save_picture, saved
+from core.images.xmp import read_packet
 from core.request import TextToImage
 
 WHEN = datetime(2026, 3, 4, 15, 6, 7)
@@ -89,7 +92,57 @@ def test_a_picture_is_kept_pixel_for_pixel(tmp_path):
 
 
 def test_equal_pictures_are_equal_files():
-    assert encode_png(ready()) == encode_png(ready())
+    for picture_format in PictureFormat:
+        first, again = (encode_picture(ready(), picture_format) for _ in range(2))
+        assert first == again
+
+
+@pytest.mark.parametrize("picture_format", PictureFormat)
+def test_every_format_is_the_picture_and_says_how_it_was_made(tmp_path, picture_format):
+    image = ready("赤い円 <&> 😀")
+    path = save_picture(image, tmp_path, picture_format)
+    assert path.suffix == picture_format.suffix
+    with Image.open(path) as picture:
+        assert picture.format == picture_format.upper()
+        difference = np.array(picture).astype(int) - image.pixels
+    assert np.abs(difference).mean() < (4 if picture_format is PictureFormat.JPEG else 0.001)
+    found = read_metadata(path)
+    assert (found.request, found.seed, found.device) == (image.request, 7, "cpu")
+
+
+@pytest.mark.parametrize("picture_format", [PictureFormat.JPEG, PictureFormat.WEBP])
+def test_other_programs_find_the_prompt_in_exif(tmp_path, picture_format):
+    path = save_picture(ready("赤い円 😀"), tmp_path, picture_format)
+    with Image.open(path) as picture:
+        comment = picture.getexif().get_ifd(0x8769)[0x9286]
+    assert comment.startswith(b"UNICODE\0")
+    text = comment.removeprefix(b"UNICODE\0").decode("utf-16-be")
+    assert text.startswith("赤い円 😀\nSteps: 20, Sampler: DDIM, ")
+
+
+@pytest.mark.parametrize("picture_format", [PictureFormat.JPEG, PictureFormat.WEBP])
+def test_other_programs_find_that_a_model_made_it(tmp_path, picture_format):
+    path = save_picture(ready(), tmp_path, picture_format)
+    with Image.open(path) as picture:
+        packet = picture.info["xmp"]
+    assert read_packet(packet)["xmp:DigitalSourceType"].endswith("/trainedAlgorithmicMedia")
+
+
+@pytest.mark.parametrize("picture_format", PictureFormat)
+@pytest.mark.parametrize("length", [20_000, 40_000, 70_000, 400_000])
+def test_a_request_of_any_length_comes_back(tmp_path, picture_format, length):
+    image = ready("é" * length)
+    path = save_picture(image, tmp_path, picture_format)
+    with Image.open(path) as picture:
+        picture.load()
+    assert read_metadata(path).request == image.request
+
+
+@pytest.mark.parametrize("picture_format", PictureFormat)
+def test_pixels_alone_can_be_kept_without_a_word(tmp_path, picture_format):
+    path = tmp_path / "a"
+    path.write_bytes(encode_pixels(ready().pixels, picture_format=picture_format))
+    assert read_metadata(path) is None
 
 
 def test_a_taken_name_is_numbered_and_nothing_is_overwritten(tmp_path):

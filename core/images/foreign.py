@@ -1,0 +1,79 @@
+"""What another program's picture says of how it was made, in our own terms. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from core.images.samplers import SamplerMatch, match_sampler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsedLora:
+    """A LoRA that took part.
+
+    Attributes:
+        name: As the program called it: a file's name or a title.
+        weight: Its scale; 1 is as trained.
+        hash: As the program wrote it, or empty.
+    """
+
+    name: str
+    weight: float = 1.0
+    hash: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """The settings of a picture that another program made. What it does not say is None or empty.
+
+    Attributes:
+        source: Which form it was read from: ``"a1111"``, ``"comfyui"``, ...
+        program: The program, with its version if that is said.
+        prompt: As the program has it, with its own marks for weights and LoRAs.
+        negative_prompt: Likewise.
+        steps: Denoising steps.
+        sampler: The sampling method by the program's own name.
+        schedule: The noise schedule by the program's own name, where it is said apart.
+        guidance_scale: Guidance scale.
+        seed: The picture's own seed, 0 to 2**64 - 1 where the program is sound.
+        width: In pixels, of what was sampled.
+        height: In pixels, of what was sampled.
+        strength: Share of a start picture that was replaced; None for a picture from noise.
+        start_picture: Name of the start picture, as far as it is said.
+        model: Name of the model.
+        model_hash: Hash of the model, in whatever form the program has it.
+        vae: Name of a VAE that took the place of the model's own.
+        clip_skip: Layers of the text encoder left out, counted from 1 (none left out).
+        loras: The LoRAs that took part.
+        unexpressed: What changed the picture and has no setting here, by the program's names.
+        details: What did not change the picture, by the program's names.
+        notes: Sentences about what was unclear and how it was understood.
+    """
+
+    source: str
+    program: str
+    prompt: str = ""
+    negative_prompt: str = ""
+    steps: int | None = None
+    sampler: str = ""
+    schedule: str = ""
+    guidance_scale: float | None = None
+    seed: int | None = None
+    width: int | None = None
+    height: int | None = None
+    strength: float | None = None
+    start_picture: str = ""
+    model: str = ""
+    model_hash: str = ""
+    vae: str = ""
+    clip_skip: int | None = None
+    loras: tuple[UsedLora, ...] = ()
+    unexpressed: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def match(self) -> SamplerMatch | None:
+        """Our scheduler for its sampler, if there is any."""
+        return match_sampler(self.sampler, self.schedule)

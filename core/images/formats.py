@@ -1,0 +1,22 @@
+"""The kinds of picture file that are written. Imports nothing."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class PictureFormat(StrEnum):
+    """How a finished picture is kept, by the name on the command line and of the file's ending.
+
+    PNG and WebP keep every pixel as it is; JPEG is smaller and loses a little. All three carry how
+    the picture was made, so each can be made again bit for bit from its file.
+    """
+
+    PNG = "png"
+    JPEG = "jpeg"
+    WEBP = "webp"
+
+    @property
+    def suffix(self) -> str:
+        """The ending of the file's name, dot included."""
+        return ".jpg" if self is PictureFormat.JPEG else f".{self}"

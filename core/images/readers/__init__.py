@@ -1,0 +1,1 @@
+"""Readers of other programs' pictures, one module each: texts in, settings in our terms out."""

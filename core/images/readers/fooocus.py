@@ -1,0 +1,118 @@
+"""Fooocus: its own JSON under ``parameters``, or the web UI's text there. Imports no torch.
+
+JPEG and WebP keep it in EXIF's comment, in the first directory, and the name of the form in the
+maker's note (``modules/private_logger.py``, ``modules/meta_parser.py``).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from core.images import exif_text
+from core.images.foreign import Foreign, UsedLora
+from core.images.infotext import KEYWORD, parse_infotext
+from core.images.loose_json import (
+    as_float,
+    as_int,
+    as_list,
+    as_shown,
+    as_text,
+    json_object,
+    says_nothing,
+)
+from core.images.readers.a1111 import from_infotext
+from core.images.texts import Texts
+
+_SCHEME = "fooocus_scheme"
+_SIZE = re.compile(r"\(?\s*(\d{1,6})\s*[,x]\s*(\d{1,6})\s*\)?")
+_TAKEN = {
+    "prompt",
+    "negative_prompt",
+    "full_prompt",
+    "full_negative_prompt",
+    "steps",
+    "sampler",
+    "scheduler",
+    "guidance_scale",
+    "seed",
+    "resolution",
+    "base_model",
+    "base_model_hash",
+    "vae",
+    "clip_skip",
+    "loras",
+    "version",
+    "prompt_expansion",
+}
+_HARMLESS = {"metadata_scheme", "created_by", "performance", "adm_guidance", "styles", "sharpness"}
+
+
+def read(texts: Texts) -> Foreign | None:
+    """Read its text in either form; None if there is none."""
+    for name in (KEYWORD, exif_text.USER_COMMENT, "Comment"):
+        values = json_object(texts.get(name))
+        if values is not None and "base_model" in values and "prompt" in values:
+            return _foreign(values)
+    if _SCHEME in texts or texts.get(exif_text.SOFTWARE, "").startswith("Fooocus"):
+        text = texts.get(KEYWORD) or texts.get(exif_text.USER_COMMENT)
+        if text and (found := parse_infotext(text)).is_certain:
+            return from_infotext(found, source="fooocus")
+    return None
+
+
+def _foreign(values: dict[str, Any]) -> Foreign:
+    size = _SIZE.fullmatch(as_text(values.get("resolution")))
+    prompt = _joined(values.get("full_prompt")) or as_text(values.get("prompt"))
+    negative = _joined(values.get("full_negative_prompt")) or as_text(values.get("negative_prompt"))
+    vae = as_text(values.get("vae"))
+    return Foreign(
+        source="fooocus",
+        program=as_text(values.get("version")) or "Fooocus",
+        prompt=prompt,
+        negative_prompt=negative,
+        steps=as_int(values.get("steps")),
+        sampler=as_text(values.get("sampler")),
+        schedule=as_text(values.get("scheduler")),
+        guidance_scale=as_float(values.get("guidance_scale")),
+        seed=as_int(values.get("seed")),
+        width=int(size[1]) if size else None,
+        height=int(size[2]) if size else None,
+        model=as_text(values.get("base_model")),
+        model_hash=as_text(values.get("base_model_hash")),
+        vae="" if vae.startswith("Default") else vae,
+        clip_skip=as_int(values.get("clip_skip")),
+        loras=_loras(values),
+        unexpressed={
+            key: as_shown(value)
+            for key, value in values.items()
+            if key not in _TAKEN | _HARMLESS
+            and not key.startswith("lora_combined")
+            and value != "None"
+            and not says_nothing(value)
+        },
+        details={key: as_shown(value) for key, value in values.items() if key in _HARMLESS},
+    )
+
+
+def _joined(parts: object) -> str:
+    """Join the prompt that its styles were written into, which is a list."""
+    return ", ".join(text for part in as_list(parts) if (text := as_text(part)))
+
+
+def _loras(values: dict[str, Any]) -> tuple[UsedLora, ...]:
+    """Read both forms: a list of name, weight and hash, or ``name : weight`` under a key each."""
+    found = []
+    for lora in as_list(values.get("loras")):
+        parts = [*as_list(lora), None, None, None]
+        weight = as_float(parts[1])
+        if name := as_text(parts[0]):
+            scale = 1.0 if weight is None else weight
+            found.append(UsedLora(name=name, weight=scale, hash=as_text(parts[2])))
+    if not found:
+        for key, value in values.items():
+            name, colon, weight_text = as_text(value).rpartition(" : ")
+            weight = as_float(weight_text)
+            if key.startswith("lora_combined") and colon and weight is not None:
+                found.append(UsedLora(name=name, weight=weight))
+    return tuple(found)
