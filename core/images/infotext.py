@@ -26,6 +26,9 @@ _PAIR = re.compile(r'(\w[\w \-/]{1,60}):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 _JSON_VALUE = re.compile(r"(?:^|,)\s*(\w[\w \-/]{1,60}):\s*(?=[\[{])")
 _MOST_JSON_VALUES = 8
 
+LONGEST_LINE = 2**18
+"""Letters of a last line above which it is prompt and not searched for pairs."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Infotext:
@@ -74,7 +77,7 @@ def write_infotext(image: ImageReady) -> str:
 def parse_infotext(text: str) -> Infotext:
     """Read such a text. Any text is one: what has no pairs is all prompt."""
     lines = text.strip().split("\n")
-    last, values = _without_json(lines[-1])
+    last, values = _without_json(lines[-1]) if len(lines[-1]) <= LONGEST_LINE else ("", {})
     found = _PAIR.findall(last)
     if len(found) >= 3:
         lines.pop()

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 LONGEST = 4 * 2**20
-"""Bytes of an extended packet above which it is passed over."""
+"""Bytes of an extended packet, or of Photoshop's resources, above which they are passed over."""
+
+MOST_COMMENTS = 8
 
 MOST_SEGMENTS = 4096
 """Segments before the pixels after which nothing more is looked for."""
@@ -38,7 +40,7 @@ class JpegTexts:
         exif: The EXIF block, a small TIFF file.
         xmp: The XMP packet.
         extensions: Further XMP packets by their digests, whole ones only.
-        comments: The comment segments, in their order.
+        comments: The first comment segments, in their order.
         photoshop: Photoshop's image resources, where IPTC captions are.
     """
 
@@ -62,9 +64,9 @@ def read_jpeg(path: Path) -> JpegTexts:
             return found
         for marker, data in _segments(file):
             if marker == _COMMENT:
-                found.comments.append(data)
+                found.comments += [data] if len(found.comments) < MOST_COMMENTS else []
             elif marker == _APP13:
-                found.photoshop += data
+                found.photoshop += data if len(found.photoshop) + len(data) <= LONGEST else b""
             elif data.startswith(_EXIF):
                 found.exif = found.exif or data.removeprefix(_EXIF)
             elif data.startswith(_XMP):

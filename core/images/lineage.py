@@ -6,12 +6,13 @@ Imports no torch.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import InvalidRequest
-from core.images.metadata import MOST_ANCESTORS, Metadata, Recorded, read_metadata
+from core.images.metadata import MOST_ANCESTORS, Metadata, Recorded, read_metadata, read_record
 from core.images.reading import sha256_of
 from core.request import ImageToImage, Request
 
@@ -47,8 +48,11 @@ def ancestors_of(request: Request) -> tuple[str, ...]:
     """
     if not isinstance(request, ImageToImage) or not request.init_sha256:
         return ()
-    found = _looked_at(Path(request.init_image), request.init_sha256)
-    further = _row_of(found.metadata) if found else ()
+    path = Path(request.init_image)
+    further: tuple[str, ...] = ()
+    with contextlib.suppress(InvalidRequest):
+        if sha256_of(path) == request.init_sha256:
+            further = _row_of(read_record(path))
     return (request.init_sha256, *further)[:MOST_ANCESTORS]
 
 
@@ -93,15 +97,14 @@ def _start_of(metadata: Metadata | None) -> Path | None:
 
 def _looked_at(path: Path, sha256: str) -> Ancestor | None:
     """Give the picture at a path if it is the one with that hash."""
+    metadata: Metadata | None = None
     try:
         if sha256_of(path) != sha256:
             return None
+        with contextlib.suppress(InvalidRequest):
+            metadata = read_metadata(path)
     except InvalidRequest:
         return None
-    try:
-        metadata = read_metadata(path)
-    except InvalidRequest:
-        metadata = None
     return Ancestor(sha256=sha256, path=path, metadata=metadata)
 
 

@@ -125,6 +125,15 @@ def read_metadata(path: Path) -> Metadata | None:
     return _first(read_texts(path)) or _first(read_hidden_texts(path))
 
 
+def read_record(path: Path) -> Recorded | None:
+    """Read our own record alone.
+
+    Raises:
+        InvalidRequest: See ``read_metadata``.
+    """
+    return _read_ours(read_texts(path))
+
+
 def _first(texts: Texts) -> Metadata | None:
     return next((found for read in _READERS if (found := read(texts)) is not None), None)
 

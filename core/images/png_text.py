@@ -57,7 +57,8 @@ def read_png(path: Path) -> tuple[dict[str, str], bytes]:
             text = _decode(kind, body)
             if text is not None:
                 texts.setdefault(keyword.decode("latin-1"), text)
-                together += len(text)
+            # What cannot be unpacked may have taken as long as the longest that can.
+            together += LONGEST if text is None else len(text)
             if together > LONGEST_TOGETHER or len(texts) >= MOST_TEXTS:
                 break
     return texts, exif

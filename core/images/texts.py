@@ -22,7 +22,6 @@ COMMENT = "jpeg:comment"
 """The first comment segment of a JPEG; others are numbered, ``jpeg:comment:1``."""
 
 CAPTION = "iptc:caption"
-_MOST_COMMENTS = 8
 
 
 def read_texts(path: Path) -> dict[str, str]:
@@ -61,7 +60,7 @@ def _jpeg(path: Path) -> dict[str, str]:
     texts = exif_text.read_exif(found.exif) | xmp.read_packet(found.xmp)
     extension = found.extensions.get(texts.pop(xmp.EXTENSION, ""), b"")
     texts = xmp.read_packet(extension) | texts
-    for number, comment in enumerate(found.comments[:_MOST_COMMENTS]):
+    for number, comment in enumerate(found.comments):
         name = f"{COMMENT}:{number}" if number else COMMENT
         texts[name] = comment.decode(errors="replace")
     caption = iptc.read_caption(found.photoshop)

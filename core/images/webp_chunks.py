@@ -38,6 +38,8 @@ def read_webp(path: Path) -> dict[bytes, bytes]:
                 data = file.read(padded)
                 if len(data) >= length:
                     found.setdefault(name, data[:length])
+                if len(found) == 2:
+                    break
             else:
                 file.seek(padded, 1)
     return found

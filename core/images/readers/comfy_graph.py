@@ -14,6 +14,9 @@ from core.images.loose_json import as_object, as_text
 MOST_NODES = 20_000
 """Nodes above which a graph is not read."""
 
+LONGEST_KIND = 200
+"""Letters of a class's name that are kept."""
+
 FARTHEST = 200
 """Nodes that one value is followed through."""
 
@@ -75,7 +78,7 @@ def read_graph(values: Mapping[str, Any]) -> Graph:
         return {}
     nodes = {name: as_object(value) for name, value in values.items()}
     return {
-        name: Node(as_text(node.get("class_type")), as_object(node.get("inputs")))
+        name: Node(as_text(node.get("class_type"))[:LONGEST_KIND], as_object(node.get("inputs")))
         for name, node in nodes.items()
         if as_text(node.get("class_type"))
     }

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.images.loose_json import as_int, as_list, as_object, as_text
-from core.images.readers.comfy_graph import MOST_NODES, Graph, Link, Node
+from core.images.readers.comfy_graph import LONGEST_KIND, MOST_NODES, Graph, Link, Node
 
 _AFTER = "control_after_generate"
 _VALUES = {
@@ -80,7 +80,7 @@ def graph_of_workflow(workflow: Mapping[str, Any]) -> Graph:
 
 def _node(node: Mapping[str, Any], links: Mapping[int, Link]) -> Node:
     inputs: dict[str, Any] = {}
-    kind = as_text(node.get("type"))
+    kind = as_text(node.get("type"))[:LONGEST_KIND]
     values = node.get("widgets_values")
     if isinstance(values, dict):
         inputs |= values

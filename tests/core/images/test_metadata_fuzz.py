@@ -5,6 +5,7 @@ import json
 import re
 import struct
 import tempfile
+import time
 import zlib
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from core.errors import InvalidRequest
 from core.images.foreign import Foreign
+from core.images.jpeg_segments import LONGEST, read_jpeg
 from core.images.metadata import read_metadata
 from core.images.nearest import nearest
 from core.images.texts import read_hidden_texts
@@ -198,6 +200,30 @@ def test_chunks_and_segments_without_number(build):
     read(build.png(*[build.chunk(b"tEXt", b"k%d\0v" % i) for i in range(100_000)]))
     read(build.jpeg(*[build.segment(0xFE, b"parameters\0x")] * 100_000))
     read(build.webp(*[(b"XMP ", b"")] * 50_000))
+
+
+@pytest.mark.timeout(30)
+def test_many_texts_that_unpack_without_end(build):
+    bomb = build.chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(5 * 2**20)))
+    begin = time.perf_counter()
+    read(build.png(*[bomb] * 2000))
+    assert time.perf_counter() - begin < 5
+
+
+@pytest.mark.timeout(30)
+def test_segments_of_full_size_are_kept_to_a_bound(build):
+    path = build.jpeg(*[build.segment(0xED, bytes(60_000))] * 200)
+    assert len(read_jpeg(path).photoshop) <= LONGEST
+    read(path)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("line", ["a", "a: ", 'a: "', "a: b, ", "a: [", "<lora:", "; Model: "])
+def test_one_line_of_the_longest_size(build, line):
+    begin = time.perf_counter()
+    read(build.texts(parameters=line * (2**22 // len(line) - 8)))
+    read(build.texts(parameters=line * (2**18 // len(line))))
+    assert time.perf_counter() - begin < 15
 
 
 @pytest.mark.timeout(30)

@@ -309,6 +309,12 @@ def test_a_long_chain_and_many_ends_take_little_time(build):
     assert found.source == "comfyui"
 
 
+@pytest.mark.timeout(20)
+def test_a_class_with_a_long_name_takes_little_time(build):
+    graph = simple() | {"4": node("Text" * 10**6 + "!")}
+    assert read_metadata(build.texts(prompt=graph)).seed == 2**40 + 7
+
+
 @pytest.mark.parametrize(
     "graph",
     [
