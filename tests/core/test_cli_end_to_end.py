@@ -55,6 +55,27 @@ def test_every_picture_is_repeated_bit_for_bit_from_its_file_alone(generate):
         assert again.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.parametrize("name", ["webp", "jpeg"])
+def test_a_picture_of_another_format_is_repeated_bit_for_bit(generate, name):
+    words = ("a red circle", "--steps", "3", "--seed", "5")
+    (path,) = generate(*words, "--format", name)
+    (again,) = generate("--from", str(path), "--device", "cpu", "--format", name, out="again")
+    assert again.read_bytes() == path.read_bytes()
+    (plain,) = generate(*words, out="plain")
+    (as_png,) = generate("--from", str(path), "--device", "cpu", out="png")
+    assert as_png.read_bytes() == plain.read_bytes()
+
+
+def test_a_picture_from_a_picture_from_a_picture_tells_them_all(generate, capsys):
+    (first,) = generate("moon", "--steps", "2")
+    (second,) = generate("moon", "--init", str(first), "--steps", "4", out="second")
+    (third,) = generate("moon", "--init", str(second), "--steps", "4", out="third")
+    assert cli.main(["inspect", str(third), "--json"]) == 0
+    lineage = json.loads(capsys.readouterr().out)["lineage"]
+    assert [ancestor["path"] for ancestor in lineage] == [str(second), str(first)]
+    assert [ancestor["prompt"] for ancestor in lineage] == ["moon", "moon"]
+
+
 def test_a_picture_from_a_start_picture_is_repeated_bit_for_bit(generate, start_picture):
     (path,) = generate("moon", "--init", str(start_picture), "--strength", "0.5", "--steps", "6")
     (again,) = generate("--from", str(path), "--device", "cpu", out="again")
