@@ -1,0 +1,166 @@
+"""Textual-inversion embeddings: vectors that stand for a word of their own.
+
+Gal et al. 2022, arXiv:2208.01618. Programs have saved them in many forms; all become one here. The
+text encoder's own table of words is never written to: see ``core.sampling.text``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.errors import ModelInvalid, Unsupported
+from core.images.png_text import read_texts
+from core.models.lora_keys import TEXT, TEXT_2
+from core.models.tensor_file import check_finite, read_tensor_file
+
+CARD_KEYWORD = "sd-ti-embedding"
+"""The text of a PNG that AUTOMATIC1111's web UI keeps an embedding in."""
+
+_ENCODERS = {
+    "clip_l": TEXT,
+    "clip_g": TEXT_2,
+    "text_encoders_0": TEXT,
+    "text_encoders_1": TEXT_2,
+    "emb_params": TEXT,
+    "emp_params": TEXT,  # so spelled by OneTrainer
+}
+_OUTPUTS = tuple(f"{name}_out" for name in _ENCODERS)
+_FAMILIES = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 1280: "SDXL"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedding:
+    """A word and its vectors.
+
+    Attributes:
+        token: The word in the prompt.
+        path: Its file.
+        vectors: ``(n, D)`` fp32 on the CPU for each text encoder.
+    """
+
+    token: str
+    path: Path
+    vectors: Mapping[str, Tensor] = field(compare=False, repr=False)
+
+
+def read_embedding(path: Path, token: str = "") -> Embedding:
+    """Read an embedding.
+
+    Args:
+        path: A ``.safetensors``, a pickle, or a PNG that carries one in its texts.
+        token: The word for it; otherwise the one in the file, or else the file's name.
+
+    Raises:
+        ModelMissing: If there is no such file.
+        ModelInvalid: If it is damaged.
+        UnsafeFile: If it is a pickle that asks for more than tensors.
+        Unsupported: If it is no embedding.
+    """
+    is_card = path.suffix.lower() == ".png" and path.is_file()
+    values = _read_card(path) if is_card else read_tensor_file(path)[0]
+    word, vectors = _vectors(path, values)
+    return make_embedding(path, token or word or path.stem, vectors)
+
+
+def make_embedding(path: Path, token: str, vectors: Mapping[str, Any]) -> Embedding:
+    """Check vectors, by text encoder, and give them one form: ``(D,)`` becomes ``(1, D)``.
+
+    Raises:
+        ModelInvalid: If they are no finite vectors.
+    """
+    checked: dict[str, Tensor] = {}
+    for name, tensor in vectors.items():
+        is_vectors = isinstance(tensor, Tensor) and tensor.ndim in (1, 2) and tensor.numel() > 0
+        if not is_vectors or not tensor.is_floating_point():
+            raise ModelInvalid(f"{path} holds no vectors for {token!r}; get it again.")
+        check_finite(path, token, tensor)
+        checked[name] = torch.atleast_2d(tensor.detach()).float()
+    if len({len(tensor) for tensor in checked.values()}) != 1:
+        raise ModelInvalid(
+            f"{path} has not as many vectors for one text encoder as for the other; get it again."
+        )
+    return Embedding(token=token, path=path, vectors=checked)
+
+
+def check_widths(embedding: Embedding, widths: Mapping[str, int]) -> None:
+    """Refuse an embedding made for text encoders of other widths.
+
+    Args:
+        embedding: The embedding.
+        widths: Of the model's text encoders, by name.
+
+    Raises:
+        Unsupported: Saying the widths and what it looks made for.
+    """
+    found = {name: tensor.shape[1] for name, tensor in embedding.vectors.items()}
+    if found == dict(widths):
+        return
+    has, wants = (" and ".join(map(str, sorted(w.values()))) for w in (found, dict(widths)))
+    family = "SDXL" if len(found) > 1 else _FAMILIES.get(next(iter(found.values())), "")
+    raise Unsupported(
+        f"{embedding.path} does not fit this model: its vectors are {has} wide and the model's "
+        f"are {wants}; " + (f"it looks made for {family}." if family else "choose another.")
+    )
+
+
+def _vectors(path: Path, values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Find the vectors, by text encoder, and the word that the file gives them, if any."""
+    if outputs := sorted(values.keys() & set(_OUTPUTS)):
+        raise Unsupported(
+            f"{path} has vectors for the text encoder's output ({outputs[0]}), which this version "
+            "does not use; save the embedding without them."
+        )
+    if "string_to_param" in values:
+        return "", {TEXT: _named_parameter(path, values["string_to_param"])}
+    if found := {_ENCODERS[name]: value for name, value in values.items() if name in _ENCODERS}:
+        if len(found) < len(values):
+            raise _no_embedding(path, sorted(values.keys() - _ENCODERS.keys())[0])
+        return "", found
+    if len(values) != 1:
+        raise _no_embedding(path, next(iter(values), "nothing"))
+    ((word, value),) = values.items()
+    # Anything else with one tensor would be taken for a word with vectors.
+    if not isinstance(value, Tensor) or value.ndim > 2 or word.endswith((".weight", ".alpha")):
+        raise _no_embedding(path, word)
+    return word, {TEXT: value}
+
+
+def _named_parameter(path: Path, parameters: Any) -> Any:
+    """Give the one tensor of AUTOMATIC1111's form, whose name is ``*``."""
+    if isinstance(parameters, torch.nn.ParameterDict):
+        parameters = parameters._parameters
+    if not isinstance(parameters, dict) or len(parameters) != 1:
+        raise _no_embedding(path, "string_to_param")
+    return next(iter(parameters.values()))
+
+
+def _no_embedding(path: Path, name: str) -> Unsupported:
+    return Unsupported(f"{path} is no embedding (it holds {name}); choose another file.")
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    """Read the embedding in a PNG's texts: JSON in base64, with lists for tensors."""
+    text = read_texts(path).get(CARD_KEYWORD)
+    if text is None:
+        raise Unsupported(
+            f"{path} carries no embedding in its texts; get the embedding as safetensors or .pt."
+        )
+    try:
+        values = json.loads(base64.b64decode(text))
+        parameters = {
+            name: torch.tensor(value["TORCHTENSOR"], dtype=torch.float32)
+            for name, value in values["string_to_param"].items()
+        }
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelInvalid(
+            f"{path} has an embedding that cannot be read ({error}); get it again."
+        ) from error
+    return {"string_to_param": parameters}
