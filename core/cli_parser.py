@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from core.about import APP_NAME, version
 from core.images.formats import PictureFormat
-from core.request import DeviceName, Precision, PreviewDecoder, SchedulerName
+from core.paths import is_file
+from core.request import (
+    DeviceName,
+    EmbeddingUse,
+    LoraUse,
+    Precision,
+    PreviewDecoder,
+    SchedulerName,
+)
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -73,6 +81,22 @@ def _add_generate(commands: Commands, everywhere: argparse.ArgumentParser) -> No
     what.add_argument("--strength", type=float, metavar="S", help="share of it replaced (0.8)")
     _add_choice(what, "--dtype", Precision, "number format (auto)", dest="precision")
     what.add_argument(
+        "--lora",
+        type=read_lora_use,
+        action="append",
+        metavar="FILE[:SCALE]",
+        dest="loras",
+        help="LoRA to apply (repeatable)",
+    )
+    what.add_argument(
+        "--embedding",
+        type=read_embedding_use,
+        action="append",
+        metavar="[WORD=]FILE",
+        dest="embeddings",
+        help="embedding that prompts may use (repeatable)",
+    )
+    what.add_argument(
         "--from",
         type=Path,
         metavar="PICTURE",
@@ -98,6 +122,27 @@ def _add_generate(commands: Commands, everywhere: argparse.ArgumentParser) -> No
     )
     how.add_argument("--out", type=Path, metavar="DIR", help="where the pictures go")
     _add_json(how, "print one JSON event a line")
+
+
+def read_lora_use(word: str) -> LoraUse:
+    """Read ``FILE[:SCALE]``; a colon that no number follows belongs to the file's name."""
+    path, colon, scale = word.rpartition(":")
+    try:
+        weight = float(scale)
+    except ValueError:
+        return LoraUse(path=word)
+    # A drive's letter is no file.
+    if not colon or not path or (len(path) == 1 and path.isalpha()) or is_file(Path(word)):
+        return LoraUse(path=word)
+    return LoraUse(path=path, weight=weight)
+
+
+def read_embedding_use(word: str) -> EmbeddingUse:
+    """Read ``[WORD=]FILE``; what has a folder's separator in it is no word."""
+    token, equals, path = word.partition("=")
+    if not equals or not token or not path or {"/", "\\"} & set(token) or is_file(Path(word)):
+        return EmbeddingUse(path=word)
+    return EmbeddingUse(path=path, token=token)
 
 
 def _add_inspect(commands: Commands, everywhere: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import itertools
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -32,23 +33,22 @@ from core.events import (
     PreviewSettings,
 )
 from core.images.reading import read_start_image, sha256_of
+from core.models.adapters import Adapters, with_files
 from core.models.catalog import refusals_for, resolve
 from core.models.components import Components
 from core.models.fingerprint import Fingerprints
 from core.models.identify import Identity, identify
 from core.models.load import load
+from core.models.names import Resolver, no_names
 from core.paths import Profile
 from core.request import DeviceName, ImageToImage, Precision, PreviewDecoder, Request
 from core.sampling import memory
 from core.sampling.batch import Job, make_batch, plan_of
-from core.sampling.guidance import GuidanceSettings
 from core.sampling.linear_preview import Decode, is_at_hand
 from core.sampling.preview import PreviewCosts, make_decoder
+from core.sampling.settle import settled
 from core.sampling.text import TextEmbeddings
 from core.sampling.vae import Vae
-
-CUT_SHOWN = 80
-"""Characters of a prompt's lost end that a notice quotes."""
 
 ModelKey = tuple[object, ...]
 
@@ -61,6 +61,7 @@ class _Loaded:
         key: What it was loaded from, and how.
         components: Its modules.
         texts: Its prompts, encoded.
+        adapters: The LoRAs and embeddings it works with.
         decoders: The preview decoders that were asked for.
         preview_costs: What previews cost with it.
     """
@@ -68,6 +69,7 @@ class _Loaded:
     key: ModelKey
     components: Components
     texts: TextEmbeddings
+    adapters: Adapters
     decoders: dict[PreviewDecoder, Decode | None] = field(default_factory=dict)
     preview_costs: PreviewCosts = field(default_factory=dict)
 
@@ -75,14 +77,25 @@ class _Loaded:
 class TorchEngine:
     """Makes pictures with torch, see ``core.events.Engine``; keeps the last model loaded."""
 
-    def __init__(self, device: DeviceName = DeviceName.AUTO, *, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        device: DeviceName = DeviceName.AUTO,
+        *,
+        cache: Path | None = None,
+        find_lora: Resolver = no_names,
+        find_embedding: Resolver = no_names,
+    ) -> None:
         """Prepare; nothing is loaded yet.
 
         Args:
             device: Where to compute.
             cache: Folder of what can be computed again; None for the user's own.
+            find_lora: Gives the file of a LoRA that a request or a prompt names.
+            find_embedding: The same of embeddings.
         """
         self._device_name = device
+        self._find_lora = find_lora
+        self._find_embedding = find_embedding
         self._cache = Profile.default().cache if cache is None else cache
         self._fingerprints = Fingerprints.kept_in(self._cache)
         self._loaded: _Loaded | None = None
@@ -126,7 +139,13 @@ class TorchEngine:
         begin = time.perf_counter()
         if only is not None and not 0 <= only < request.total:
             raise InvalidRequest("only", f"{only} is none of the {request.total} pictures.")
-        request, start_pixels = _read_start(request)
+        request, start_pixels = _read_start(settled(request, self._find_lora))
+        request = with_files(
+            request,
+            fingerprints=self._fingerprints,
+            find_lora=self._find_lora,
+            find_embedding=self._find_embedding,
+        )
         device = resolve_device(self._device_name)
         precision = resolve_precision(request.precision, device)
         identity = identify(resolve(request.model))
@@ -137,6 +156,8 @@ class TorchEngine:
             self._forget(device)
         request = self._fitted(request, identity, precision, device)
         loaded = self._load(identity, precision, device)
+        if (yield from loaded.adapters.use(request)):
+            loaded.texts = TextEmbeddings(loaded.components, loaded.adapters.vectors)
         decode = yield from self._prepare_decoder(loaded, preview.decoder)
         vae = Vae(loaded.components)
         if start_pixels is not None:
@@ -152,7 +173,6 @@ class TorchEngine:
             start=None if start_pixels is None else vae.encode(start_pixels),
         )
         plan_of(job)  # A number of steps that cannot be is refused before the first batch.
-        yield from _cut_prompts(job)
         yield from _pictures(job, only)
         made = request.total if only is None else 1
         yield Finished(pictures=made, seconds=time.perf_counter() - begin)
@@ -168,7 +188,8 @@ class TorchEngine:
                 identity, device=device, dtype=dtype_of(precision), fingerprints=self._fingerprints
             )
             key = _key_of(identity, precision)
-            self._loaded = _Loaded(key, components, TextEmbeddings(components))
+            texts, adapters = TextEmbeddings(components), Adapters(components)
+            self._loaded = _Loaded(key, components, texts, adapters)
         return self._loaded
 
     def _forget(self, device: torch.device) -> None:
@@ -267,22 +288,10 @@ def _check_size(request: Request, identity: Identity) -> None:
             )
 
 
-def _cut_prompts(job: Job) -> Iterator[Event]:
-    """Say what of the prompts the text encoder will not see."""
-    request = job.request
-    texts = [("prompt", prompt) for prompt in dict.fromkeys(request.prompts)]
-    if GuidanceSettings.of(request).is_used:
-        texts.append(("negative prompt", request.negative_prompt))
-    for name, text in texts:
-        if cut := job.texts.cut_from(text):
-            shown = cut if len(cut) <= CUT_SHOWN else cut[:CUT_SHOWN].rstrip() + " ..."
-            yield Notice(message=f"The {name} is too long for the model; this was cut: {shown}")
-
-
 def _pictures(job: Job, only: int | None) -> Iterator[Event]:
     """Make all pictures or one, and say what holds for many batches once."""
     said: set[Notice] = set()
-    for pictures in _batches(job.request):
+    for pictures in _batches(job):
         if only is not None and only not in pictures:
             continue
         # Closed with this generator and not when the garbage collector comes by.
@@ -298,7 +307,17 @@ def _pictures(job: Job, only: int | None) -> Iterator[Event]:
                 yield event
 
 
-def _batches(request: Request) -> Iterator[tuple[int, ...]]:
-    """Give the indices of the pictures to denoise together."""
-    for first in range(0, request.total, request.batch_size):
-        yield tuple(range(first, min(first + request.batch_size, request.total)))
+def _batches(job: Job) -> Iterator[tuple[int, ...]]:
+    """Give the indices of the pictures to denoise together.
+
+    Prompts of one batch take as many chunks each, so that none is filled up with empty ones because
+    of its neighbours.
+    """
+    request = job.request
+    alike = itertools.groupby(
+        range(request.total), lambda index: job.texts.chunks_of(request.prompt_of(index))
+    )
+    for _, group in alike:
+        indices = tuple(group)
+        for first in range(0, len(indices), request.batch_size):
+            yield indices[first : first + request.batch_size]

@@ -18,6 +18,14 @@ def expanded(path: Path) -> Path:
         return path
 
 
+def is_file(path: Path) -> bool:
+    """Say whether a file is there; what cannot be a path, such as one too long, is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """The folders and files of one user, none of which need exist yet.

@@ -23,6 +23,8 @@ MAX_COUNT = 1000
 LATENT_SCALE = 8
 """Pixels a latent covers on a side: Stable Diffusion's VAE halves the picture three times."""
 
+LARGEST_ADAPTER_WEIGHT = 100.0
+
 ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
 
 
@@ -72,6 +74,39 @@ class PreviewDecoder(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoraUse:
+    """A LoRA to make pictures with.
+
+    Attributes:
+        path: Its file, or its name in the library.
+        weight: How strongly it works, 1 as it was trained, -100 to 100.
+        text_weight: The same of its part in the text encoder; None for ``weight``.
+        sha256: Hash of the file's bytes, 64 hex digits, or empty before the engine has read it; a
+            repeated run refuses a file that has changed.
+    """
+
+    path: str
+    weight: float = 1.0
+    text_weight: float | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingUse:
+    """A textual-inversion embedding that prompts may use.
+
+    Attributes:
+        path: Its file, or its name in the library.
+        token: The word for it in the prompts; empty for the one that the file gives it.
+        sha256: As of ``LoraUse``.
+    """
+
+    path: str
+    token: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TextToImage:
     """Pictures from prompts.
 
@@ -80,7 +115,7 @@ class TextToImage:
 
     Attributes:
         model: A name from the library or the path of a model folder.
-        prompts: One or more texts.
+        prompts: One or more texts, in the notation of ``core.sampling.prompt_syntax``.
         negative_prompt: What guidance leads away from; used only if ``guidance_scale > 1``.
         steps: Denoising steps, 1 to 1000.
         guidance_scale: Classifier-free guidance weight (Ho & Salimans 2022, arXiv:2207.12598, as
@@ -98,6 +133,8 @@ class TextToImage:
         batch_size: Pictures denoised together. It belongs to the request because float sums differ
             in the last bits between batch sizes; 0 lets the engine choose and record its choice.
         precision: Number format; the engine records what it used.
+        loras: The LoRAs, those named in prompts included once the engine has read these.
+        embeddings: The embeddings whose words the prompts may use.
     """
 
     kind: ClassVar[str] = "text-to-image"
@@ -117,6 +154,8 @@ class TextToImage:
     count: int = 1
     batch_size: int = 0
     precision: Precision = Precision.AUTO
+    loras: tuple[LoraUse, ...] = ()
+    embeddings: tuple[EmbeddingUse, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be made.
@@ -141,6 +180,8 @@ class TextToImage:
         _check_int("batch_size", self.batch_size, 0, MAX_COUNT)
         _check_choice("scheduler", self.scheduler, SchedulerName)
         _check_choice("precision", self.precision, Precision)
+        _check_adapters("loras", self.loras, LoraUse)
+        _check_adapters("embeddings", self.embeddings, EmbeddingUse)
         if self.total > MAX_COUNT:
             raise InvalidRequest(
                 "count",
@@ -207,12 +248,18 @@ Request = TextToImage | ImageToImage
 _KINDS: dict[str, type[TextToImage] | type[ImageToImage]] = {
     kind.kind: kind for kind in (TextToImage, ImageToImage)
 }
+_ADAPTERS: dict[str, type[LoraUse] | type[EmbeddingUse]] = {
+    "loras": LoraUse,
+    "embeddings": EmbeddingUse,
+}
 
 
 def to_json(request: Request) -> dict[str, Any]:
     """Give the request as plain JSON values, with its kind."""
     values = {f.name: getattr(request, f.name) for f in dataclasses.fields(request)}
     values["prompts"] = list(request.prompts)
+    for name in _ADAPTERS:
+        values[name] = [dataclasses.asdict(use) for use in values[name]]
     return {"kind": request.kind} | {
         name: str(value) if isinstance(value, StrEnum) else value for name, value in values.items()
     }
@@ -238,6 +285,9 @@ def from_json(values: Mapping[str, Any]) -> Request:
         if not isinstance(given["prompts"], list):
             raise InvalidRequest("prompts", "must be a list of texts.")
         given["prompts"] = tuple(given["prompts"])
+    for name, use in _ADAPTERS.items():
+        if name in given:
+            given[name] = _read_adapters(name, given[name], use)
     for name, enum in (("scheduler", SchedulerName), ("precision", Precision)):
         if name in given:
             given[name] = parse_choice(name, given[name], enum)
@@ -258,6 +308,30 @@ def parse_choice(field: str, value: object, enum: type[ChoiceT]) -> ChoiceT:
     except ValueError:
         names = ", ".join(enum)
         raise InvalidRequest(field, f"{value!r} is none of {names}.") from None
+
+
+def _read_adapters(
+    field: str, values: object, use: type[LoraUse] | type[EmbeddingUse]
+) -> tuple[LoraUse | EmbeddingUse, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise InvalidRequest(field, "must be a list of objects.")
+    try:
+        return tuple(use(**value) for value in values)
+    except TypeError as error:
+        raise InvalidRequest(field, f"is not as this version writes it: {error}") from error
+
+
+def _check_adapters(field: str, uses: object, kind: type[LoraUse] | type[EmbeddingUse]) -> None:
+    if not isinstance(uses, tuple) or not all(isinstance(use, kind) for use in uses):
+        raise InvalidRequest(field, f"must be a tuple of {kind.__name__}.")
+    for use in uses:
+        _check_text(field, use.path, empty_ok=False)
+        _check_text(field, use.sha256, empty_ok=True)
+        if isinstance(use, EmbeddingUse):
+            _check_text(field, use.token, empty_ok=True)
+        else:
+            for weight in (use.weight, 0.0 if use.text_weight is None else use.text_weight):
+                _check_float(field, weight, -LARGEST_ADAPTER_WEIGHT, LARGEST_ADAPTER_WEIGHT)
 
 
 def _check_prompts(prompts: object) -> None:

@@ -6,12 +6,19 @@ import json
 import os
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+
+# The same examples every time, and no verdict on the speed of the machine.
+hypothesis.settings.register_profile(
+    "stepwise", derandomize=True, deadline=None, database=None, max_examples=200
+)
+hypothesis.settings.load_profile("stepwise")
 
 WORDS = ("red", "blue", "circle", "square", "a", "on", "the", "moon", "at", "night")
 

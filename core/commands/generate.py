@@ -37,6 +37,8 @@ SETTINGS = (
     "init_image",
     "strength",
     "precision",
+    "loras",
+    "embeddings",
 )
 """The options that are settings of the request, by its own names."""
 
@@ -73,7 +75,9 @@ def run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFact
 def _task(arguments: argparse.Namespace, profile: Profile) -> Task:
     """Give what the words of the command line ask for."""
     given: dict[str, Any] = {
-        name: value for name in SETTINGS if (value := getattr(arguments, name)) is not None
+        name: tuple(value) if isinstance(value, list) else value
+        for name in SETTINGS
+        if (value := getattr(arguments, name)) is not None
     }
     if arguments.prompts:
         given["prompts"] = tuple(arguments.prompts)

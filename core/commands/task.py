@@ -6,7 +6,7 @@ import dataclasses
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from core.errors import InvalidRequest, ModelInvalid
 from core.images.foreign import Foreign
@@ -15,8 +15,17 @@ from core.images.nearest import nearest
 from core.models import catalog
 from core.models.fingerprint import Fingerprints
 from core.models.identify import identify
-from core.paths import Profile, expanded
-from core.request import MAX_SEED, ImageToImage, Request, TextToImage
+from core.paths import Profile, expanded, is_file
+from core.request import (
+    MAX_SEED,
+    EmbeddingUse,
+    ImageToImage,
+    LoraUse,
+    Request,
+    TextToImage,
+)
+
+AdapterUse = TypeVar("AdapterUse", LoraUse, EmbeddingUse)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +155,18 @@ def _located(request: Request) -> Request:
     """Make the paths in a request absolute, so that a picture can be repeated from anywhere."""
     if request.model not in catalog.names():
         request = dataclasses.replace(request, model=str(catalog.resolve(request.model)))
+    request = dataclasses.replace(
+        request,
+        loras=tuple(_found(use) for use in request.loras),
+        embeddings=tuple(_found(use) for use in request.embeddings),
+    )
     if isinstance(request, ImageToImage):
         init_image = expanded(Path(request.init_image)).absolute()
         request = dataclasses.replace(request, init_image=str(init_image))
     return request
+
+
+def _found(use: AdapterUse) -> AdapterUse:
+    """Make a path absolute; what is no file is a name."""
+    path = expanded(Path(use.path))
+    return dataclasses.replace(use, path=str(path.absolute())) if is_file(path) else use

@@ -15,7 +15,7 @@ from pathlib import PurePath
 from core.about import APP_NAME, version
 from core.events import ImageReady
 from core.images.samplers import SAMPLERS
-from core.request import ImageToImage, SchedulerName
+from core.request import ImageToImage, LoraUse, SchedulerName
 
 KEYWORD = "parameters"
 """The keyword of the PNG chunk."""
@@ -67,7 +67,7 @@ def write_infotext(image: ImageReady) -> str:
     if isinstance(request, ImageToImage):
         pairs["Denoising strength"] = f"{request.strength:.12g}"
     pairs |= {"RNG": "CPU", "Version": f"{APP_NAME} {version()}"}
-    lines = [request.prompt_of(image.picture)]
+    lines = [request.prompt_of(image.picture) + "".join(map(_lora_tag, request.loras))]
     if request.negative_prompt:
         lines.append(f"{_NEGATIVE} {request.negative_prompt}")
     lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in pairs.items()))
@@ -115,6 +115,13 @@ def _without_json(line: str) -> tuple[str, dict[str, str]]:
         values[key[1].strip()] = line[key.end() : end]
         line, at = line[: key.start()] + line[end:], key.start()
     return line, values
+
+
+def _lora_tag(use: LoraUse) -> str:
+    """Name a LoRA as prompts do, without the letters that would end its name."""
+    name = re.sub(r"[:,<>]", "", PurePath(use.path).stem)
+    weights = (use.weight,) if use.text_weight is None else (use.text_weight, use.weight)
+    return f" <lora:{name}:{':'.join(f'{weight:.12g}' for weight in weights)}>"
 
 
 def _quoted(value: str) -> str:

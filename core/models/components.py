@@ -26,9 +26,6 @@ class Tokenizer(Protocol):
     def __call__(self, text: str, **options: Any) -> Tokens:
         """Turn a text into token numbers."""
 
-    def decode(self, token_ids: Any) -> str:
-        """Turn token numbers back into a text."""
-
 
 class LatentDistribution(Protocol):
     """A diagonal normal distribution over unscaled latents."""

@@ -110,10 +110,14 @@ def make_batch(job: Job, pictures: tuple[int, ...]) -> Generator[Event, None, No
 def _guidance(job: Job, unet: TorchUNet, pictures: tuple[int, ...]) -> Guidance:
     request = job.request
     settings = GuidanceSettings.of(request)
-    positive = job.texts.of([request.prompt_of(i) for i in pictures])  # (B, T, D)
+    prompts = [request.prompt_of(i) for i in pictures]
+    texts = [*prompts, request.negative_prompt] if settings.is_used else prompts
+    # The UNet takes both halves of the batch at one length.
+    chunks = max(job.texts.chunks_of(text) for text in texts)
+    positive = job.texts.of(prompts, chunks=chunks)  # (B, T, D)
     negative: Tensor | None = None
     if settings.is_used:
-        negative = job.texts.of([request.negative_prompt]).expand_as(positive)
+        negative = job.texts.of([request.negative_prompt], chunks=chunks).expand_as(positive)
     return Guidance(unet, settings, positive=positive, negative=negative)
 
 

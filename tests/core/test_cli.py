@@ -33,7 +33,9 @@ from core.models.identify import identify
 from core.request import (
     MAX_SEED,
     DeviceName,
+    EmbeddingUse,
     ImageToImage,
+    LoraUse,
     Precision,
     PreviewDecoder,
     Request,
@@ -193,6 +195,21 @@ def test_relative_paths_are_made_whole(run, engine, tiny_model, start_picture, m
     assert Path(engine.request.init_image).samefile(start_picture)
 
 
+def test_adapters_reach_the_request(run, engine, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fox.safetensors").touch()
+    (tmp_path / "wolf.pt").touch()
+    words = "--lora|fox.safetensors:0.5|--lora|style|--embedding|wolf.pt|--embedding|bad=wolf.pt"
+    assert run("a", *words.split("|")) == 0
+    fox, wolf = str(Path.cwd() / "fox.safetensors"), str(Path.cwd() / "wolf.pt")
+    # What is no file is a name, which the engine knows.
+    assert engine.request.loras == (LoraUse(path=fox, weight=0.5), LoraUse(path="style"))
+    assert engine.request.embeddings == (
+        EmbeddingUse(path=wolf),
+        EmbeddingUse(path=wolf, token="bad"),
+    )
+
+
 def test_an_unchosen_seed_leaves_room_for_every_picture(run, engine, monkeypatch):
     monkeypatch.setattr("secrets.randbelow", lambda limit: limit - 1)
     assert run("a", "--count", "5") == 0
@@ -287,6 +304,10 @@ NONSENSE = [
     (["a", "--strength", "0.5"], "add --init"),
     (["a", "--init", "x.png", "--strength", "0"], "strength"),
     (["a", "--init", ""], "init_image: is empty"),
+    (["a", "--lora", "fox:nan"], "loras: nan"),
+    (["a", "--lora", ""], "loras: is empty"),
+    (["a", "--lora", "a\0b"], "loras: contains a NUL"),
+    (["a", "--embedding", ""], "embeddings: is empty"),
     (["a\0b"], "NUL"),
     (["\udcff"], "not valid Unicode"),
     (["a", "--model", "no-such-model"], "no-such-model"),

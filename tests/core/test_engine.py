@@ -184,7 +184,12 @@ def test_prompts_are_encoded_once(
 
     encoded: list[str] = []
     encode = text._encode
-    monkeypatch.setattr(text, "_encode", lambda c, t: (encoded.append(t), encode(c, t))[1])
+
+    def noted(components: Any, chunk: Any, vectors: Any) -> torch.Tensor:
+        encoded.append(components.tokenizer.decode([token.number for token in chunk]).strip())
+        return encode(components, chunk, vectors)
+
+    monkeypatch.setattr(text, "_encode", noted)
     engine = TorchEngine(DeviceName.CPU, cache=tmp_path)
     request = request_of(prompts=("red", "blue"), count=2, batch_size=1, negative_prompt="moon")
     for _ in range(2):
@@ -192,12 +197,41 @@ def test_prompts_are_encoded_once(
     assert sorted(encoded) == ["blue", "moon", "red"]
 
 
-def test_a_prompt_too_long_is_said(engine: TorchEngine, request_of: Any) -> None:
-    events = list(engine.generate(request_of(prompts=("red " * 75 + "blue moon",)), preview=OFF))
-    (notice,) = [event for event in events if isinstance(event, Notice)]
-    assert notice.message.endswith("this was cut: blue moon")
-    events = list(engine.generate(request_of(prompts=("red " * 75,)), preview=OFF))
-    assert not any(isinstance(event, Notice) for event in events)
+def test_prompts_of_any_length_do_not_change_their_neighbours(
+    engine: TorchEngine, request_of: Any, unet_batches: list[int]
+) -> None:
+    prompts = ("red", "blue", "red " * 76)
+    request = request_of(prompts=prompts, steps=1, guidance_scale=1.0, batch_size=3)
+    made = images(list(engine.generate(request, preview=OFF)))
+    assert unet_batches == [2, 1]  # Those of one length together.
+    pair = images(list(engine.generate(request_of(**{
+        "prompts": prompts[:2], "steps": 1, "guidance_scale": 1.0, "batch_size": 2
+    }), preview=OFF)))  # fmt: skip
+    np.testing.assert_array_equal(made[1].pixels, pair[1].pixels)
+    (last,) = images(list(engine.generate(request, preview=OFF, only=2)))
+    np.testing.assert_array_equal(last.pixels, made[2].pixels)
+
+
+def test_a_long_negative_prompt_is_taken_whole(engine: TorchEngine, request_of: Any) -> None:
+    long, longer = "blue " * 76, "blue " * 76 + "moon"
+    one, other = (
+        images(list(engine.generate(request_of(negative_prompt=text), preview=OFF)))[0].pixels
+        for text in (long, longer)
+    )
+    assert not np.array_equal(one, other)
+
+
+def test_the_choice_among_options_is_recorded(engine: TorchEngine, request_of: Any) -> None:
+    request = request_of(prompts=("a {red|blue} {circle|square}",), count=4, seed=1)
+    made = images(list(engine.generate(request, preview=OFF)))
+    resolved = made[0].request
+    assert resolved.count == 1
+    assert len(set(resolved.prompts)) > 1
+    assert not any("{" in prompt for prompt in resolved.prompts)
+    again = images(list(engine.generate(resolved, preview=OFF)))
+    assert [image.seed for image in again] == [1, 2, 3, 4]
+    for one, other in zip(made, again, strict=True):
+        np.testing.assert_array_equal(one.pixels, other.pixels)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from core.errors import InvalidRequest
 from core.request import (
     MAX_COUNT,
     MAX_SEED,
+    EmbeddingUse,
     ImageToImage,
+    LoraUse,
     Precision,
     SchedulerName,
     TextToImage,
@@ -26,6 +28,8 @@ IMAGE = ImageToImage(
     strength=0.3,
     scheduler=SchedulerName.DPMPP_2M_KARRAS,
     precision=Precision.FP16,
+    loras=(LoraUse(path="fox", weight=0.8, text_weight=0.5, sha256="cd" * 32), LoraUse(path="b")),
+    embeddings=(EmbeddingUse(path="/wolf.safetensors", token="wolf"),),
 )
 
 
@@ -114,6 +118,26 @@ def test_an_empty_prompt_is_a_prompt():
     assert TextToImage(prompts=("",)).prompt_of(0) == ""
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("loras", [LoraUse(path="a")]),
+        ("loras", ("a",)),
+        ("loras", (EmbeddingUse(path="a"),)),
+        ("loras", (LoraUse(path=""),)),
+        ("loras", (LoraUse(path="a\0"),)),
+        ("loras", (LoraUse(path="a", weight=float("nan")),)),
+        ("loras", (LoraUse(path="a", weight=101),)),
+        ("loras", (LoraUse(path="a", text_weight="1"),)),
+        ("loras", (LoraUse(path="a", sha256=None),)),
+        ("embeddings", (EmbeddingUse(path=""),)),
+        ("embeddings", (EmbeddingUse(path="a", token=None),)),
+    ],
+)
+def test_adapters_that_make_no_sense_are_refused(field, value):
+    refused(field, **{field: value})
+
+
 def test_guidance_cannot_end_before_it_begins():
     refused("guidance_end", guidance_start=0.6, guidance_end=0.5)
 
@@ -151,6 +175,11 @@ def test_the_last_picture_needs_a_seed_too():
         ({"prompts": "a cat"}, "prompts"),
         ({"prompts": []}, "prompts"),
         ({"init_image": "/a"}, "init_image"),
+        ({"loras": {}}, "loras"),
+        ({"loras": ["a"]}, "loras"),
+        ({"loras": [{"weight": 1}]}, "loras"),
+        ({"loras": [{"path": "a", "size": 1}]}, "loras"),
+        ({"embeddings": [{"path": 1}]}, "embeddings"),
     ],
 )
 def test_json_of_no_request_is_refused_by_name(changes, field):

@@ -9,7 +9,7 @@ from core.images.infotext import parse_infotext, write_infotext
 from core.images.nearest import nearest
 from core.images.readers.a1111 import from_infotext
 from core.images.samplers import SAMPLERS
-from core.request import ImageToImage, SchedulerName, TextToImage
+from core.request import ImageToImage, LoraUse, SchedulerName, TextToImage
 
 LAST = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x768, Model hash: 0123456789"
 
@@ -66,6 +66,15 @@ def test_the_text_is_the_one_other_programs_read():
 def test_an_empty_negative_prompt_has_no_line():
     text = write_infotext(ready(TextToImage(prompts=("a cat",))))
     assert "Negative prompt" not in text
+
+
+def test_loras_stand_in_the_prompt():
+    loras = (
+        LoraUse(path="/loras/my: fox.safetensors", weight=0.8),
+        LoraUse(path="b.pt", weight=1.0, text_weight=0.5),
+    )
+    text = write_infotext(ready(TextToImage(prompts=("a cat",), loras=loras)))
+    assert text.startswith("a cat <lora:my fox:0.8> <lora:b:0.5:1>\n")
 
 
 def test_strength_marks_a_picture_made_from_another():

@@ -1,7 +1,8 @@
-"""Texts: each encoded once and by itself, cut where the encoder ends."""
+"""Texts: each encoded once and by itself, in as many chunks as it takes."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 from pathlib import Path
@@ -78,18 +79,61 @@ def test_a_text_is_encoded_once_while_it_is_kept(texts: TextEmbeddings, encoder:
     assert len(encoder.calls) == KEPT + 2
 
 
-def test_texts_are_padded_and_cut_to_the_encoders_length(
-    texts: TextEmbeddings, encoder: Counted
+def test_a_text_is_padded_to_the_encoders_length(
+    texts: TextEmbeddings, encoder: Counted, loaded: Components
 ) -> None:
-    texts.of([""])
-    texts.of(["red " * 200])
-    for ids, mask in encoder.calls:
-        assert ids.shape == (1, 77)
+    for text in ("", "red moon", "red " * 75):
+        texts.of([text])
+        ids, mask = encoder.calls[-1]
+        plain = loaded.tokenizer(text, padding="max_length", max_length=77, return_tensors="pt")
+        assert torch.equal(ids, plain.input_ids)
         assert mask is None
-    cut = encoder.calls[1][0][0]
-    assert cut[0] != cut[1]
-    assert len(set(cut[1:76].tolist())) == 1
-    assert cut[76] not in cut[:76]  # The end is kept where the text is cut.
+
+
+def test_a_long_text_is_encoded_in_chunks(texts: TextEmbeddings, encoder: Counted) -> None:
+    both = texts.of(["red " * 100, "blue"])
+    assert both.shape == (2, 154, 16)
+    assert torch.equal(both[:1], torch.cat([texts.of([t]) for t in ("red " * 75, "red " * 25)], 1))
+    assert torch.equal(both[1:], torch.cat([texts.of(["blue"]), texts.of([""])], 1))
+    assert texts.of(["blue"], chunks=3).shape == (1, 231, 16)
+    assert [texts.chunks_of(text) for text in ("", "red " * 75, "red " * 76)] == [1, 1, 2]
+    assert [texts.count(text) for text in ("", "(red:1.2), blue", "red " * 100)] == [0, 3, 100]
+
+
+def test_weights_multiply_and_leave_the_mean(loaded: Components) -> None:
+    encoder = copy.deepcopy(loaded.text_encoder)
+    encoder.get_submodule("final_layer_norm").bias.data.fill_(0.2)
+    texts = TextEmbeddings(dataclasses.replace(loaded, text_encoder=encoder))
+    plain, weighted = texts.of(["a red blue"]), texts.of(["a (red:1.5) [blue]"])
+    expected = plain.clone()
+    expected[:, 2] *= 1.5
+    expected[:, 3] /= 1.1
+    assert float(expected.mean() / plain.mean()) != pytest.approx(1, abs=1e-4)
+    expected *= plain.mean() / expected.mean()
+    torch.testing.assert_close(weighted, expected)
+    assert torch.equal(texts.of(["a (red:1) blue"]), plain)
+
+
+def test_a_mean_of_nothing_is_not_restored(texts: TextEmbeddings) -> None:
+    # A norm without a bias leaves a mean of nothing but rounding.
+    plain, weighted = texts.of(["a red"]), texts.of(["a (red:2)"])
+    expected = plain.clone()
+    expected[:, 2] *= 2
+    assert torch.equal(weighted, expected)
+
+
+def test_an_embedding_takes_the_place_of_its_word(loaded: Components) -> None:
+    table = loaded.text_encoder.get_input_embeddings().weight
+    before = table.detach().clone()
+    words = [loaded.tokenizer(w, add_special_tokens=False).input_ids[0] for w in ("red", "blue")]
+    texts = TextEmbeddings(loaded, {"fox": table[words].detach().clone()})
+    plain = TextEmbeddings(loaded)
+    # Vectors that are those of two words mean what the two words mean.
+    assert torch.equal(texts.of(["a fox, at night"]), plain.of(["a red blue, at night"]))
+    assert torch.equal(texts.of(["a (fox:1.2)"]), plain.of(["a (red blue:1.2)"]))
+    assert texts.count("a fox") == 3
+    assert torch.equal(texts.of(["a circle"]), plain.of(["a circle"]))
+    assert torch.equal(table, before)
 
 
 def test_a_mask_is_given_to_an_encoder_that_wants_one(loaded: Components, encoder: Counted) -> None:
@@ -101,26 +145,12 @@ def test_a_mask_is_given_to_an_encoder_that_wants_one(loaded: Components, encode
     assert mask[0].tolist() == [1] * words + [0] * (77 - words)
 
 
-@pytest.mark.parametrize(
-    ("text", "cut"),
-    [
-        ("", ""),
-        ("red " * 75, ""),
-        ("red " * 75 + "blue", "blue"),
-        ("red " * 75 + "blue moon", "blue moon"),
-        ("red " * 74 + "blue moon", "moon"),
-    ],
-)
-def test_the_end_that_is_cut_is_told(texts: TextEmbeddings, text: str, cut: str) -> None:
-    assert texts.cut_from(text) == cut
-
-
 def test_a_long_text_is_no_matter_for_the_terminal(
     texts: TextEmbeddings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(logging.Logger, "warning", lambda _, line, *a, **k: said.append(line))
-    texts.cut_from("red " * 200)
+    texts.count("red " * 200)
     texts.of(["red " * 200])
     assert said == []
 

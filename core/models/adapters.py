@@ -1,0 +1,136 @@
+"""The LoRAs and embeddings that a loaded model works with, changed from run to run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from torch import Tensor
+
+from core.errors import InvalidRequest
+from core.events import Event, Loading
+from core.models.components import Components
+from core.models.embeddings import Embedding, check_widths, read_embedding
+from core.models.fingerprint import Fingerprints
+from core.models.lora import AppliedLoras, Bound, Strength, bind, components_of
+from core.models.lora_file import read_lora
+from core.models.lora_keys import TEXT
+from core.models.names import Resolver, locate
+from core.request import EmbeddingUse, LoraUse, Request
+
+UseT = TypeVar("UseT", LoraUse, EmbeddingUse)
+
+
+def with_files(
+    request: Request, *, fingerprints: Fingerprints, find_lora: Resolver, find_embedding: Resolver
+) -> Request:
+    """Record where a request's LoRAs and embeddings lie and what their hashes are.
+
+    Raises:
+        ModelMissing: If one is not there.
+        InvalidRequest: If one is another than the request was made with.
+    """
+
+    def found(uses: Sequence[UseT], field: str, resolver: Resolver, what: str) -> tuple[UseT, ...]:
+        resolved = []
+        for use in uses:
+            path = locate(use.path, resolver, what)
+            sha256 = fingerprints.of_file(path)
+            if use.sha256 not in ("", sha256):
+                raise InvalidRequest(
+                    field,
+                    f"{path} has changed since this request was made; put the old file back, or "
+                    "start anew with this one.",
+                )
+            resolved.append(dataclasses.replace(use, path=str(path), sha256=sha256))
+        return tuple(resolved)
+
+    return dataclasses.replace(
+        request,
+        loras=found(request.loras, "loras", find_lora, "LoRA"),
+        embeddings=found(request.embeddings, "embeddings", find_embedding, "embedding"),
+    )
+
+
+class Adapters:
+    """What is applied to a loaded model at the time."""
+
+    def __init__(self, components: Components) -> None:
+        """Use a model; nothing is applied yet."""
+        encoder = components.text_encoder
+        self._modules = components_of(components.unet, encoder)
+        self._width = next(
+            table.shape[1]
+            for name, table in encoder.named_parameters()
+            if name.endswith("token_embedding.weight")
+        )
+        self._applied = AppliedLoras(self._modules)
+        self._loras: dict[str, tuple[Bound, tuple[Embedding, ...]]] = {}
+        self._embeddings: dict[EmbeddingUse, Embedding] = {}
+        self._in_use: object = ((), ())
+
+    def use(self, request: Request) -> Generator[Event, None, bool]:
+        """Apply a request's LoRAs and embeddings, as ``with_files`` gave them, and no others.
+
+        Files in use already are not read again. If anything is wrong, what was applied stays.
+
+        Yields:
+            ``Loading`` before a file is read.
+
+        Returns:
+            Whether prompts mean something else now than before.
+
+        Raises:
+            CoreError: If a file cannot be used with the model; see ``read_lora``, ``bind``,
+                ``read_embedding``.
+        """
+        in_use = (request.loras, request.embeddings)
+        if in_use == self._in_use:
+            return False
+        loras: dict[str, tuple[Bound, tuple[Embedding, ...]]] = {}
+        for use in request.loras:
+            if use.sha256 in self._loras:
+                loras[use.sha256] = self._loras[use.sha256]
+            elif use.sha256 not in loras:
+                yield Loading(what=f"the LoRA {Path(use.path).name}")
+                file = read_lora(Path(use.path))
+                loras[use.sha256] = (bind(file, self._modules), file.embeddings)
+        embeddings: dict[EmbeddingUse, Embedding] = {}
+        for word in request.embeddings:
+            known = self._embeddings.get(word)
+            embeddings[word] = known or read_embedding(Path(word.path), word.token)
+        bundled = [embedding for _, brought in loras.values() for embedding in brought]
+        _check_embeddings([*embeddings.values(), *bundled], self._width)
+        self._applied.set(
+            [
+                Strength(
+                    loras[use.sha256][0],
+                    use.weight,
+                    use.weight if use.text_weight is None else use.text_weight,
+                )
+                for use in request.loras
+            ]
+        )
+        self._loras, self._embeddings, self._in_use = loras, embeddings, in_use
+        return True
+
+    @property
+    def vectors(self) -> dict[str, Tensor]:
+        """The words that stand for vectors ``(n, D)`` of their own."""
+        bundled = [embedding for _, brought in self._loras.values() for embedding in brought]
+        every = [*bundled, *self._embeddings.values()]
+        return {embedding.token: embedding.vectors[TEXT] for embedding in every}
+
+
+def _check_embeddings(embeddings: Sequence[Embedding], width: int) -> None:
+    words: set[str] = set()
+    for embedding in embeddings:
+        check_widths(embedding, {TEXT: width})
+        if embedding.token.lower() in words:
+            raise InvalidRequest(
+                "embeddings",
+                f"two of them are called {embedding.token!r}; give one another word (WORD=FILE).",
+            )
+        words.add(embedding.token.lower())
