@@ -111,7 +111,7 @@ class TextToImage:
     """Pictures from prompts.
 
     Pictures are numbered ``i = 0 .. len(prompts) * count - 1``, all of the first prompt first;
-    picture ``i`` draws its noise from seed ``seed + i``.
+    picture ``i`` draws its noise from seed ``seed + i``, or from ``seed`` itself if all share it.
 
     Attributes:
         model: A name from the library or the path of a model folder.
@@ -129,6 +129,8 @@ class TextToImage:
         width: In pixels, a multiple of 8.
         height: In pixels, a multiple of 8.
         seed: Of the first picture, 0 to 2**32 - 1.
+        shared_seed: Whether every picture draws the noise of ``seed``, so that prompts can be
+            compared; one picture for each prompt then.
         count: Pictures for each prompt.
         batch_size: Pictures denoised together. It belongs to the request because float sums differ
             in the last bits between batch sizes; 0 lets the engine choose and record its choice.
@@ -151,6 +153,7 @@ class TextToImage:
     width: int = 512
     height: int = 512
     seed: int = 0
+    shared_seed: bool = False
     count: int = 1
     batch_size: int = 0
     precision: Precision = Precision.AUTO
@@ -188,7 +191,11 @@ class TextToImage:
                 f"{len(self.prompts)} prompts times {self.count} make {self.total} pictures; "
                 f"ask for at most {MAX_COUNT} at once.",
             )
-        if self.seed + self.total - 1 > MAX_SEED:
+        if not isinstance(self.shared_seed, bool):
+            raise InvalidRequest("shared_seed", f"{self.shared_seed!r} must be true or false.")
+        if self.shared_seed and self.count > 1:
+            raise InvalidRequest("count", "must be 1 where the pictures share a seed.")
+        if self.seed_of(self.total - 1) > MAX_SEED:
             raise InvalidRequest(
                 "seed", f"leaves no room for {self.total} pictures below {MAX_SEED}; lower it."
             )
@@ -204,7 +211,7 @@ class TextToImage:
 
     def seed_of(self, index: int) -> int:
         """The seed of picture ``index``."""
-        return self.seed + index
+        return self.seed if self.shared_seed else self.seed + index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,6 +106,7 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
     recorded = {field.name: getattr(found.request, field.name) for field in fields} | {
         "prompts": (found.request.prompt_of(found.picture),),
         "seed": found.seed,
+        "shared_seed": False,
         "count": 1,
         "batch_size": 0,
     }

@@ -201,3 +201,13 @@ def test_a_choice_is_told_what_there_is():
     assert parse_choice("scheduler", "ddim", SchedulerName) is SchedulerName.DDIM
     with pytest.raises(InvalidRequest, match="'best' is none of pndm, ddim"):
         parse_choice("scheduler", "best", SchedulerName)
+
+
+def test_pictures_that_share_a_seed_have_one_seed_and_one_picture_a_prompt():
+    request = TextToImage(prompts=("a", "b"), seed=MAX_SEED, shared_seed=True)
+    assert [request.seed_of(i) for i in range(2)] == [MAX_SEED, MAX_SEED]
+    assert from_json(to_json(request)) == request
+    with pytest.raises(InvalidRequest, match="count"):
+        dataclasses.replace(request, count=2)
+    with pytest.raises(InvalidRequest, match="shared_seed"):
+        dataclasses.replace(request, shared_seed=1)
