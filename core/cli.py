@@ -107,6 +107,10 @@ def _run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFac
             from core.commands import generate
 
             generate.run(arguments, profile, make_engine)
+        case "grid":
+            from core.commands import grid
+
+            grid.run(arguments, profile, make_engine)
         case "inspect":
             from core.commands import inspect_picture
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.about import APP_NAME, version
+from core.grid_axes import PARAMETERS
 from core.images.formats import PictureFormat
 from core.paths import is_file
 from core.request import (
@@ -44,7 +45,7 @@ def build_parser(prog: str, *, window: bool) -> argparse.ArgumentParser:
     if window:
         parser.add_argument("--profile", metavar="DIR", type=Path, help="keep all data in DIR")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=not window)
-    for add in (_add_generate, _add_inspect, _add_models, _add_bench):
+    for add in (_add_generate, _add_grid, _add_inspect, _add_models, _add_bench):
         add(commands, everywhere)
     return parser
 
@@ -53,6 +54,26 @@ def _add_generate(commands: Commands, everywhere: argparse.ArgumentParser) -> No
     parser = _command(commands, everywhere, "generate", "make pictures from prompts")
     parser.set_defaults(usage_error=parser.error)
     parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="what the picture shows")
+    _add_picture_options(parser)
+
+
+def _add_grid(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
+    parser = _command(commands, everywhere, "grid", "compare settings side by side on one sheet")
+    parser.set_defaults(usage_error=parser.error)
+    parser.epilog = (
+        f"NAME is one of: {', '.join(parameter.name for parameter in PARAMETERS)}. Values are "
+        "parted by commas, texts by |, and a backslash before either keeps it; 10..50:10 counts "
+        "from 10 to 50 by tens. Every picture has the same seed unless that is what varies, and is "
+        "saved by itself too."
+    )
+    parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="what the pictures show")
+    axes = parser.add_argument_group("what to compare")
+    axes.add_argument("--x", metavar="NAME=V1,V2,...", help="what varies from left to right")
+    axes.add_argument("--y", metavar="NAME=V1,V2,...", help="what varies from top to bottom")
+    _add_picture_options(parser)
+
+
+def _add_picture_options(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what to make (where not given, the model's own defaults)")
     what.add_argument("--model", metavar="NAME|PATH", help="model to use (default: starter)")
     what.add_argument("--negative", metavar="TEXT", dest="negative_prompt", help="what to avoid")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, assert_never
 
+from core.grid_sheet import lines_of, read_sheet
 from core.images.foreign import Foreign
 from core.images.lineage import Ancestor, lineage_of
 from core.images.metadata import Metadata, Recorded, read_metadata
@@ -26,13 +27,24 @@ def run(arguments: argparse.Namespace) -> None:
     """
     path: Path = arguments.image
     found = read_metadata(path)
+    sheet = read_sheet(path) if found is None else None
     ancestors = lineage_of(found, path.parent) if isinstance(found, Recorded) else ()
-    if arguments.json:
+    if sheet is not None:
+        _print_sheet(sheet, arguments)
+    elif arguments.json:
         print(json.dumps({"path": str(path)} | _as_json(found, ancestors)))
     elif found is None:
         print(f"{path} does not say how it was made.")
     else:
         for name, value in _lines(found, ancestors):
+            print(f"{_safe(name)}: {_safe(str(value))}")
+
+
+def _print_sheet(record: dict[str, Any], arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        print(json.dumps({"path": str(arguments.image), "source": "grid"} | record))
+    else:
+        for name, value in lines_of(record):
             print(f"{_safe(name)}: {_safe(str(value))}")
 
 

@@ -17,14 +17,14 @@ class JsonReport:
 
     def show(self, event: Event) -> None:
         """Print the event."""
-        if values := _as_json(event):
+        if values := as_json(event):
             print(json.dumps(values), flush=True)
 
     def close(self) -> None:
         """Leave it at that."""
 
 
-def _as_json(event: Event) -> dict[str, Any]:
+def as_json(event: Event) -> dict[str, Any]:
     """Give an event's plain values; nothing for a picture that is not on the disk yet."""
     match event:
         case Loading():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from datetime import datetime
 from io import BytesIO
@@ -70,15 +70,31 @@ def save_picture(
     Raises:
         SaveFailed: Naming the folder and the reason; nothing half-written stays.
     """
-    data = encode_picture(image, picture_format)
     stem = file_stem(image, datetime.now().astimezone())
-    path = folder / f"{stem}{picture_format.suffix}"
+    return create_numbered(folder / stem, encode_picture(image, picture_format), picture_format)
+
+
+def create_numbered(stem: Path, data: bytes, picture_format: PictureFormat) -> Path:
+    """Write a picture's bytes under a name that nothing has yet.
+
+    Args:
+        stem: The path without the ending.
+        data: What the file holds.
+        picture_format: Which kind of file it is.
+
+    Returns:
+        The path with its ending, numbered where that name is taken.
+
+    Raises:
+        SaveFailed: Naming the folder and the reason; nothing half-written stays.
+    """
+    path = stem.with_name(f"{stem.name}{picture_format.suffix}")
     for number in itertools.count(2):
         try:
             create_file(path, data)
             break
         except FileExistsError:
-            path = folder / f"{stem}-{number}{picture_format.suffix}"
+            path = stem.with_name(f"{stem.name}-{number}{picture_format.suffix}")
     return path
 
 
@@ -116,11 +132,21 @@ def encode_pixels(
 
 
 def _png(picture: Image.Image, description: Description | None) -> bytes:
-    info = PngInfo()
+    texts: dict[str, str] = {}
     if description is not None:
-        png_text.add_text(info, infotext.KEYWORD, description.parameters)
-        png_text.add_text(info, metadata.KEYWORD, description.record)
-        png_text.add_text(info, xmp.KEYWORD, xmp.write_packet(description.source_type))
+        texts = {
+            infotext.KEYWORD: description.parameters,
+            metadata.KEYWORD: description.record,
+            xmp.KEYWORD: xmp.write_packet(description.source_type),
+        }
+    return encode_png(picture, texts)
+
+
+def encode_png(picture: Image.Image, texts: Mapping[str, str]) -> bytes:
+    """Give the bytes of a PNG that carries some texts by their keywords."""
+    info = PngInfo()
+    for keyword, text in texts.items():
+        png_text.add_text(info, keyword, text)
     buffer = BytesIO()
     picture.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()

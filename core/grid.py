@@ -1,0 +1,205 @@
+"""A grid: every pair of two settings' values as a request of its own. Imports no torch.
+
+All cells start from the same noise unless the seed is what varies. Cells that differ in nothing but
+the prompt, or in seeds that follow each other, make one request, whose pictures can be denoised
+together. Each cell records that request, so that it can be made again bit for bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import InvalidRequest
+from core.grid_axes import PARAMETERS, Axis, Settings, check_count
+from core.request import ImageToImage, Request, TextToImage
+
+_UNTOUCHED = {
+    field.name: field.default
+    for field in dataclasses.fields(TextToImage)
+    if field.name.startswith(("negative", "guidance_", "precision"))
+    and field.name != "guidance_scale"
+}
+"""What goes without saying while it stands at its default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One picture of the grid.
+
+    Attributes:
+        column: From 0, left to right.
+        row: From 0, top to bottom.
+        request: What makes it, alone.
+    """
+
+    column: int
+    row: int
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Cells that are one request.
+
+    Attributes:
+        request: What makes them.
+        cells: Cell ``i`` is the request's picture ``i``.
+    """
+
+    request: Request
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Two settings, or one, and a cell for every pair of their values.
+
+    Attributes:
+        x: What varies from left to right, or None.
+        y: What varies from top to bottom, or None.
+        cells: Row by row.
+    """
+
+    x: Axis | None
+    y: Axis | None
+    cells: tuple[Cell, ...]
+
+    @property
+    def columns(self) -> int:
+        """How many there are."""
+        return 1 if self.x is None else len(self.x)
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return 1 if self.y is None else len(self.y)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Those that there are."""
+        return tuple(axis for axis in (self.x, self.y) if axis is not None)
+
+    def same_prompt(self) -> str:
+        """Give the prompt of all cells, or an empty text if they differ in it."""
+        prompts = {cell.request.prompt_of(0) for cell in self.cells}
+        return prompts.pop() if len(prompts) == 1 else ""
+
+    def same_settings(self) -> dict[str, str]:
+        """Give name and words of the settings that all cells have in common, prompts excepted."""
+        said: dict[str, str] = {}
+        requests = [cell.request for cell in self.cells]
+        for parameter in PARAMETERS:
+            values = {tuple(getattr(r, f, None) for f in parameter.fields) for r in requests}
+            if len(values) > 1 or parameter.name in ("prompt", "width", "height"):
+                continue
+            (found,) = values
+            value = found[0] if len(parameter.fields) == 1 else found
+            if value is not None and value != _UNTOUCHED.get(parameter.fields[0]):
+                said[parameter.name] = parameter.label(value)
+        return said
+
+
+def check_axes(x: Axis | None, y: Axis | None) -> None:
+    """Refuse two axes that cannot go together.
+
+    Raises:
+        InvalidRequest: They vary the same, or make too many cells.
+    """
+    if x is None or y is None:
+        return
+    if set(x.parameter.fields) & set(y.parameter.fields):
+        name = y.parameter.name
+        raise InvalidRequest(name, "cannot be varied along both axes; choose another for one.")
+    check_count(len(x) * len(y))
+
+
+def make_grid(
+    x: Axis | None, y: Axis | None, given: Settings, make: Callable[[Settings], Request]
+) -> Grid:
+    """Give the cells of two axes.
+
+    Args:
+        x: What varies from left to right, or None.
+        y: What varies from top to bottom, or None.
+        given: The settings that do not vary.
+        make: Gives the request of one cell's settings.
+
+    Raises:
+        InvalidRequest: A cell cannot be made, or the grid cannot show a difference.
+        CoreError: What ``make`` raises.
+    """
+    cells = tuple(
+        Cell(column, row, make(_changed(_changed(given, x, column), y, row)))
+        for row in range(1 if y is None else len(y))
+        for column in range(1 if x is None else len(x))
+    )
+    guided = any(cell.request.guidance_scale > 1 for cell in cells)
+    for axis in (x, y):
+        if axis is not None and axis.parameter.guides and not guided:
+            raise InvalidRequest(
+                axis.parameter.name, "does nothing at a guidance of 1; raise --guidance."
+            )
+    return Grid(x, y, cells)
+
+
+def _changed(settings: Settings, axis: Axis | None, index: int) -> Settings:
+    if axis is None:
+        return settings
+    return {**settings, **axis.parameter.changes(settings, axis.values[index])}
+
+
+def batches_of(grid: Grid) -> list[Batch]:
+    """Join the cells that one request can make, in an order that loads each model once."""
+    slow = [f for axis in grid.axes if axis.parameter.reloads for f in axis.parameter.fields]
+    models: dict[Any, list[Cell]] = {}
+    for cell in grid.cells:
+        models.setdefault(tuple(getattr(cell.request, field) for field in slow), []).append(cell)
+    return [batch for cells in models.values() for batch in _joined(cells)]
+
+
+def _joined(cells: Sequence[Cell]) -> list[Batch]:
+    """Join cells that differ in the prompt alone, or else those with seeds in a row."""
+    if cells[0].request.batch_size == 1:
+        return [Batch(cell.request, (cell,)) for cell in cells]
+    by_prompt = _alike(cells, prompts=("",))
+    if len(by_prompt) < len(cells):
+        return [_of_prompts(alike) for alike in by_prompt]
+    return [batch for alike in _alike(cells, seed=0) for batch in _of_seeds(alike)]
+
+
+def _of_prompts(cells: Sequence[Cell]) -> Batch:
+    prompts = tuple(cell.request.prompt_of(0) for cell in cells)
+    request = dataclasses.replace(cells[0].request, prompts=prompts, shared_seed=len(cells) > 1)
+    return Batch(request, tuple(cells))
+
+
+def _of_seeds(cells: Sequence[Cell]) -> list[Batch]:
+    batches: list[Batch] = []
+    for cell in sorted(cells, key=lambda cell: cell.request.seed):
+        last = batches[-1] if batches else None
+        if last is not None and cell.request.seed == last.request.seed + last.request.count:
+            request = dataclasses.replace(last.request, count=last.request.count + 1)
+            batches[-1] = Batch(request, (*last.cells, cell))
+        else:
+            batches.append(Batch(cell.request, (cell,)))
+    return batches
+
+
+def _alike(cells: Sequence[Cell], **changes: Any) -> list[list[Cell]]:
+    """Group cells whose requests are equal once ``changes`` are made to them."""
+    groups: dict[Request, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(dataclasses.replace(cell.request, **changes), []).append(cell)
+    return list(groups.values())
+
+
+def work_of(request: Request) -> float:
+    """Give about how long a picture takes, in no unit: its steps times its pixels."""
+    steps = request.steps
+    if isinstance(request, ImageToImage):
+        steps = int(steps * request.strength)
+    passes = 2 if request.guidance_scale > 1 else 1
+    return float(steps * passes * request.width * request.height)

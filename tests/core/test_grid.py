@@ -1,0 +1,104 @@
+import pytest
+
+from core.errors import InvalidRequest
+from core.grid import batches_of, check_axes, make_grid
+from core.grid_axes import read_axis
+from core.request import ImageToImage, TextToImage
+
+
+def grid_of(x=None, y=None, **given):
+    axes = [words and read_axis("x", words) for words in (x, y)]
+    kind = ImageToImage if "init_image" in given else TextToImage
+    return make_grid(*axes, {"prompts": ("a",), "seed": 7} | given, lambda s: kind(**s))
+
+
+def test_cells_go_row_by_row_and_share_the_seed():
+    grid = grid_of("guidance=1,3", "prompt=a|b|c")
+    assert (grid.columns, grid.rows) == (2, 3)
+    assert [(c.column, c.row) for c in grid.cells] == [
+        (0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)
+    ]  # fmt: skip
+    assert [c.request.guidance_scale for c in grid.cells] == [1, 3] * 3
+    assert [c.request.prompt_of(0) for c in grid.cells] == list("aabbcc")
+    assert {c.request.seed for c in grid.cells} == {7}
+
+
+@pytest.mark.parametrize(("x", "y"), [("steps=4,5", None), (None, "steps=4,5")])
+def test_one_axis_is_enough(x, y):
+    grid = grid_of(x, y)
+    assert [c.request.steps for c in grid.cells] == [4, 5]
+    assert {grid.columns, grid.rows} == {1, 2}
+
+
+def test_cells_that_differ_in_the_prompt_alone_are_one_request_of_one_seed():
+    first, second = batches_of(grid_of("prompt=a|b|c", "guidance=1,3"))
+    assert first.request.prompts == ("a", "b", "c")
+    assert first.request.shared_seed
+    assert second.request.guidance_scale == 3
+    for i, cell in enumerate(second.cells):
+        assert second.request.prompt_of(i) == cell.request.prompt_of(0)
+        assert second.request.seed_of(i) == cell.request.seed
+
+
+def test_seeds_in_a_row_are_one_request_and_others_are_not():
+    batches = batches_of(grid_of("seed=5,9,6,7"))
+    assert [(b.request.seed, b.request.count) for b in batches] == [(5, 3), (9, 1)]
+    for batch in batches:
+        for i, cell in enumerate(batch.cells):
+            assert batch.request.seed_of(i) == cell.request.seed
+
+
+def test_prompts_and_seeds_meet_every_cell_once():
+    grid = grid_of("prompt=a|b", "seed=1,2,8")
+    batches = batches_of(grid)
+    cells = [cell for batch in batches for cell in batch.cells]
+    assert sorted(map(str, cells)) == sorted(map(str, grid.cells))
+    assert len(batches) == 3
+
+
+def test_a_batch_size_of_one_keeps_every_cell_a_request_of_its_own():
+    grid = grid_of("prompt=a|b", "seed=1,2", batch_size=1)
+    assert [b.request for b in batches_of(grid)] == [c.request for c in grid.cells]
+
+
+def test_each_model_is_loaded_once():
+    batches = batches_of(grid_of("model=m,n", "steps=3,4,5"))
+    assert [b.request.model for b in batches] == ["m"] * 3 + ["n"] * 3
+
+
+def test_what_all_cells_share_is_said_and_defaults_are_not():
+    grid = grid_of("guidance=1,3", width=64, init_image="/p/cat.png", strength=0.5)
+    assert grid.same_prompt() == "a"
+    assert grid.same_settings() == {
+        "model": "starter",
+        "scheduler": "ddim",
+        "steps": "20",
+        "seed": "7",
+        "size": "64 x 512",
+        "init": "cat.png",
+        "strength": "0.5",
+    }
+    assert grid_of("prompt=a|b").same_prompt() == ""
+
+
+@pytest.mark.parametrize("pair", [("steps=1,2", "steps=3,4"), ("size=64,128", "width=64,72")])
+def test_one_setting_cannot_go_both_ways(pair):
+    with pytest.raises(InvalidRequest, match="both axes"):
+        check_axes(*(read_axis("x", words) for words in pair))
+
+
+def test_ten_thousand_cells_are_too_many():
+    with pytest.raises(InvalidRequest, match="10000 pictures"):
+        check_axes(read_axis("x", "seed=1..100"), read_axis("y", "steps=1..100"))
+
+
+def test_a_cell_that_cannot_be_made_is_refused_at_once():
+    with pytest.raises(InvalidRequest, match="steps: 0"):
+        grid_of("steps=10,0")
+
+
+@pytest.mark.parametrize("axis", ["negative=a|b", "guidance-rescale=0,0.5"])
+def test_what_needs_guidance_is_refused_without(axis):
+    with pytest.raises(InvalidRequest, match="raise --guidance"):
+        grid_of(axis, guidance_scale=1.0)
+    assert len(grid_of(axis, "guidance=1,2").cells) == 4
