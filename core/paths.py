@@ -58,6 +58,16 @@ class Profile:
         return self.root / "settings.json"
 
     @property
+    def models(self) -> Path:
+        """The folder of models that were downloaded or copied; others lie where they were."""
+        return self.root / "models"
+
+    @property
+    def library_file(self) -> Path:
+        """The list of the user's models, JSON."""
+        return self.root / "library.json"
+
+    @property
     def cache(self) -> Path:
         """The folder of what can be computed again, such as preview fits."""
         return self.root / "cache"

@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import core.starter
-from core.errors import InvalidRequest, ModelInvalid, ModelMissing
+from core.errors import CoreError, InvalidRequest, ModelInvalid, ModelMissing
 from core.models.families import Defaults, ignored_settings, refused_schedulers
 from core.models.identify import Identity, identify
 from core.paths import expanded
 from core.request import PreviewDecoder, SchedulerName, TextToImage, parse_choice
 
+log = logging.getLogger(__name__)
+
 STARTER = "starter"
 SETTINGS_FILE = "stepwise.json"
 
-_SHIPPED = {STARTER: Path(core.starter.__path__[0]) / "weights"}
+SHIPPED = {STARTER: Path(core.starter.__path__[0]) / "weights"}
+"""The models that come with the app, by name; they go before all others."""
+
+
+class Shelf(Protocol):
+    """Whoever knows further models by name, such as the user's library."""
+
+    def models(self) -> Mapping[str, Path]:
+        """Give where each model lies.
+
+        Raises:
+            CoreError: If nobody can say now.
+        """
+
+
+_shelf: Shelf | None = None
+
+
+def use_shelf(shelf: Shelf) -> None:
+    """Let this process find the models of a shelf by name; they take the place of an earlier one's.
+
+    Whoever puts a program together calls this once: the command line, the window, and the engine's
+    own process.
+    """
+    global _shelf
+    _shelf = shelf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +102,12 @@ class ModelCard:
 
 
 def names() -> tuple[str, ...]:
-    """The models that can be asked for by name."""
-    return tuple(_SHIPPED)
+    """The models that can be asked for by name, the shipped ones first."""
+    try:
+        return (*SHIPPED, *_on_shelf())
+    except CoreError as error:
+        log.warning("the models of the library cannot be listed: %s", error)
+        return tuple(SHIPPED)
 
 
 def resolve(model: str) -> Path:
@@ -83,9 +115,12 @@ def resolve(model: str) -> Path:
 
     Raises:
         ModelMissing: If there is none.
+        ModelInvalid: If the list of the user's models is damaged.
     """
-    shipped = _SHIPPED.get(model)
-    path = shipped if shipped is not None else expanded(Path(model))
+    named = SHIPPED.get(model)
+    if named is None and not {"/", "\\"}.intersection(model):
+        named = _on_shelf().get(model)
+    path = named if named is not None else expanded(Path(model))
     try:
         if path.exists():
             return path.resolve()
@@ -93,14 +128,23 @@ def resolve(model: str) -> Path:
         raise ModelMissing(
             f"{model} cannot be looked into ({error.strerror or error}); choose another model."
         ) from error
-    if shipped is not None:
+    if model in SHIPPED:
         raise ModelMissing(
-            f"The model {model} is not installed at {shipped}; install the package again."
+            f"The model {model} is not installed at {path}; install the package again."
+        )
+    if named is not None:
+        raise ModelMissing(
+            f"The model {model} is no longer at {path}; `stepwise models verify {model} --search "
+            "FOLDER` finds it by its hash."
         )
     raise ModelMissing(
-        f"There is no model {model!r}: neither a name ({', '.join(_SHIPPED)}) nor a folder or file;"
-        " give the path of a Stable Diffusion model."
+        f"There is no model {model!r}: neither a name ({', '.join(names())}) nor a folder or file; "
+        "give the path of a Stable Diffusion model, or see `stepwise models list --available`."
     )
+
+
+def _on_shelf() -> Mapping[str, Path]:
+    return {} if _shelf is None else _shelf.models()
 
 
 def card(model: str) -> ModelCard:
@@ -120,7 +164,8 @@ def card(model: str) -> ModelCard:
     path = identity.path
     return ModelCard(
         name=model,
-        title=settings.title or (path.stem if identity.single_file else path.name),
+        title=settings.title
+        or (model if model in names() else path.stem if identity.single_file else path.name),
         path=path,
         family=identity.family.value,
         prediction_type=identity.prediction_type.value,

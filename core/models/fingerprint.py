@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 from core.errors import ModelInvalid, SaveFailed
 from core.files import replace_file
+
+PIECE = 1 << 22
+"""Bytes that are read at once."""
 
 
 class Fingerprints:
@@ -37,18 +40,63 @@ class Fingerprints:
         Raises:
             ModelInvalid: If it cannot be read.
         """
+        known = self.known(path)
+        if known is not None:
+            return known
+        reading = self.reading(path)
+        while True:
+            try:
+                next(reading)
+            except StopIteration as finished:
+                return str(finished.value)
+
+    def known(self, path: Path) -> str | None:
+        """Give a file's hash if it is remembered and the file has not changed since.
+
+        Raises:
+            ModelInvalid: If there is no such file.
+        """
         try:
-            status = path.stat()
-            key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
-            known = self._known()
-            if key not in known:
-                with path.open("rb") as file:
-                    known[key] = hashlib.file_digest(file, "sha256").hexdigest()
-                self._remember(known)
+            return self._known().get(_key(path))
         except OSError as error:
-            reason = error.strerror or error
-            raise ModelInvalid(f"{path} cannot be read ({reason}); download it again.") from error
-        return known[key]
+            raise _unreadable(path, error) from error
+
+    def reading(self, path: Path) -> Generator[int, None, str]:
+        """Hash a file anew and remember its hash.
+
+        Yields:
+            How many bytes have been read.
+
+        Returns:
+            SHA-256, 64 hex digits.
+
+        Raises:
+            ModelInvalid: If it cannot be read.
+        """
+        digest, done = hashlib.sha256(), 0
+        try:
+            with path.open("rb") as file:
+                while piece := file.read(PIECE):
+                    digest.update(piece)
+                    done += len(piece)
+                    yield done
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        self.remember(path, digest.hexdigest())
+        return digest.hexdigest()
+
+    def remember(self, path: Path, sha256: str) -> None:
+        """Keep a hash that was computed elsewhere, such as while the file arrived.
+
+        Raises:
+            ModelInvalid: If there is no such file.
+        """
+        try:
+            key = _key(path)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        with contextlib.suppress(SaveFailed):
+            replace_file(self._file, json.dumps(self._known() | {key: sha256}, indent=1).encode())
 
     def of_model(self, weights: Mapping[str, Path]) -> str:
         """Hash a model: the hash of its components' names and hashes, in order of name.
@@ -76,6 +124,12 @@ class Fingerprints:
             return {}
         return {key: value for key, value in values.items() if isinstance(value, str)}
 
-    def _remember(self, known: Mapping[str, str]) -> None:
-        with contextlib.suppress(SaveFailed):
-            replace_file(self._file, json.dumps(known, indent=1).encode())
+
+def _key(path: Path) -> str:
+    status = path.stat()
+    return f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+
+
+def _unreadable(path: Path, error: OSError) -> ModelInvalid:
+    reason = error.strerror or error
+    return ModelInvalid(f"{path} cannot be read ({reason}); download it again.")
