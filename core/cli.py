@@ -102,6 +102,11 @@ def _ended(
 
 
 def _run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFactory) -> None:
+    from core.models import catalog
+    from core.models.library import Library
+
+    library = Library(profile)
+    catalog.use_shelf(library)
     match arguments.command:
         case "generate":
             from core.commands import generate
@@ -118,7 +123,7 @@ def _run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFac
         case "models":
             from core.commands import models
 
-            models.run(arguments)
+            models.run(arguments, library)
         case "bench":
             from core.commands import bench
 

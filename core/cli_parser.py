@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from core.about import APP_NAME, version
 from core.grid_axes import PARAMETERS
 from core.images.formats import PictureFormat
+from core.models.repo_files import Variant
 from core.paths import is_file
 from core.request import (
     DeviceName,
@@ -175,12 +176,39 @@ def _add_inspect(commands: Commands, everywhere: argparse.ArgumentParser) -> Non
 def _add_models(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
     parser = _command(commands, everywhere, "models", "list and describe models")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="the models that have a name", parents=[everywhere])
-    listing.set_defaults(name=None)
-    _add_json(listing, "print one JSON array")
-    show = actions.add_parser("show", help="one model and its defaults", parents=[everywhere])
+
+    def action(name: str, summary: str, json: str) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=summary, parents=[everywhere], allow_abbrev=False)
+        added.set_defaults(action=name)
+        _add_json(added, json)
+        return added
+
+    listing = action("list", "the models that have a name", "print one JSON array")
+    which = listing.add_mutually_exclusive_group()
+    which.add_argument("--available", action="store_true", help="models worth downloading instead")
+    which.add_argument("--cached", action="store_true", help="the Hugging Face cache's instead")
+    show = action("show", "one model and its defaults", "print one JSON object")
     show.add_argument("name", metavar="NAME|PATH")
-    _add_json(show, "print one JSON object")
+    add = action("add", "use a model that is on this machine", "print one JSON event a line")
+    add.add_argument("path", metavar="PATH", help="file, folder, or owner/name in the cache")
+    add.add_argument("--copy", action="store_true", help="copy it; else it is used where it lies")
+    download = action("download", "get a model from the hub", "print one JSON event a line")
+    download.add_argument("id", metavar="ID", help="of list --available, or owner/name[/FILE]")
+    _add_choice(download, "--variant", Variant, "precision", default=Variant.FP16)
+    for named in (add, download):
+        named.add_argument("--name", metavar="NAME", default="", help="what to call it")
+    verify = action("verify", "read the files again", "print one JSON event a line")
+    verify.add_argument("names", nargs="*", metavar="NAME", help="which (default: all)")
+    verify.add_argument(
+        "--search",
+        type=Path,
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="look for missing files in DIR too",
+    )
+    remove = action("remove", "forget a model; delete it if it was copied", "print one JSON object")
+    remove.add_argument("name", metavar="NAME")
 
 
 def _add_bench(commands: Commands, everywhere: argparse.ArgumentParser) -> None:

@@ -7,7 +7,6 @@ import logging
 import sys
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 
 from PySide6.QtGui import QIcon
@@ -15,6 +14,8 @@ from PySide6.QtWidgets import QApplication
 
 from core.about import APP_NAME, version
 from core.events import Engine, Event, Loading
+from core.models import catalog
+from core.models.library import Library
 from core.paths import Profile
 from desktop.engine_process import ProcessEngine
 from desktop.icons import APP_ICON
@@ -67,6 +68,7 @@ def main(profile: Profile) -> int:
         The exit status.
     """
     start_log(profile.logs)
+    catalog.use_shelf(Library(profile))
     return open_session(profile).run()
 
 
@@ -94,14 +96,15 @@ def open_session(profile: Profile) -> Session:
 
 def make_engine(profile: Profile) -> ProcessEngine:
     """Make the engine that the window works with."""
-    return ProcessEngine(partial(_make_torch_engine, profile.cache))
+    return ProcessEngine(partial(_make_torch_engine, profile))
 
 
-def _make_torch_engine(cache: Path) -> Engine:
+def _make_torch_engine(profile: Profile) -> Engine:
     """Make the engine proper; imports torch, in the engine's own process."""
     from core.engine import TorchEngine
 
-    return TorchEngine(cache=cache)
+    catalog.use_shelf(Library(profile))
+    return TorchEngine(cache=profile.cache)
 
 
 def _report_warm_up(worker: EngineWorker, window: MainWindow) -> None:

@@ -1,37 +1,171 @@
-"""``models``: the models there are, and one of them in full."""
+"""``models``: those there are, and what to do with them."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
-from core.models import catalog
+from core.commands.library_report import JsonReport, ProgressReport, entry_json
+from core.errors import ModelInvalid, ModelMissing
+from core.models import catalog, curated, hub_cache
+from core.models.copying import format_size
+from core.models.download import download
+from core.models.library import Library
+from core.models.library_events import Checked, LibraryEvent, State
+from core.models.library_file import Entry
+from core.models.verdict import Kind
+from core.paths import expanded
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """List the models that have a name, or show one.
+def run(arguments: argparse.Namespace, library: Library) -> None:
+    """List the models, show one, or change what the library holds.
 
     Raises:
-        CoreError: The model named is not there or is not sound; see ``catalog.card``.
+        CoreError: It cannot be done; see ``Library``, ``download`` and ``catalog.card``.
+        KeyboardInterrupt: It was stopped.
     """
-    if arguments.name is None:
-        cards = [_as_json(catalog.card(name)) for name in catalog.names()]
-        lines = [f"{card['name']}: {card['title']}, {card['path']}" for card in cards]
-        print(json.dumps(cards) if arguments.json else "\n".join(lines))
+    match arguments.action:
+        case "list":
+            _list(arguments, library)
+        case "show":
+            _print_fields(_shown(arguments.name, library), as_json=arguments.json)
+        case "remove":
+            removed = library.remove(arguments.name)
+            values = entry_json(removed.entry) | {"deleted": removed.deleted}
+            what = (
+                "and its files are deleted" if removed.deleted else "its files are where they were"
+            )
+            line = f"{removed.entry.name} is out of the library; {what}: {removed.entry.path}"
+            print(json.dumps(values) if arguments.json else line)
+        case "add":
+            _follow(_adding(arguments, library), as_json=arguments.json)
+        case "download":
+            try:
+                events = download(
+                    arguments.id, library, variant=arguments.variant, name=arguments.name
+                )
+                _follow(events, as_json=arguments.json)
+            except KeyboardInterrupt:
+                print("Stopped; the same command goes on with what has arrived.", file=sys.stderr)
+                raise
+        case "verify":
+            events = library.verify(arguments.names, search=arguments.search)
+            wrong = _follow(events, as_json=arguments.json)
+            if wrong:
+                raise ModelInvalid(f"Missing or changed: {', '.join(wrong)}; see above.")
+        case unknown:
+            raise AssertionError(f"the parser let {unknown!r} pass")
+
+
+def _adding(arguments: argparse.Namespace, library: Library) -> Generator[LibraryEvent, None, None]:
+    path, how = expanded(Path(arguments.path)), {"copy": arguments.copy, "name": arguments.name}
+    if not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", arguments.path):
+        return library.add_cached(arguments.path, **how)
+    return library.add(path, **how)
+
+
+def _follow(events: Generator[LibraryEvent, None, None], *, as_json: bool) -> list[str]:
+    """Report what happens; gives the names of entries that a check found wanting."""
+    report = JsonReport() if as_json else ProgressReport()
+    wrong = []
+    with closing(events), closing(report):
+        for event in events:
+            report.show(event)
+            if isinstance(event, Checked) and event.state in (State.MISSING, State.CHANGED):
+                wrong.append(event.entry.name)
+    return wrong
+
+
+def _list(arguments: argparse.Namespace, library: Library) -> None:
+    if arguments.available:
+        rows = [_curated_json(model) for model in curated.CURATED]
+        lines = [_curated_line(model) for model in curated.CURATED]
+    elif arguments.cached:
+        repos = hub_cache.cached_repos()
+        rows = [
+            {"id": r.id, "commit": r.commit, "path": str(r.path), "size": r.size} for r in repos
+        ]
+        lines = [f"{r.id}: {format_size(r.size)}, {r.path}" for r in repos]
+        lines = lines or [f"There is no model in {hub_cache.cache_folder()}."]
+    else:
+        shipped = [_card_json(catalog.card(name)) for name in catalog.SHIPPED]
+        entries = library.entries()
+        rows = [card | {"kind": Kind.MODEL.value} for card in shipped]
+        rows += [entry_json(entry) for entry in entries]
+        lines = [f"{card['name']}: {card['title']}, {card['path']}" for card in shipped]
+        lines += [_entry_line(entry) for entry in entries]
+    print(json.dumps(rows) if arguments.json else "\n".join(lines))
+
+
+def _shown(name: str, library: Library) -> dict[str, Any]:
+    """Give what is known of a model: one of the library, one at a path, or one to download."""
+    entry = None
+    if name not in catalog.SHIPPED:
+        try:
+            entry = library.get(name)
+        except ModelMissing:
+            if (model := curated.find(name)) is not None:
+                return _curated_json(model)
+    if entry is None:
+        return _card_json(catalog.card(name))
+    if entry.kind is not Kind.MODEL or entry.missing():
+        return entry_json(entry)
+    return _card_json(catalog.card(entry.name)) | entry_json(entry)
+
+
+def _print_fields(values: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(values))
         return
-    card = _as_json(catalog.card(arguments.name))
-    if arguments.json:
-        print(json.dumps(card))
-        return
-    for name, value in card.items():
-        shown = ", ".join(value) if isinstance(value, list) else value
-        if shown != "":
+    for name, value in values.items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        if name in ("size", "memory"):
+            shown = f"{'about ' if values.get('approximate') else ''}{format_size(value)}"
+        if shown not in ("", None):
             print(f"{name.replace('_', ' ').capitalize()}: {shown}")
 
 
-def _as_json(card: catalog.ModelCard) -> dict[str, Any]:
+def _entry_line(entry: Entry) -> str:
+    gone = ", MISSING" if entry.missing() else ""
+    return f"{entry.name}: {entry.title}, {format_size(entry.size)}, {entry.path}{gone}"
+
+
+def _curated_line(model: curated.Curated) -> str:
+    gated = {True: ", gated", False: "", None: ", perhaps gated"}[model.gated]
+    return (
+        f"{model.id}: {model.title}, about {format_size(model.size)} to download, needs about "
+        f"{format_size(model.memory)} of memory, licence {model.licence}{gated}. {model.what_for}"
+    )
+
+
+def _curated_json(model: curated.Curated) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "repo": model.repo,
+        "title": model.title,
+        "what_for": model.what_for,
+        "kind": model.kind.value,
+        "family": model.family,
+        "size": model.size,
+        "memory": model.memory,
+        "approximate": True,
+        "licence": model.licence,
+        "gated": model.gated,
+        "width": model.width or None,
+        "height": model.height or None,
+        "steps": model.steps or None,
+        "guidance_scale": model.guidance_scale or None,
+        "scheduler": model.scheduler and model.scheduler.value,
+    }
+
+
+def _card_json(card: catalog.ModelCard) -> dict[str, Any]:
     return {
         "name": card.name,
         "title": card.title,

@@ -74,7 +74,7 @@ class ModelPicker(CalmCombo):
             self.clear()
             for model in self._models:
                 self.addItem(_title(model))
-                tip = model if model not in catalog.names() else self.tr("Comes with Stepwise")
+                tip = self.tr("Comes with Stepwise") if model in catalog.SHIPPED else model
                 self.setItemData(self.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
             self.insertSeparator(self.count())
             self.addItem(self.tr("Open model folder…"))
