@@ -38,8 +38,16 @@ class Terminated(KeyboardInterrupt):
 def torch_engine(device: DeviceName, profile: Profile) -> Engine:
     """Make the engine that runs on this machine; imports torch."""
     from core.engine import TorchEngine
+    from core.models.library import Library
+    from core.models.verdict import Kind
 
-    return TorchEngine(device, cache=profile.cache)
+    library = Library(profile)
+    return TorchEngine(
+        device,
+        cache=profile.cache,
+        find_lora=library.finder(Kind.LORA),
+        find_embedding=library.finder(Kind.EMBEDDING),
+    )
 
 
 def main(

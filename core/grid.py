@@ -93,7 +93,8 @@ class Grid:
         requests = [cell.request for cell in self.cells]
         for parameter in PARAMETERS:
             values = {tuple(getattr(r, f, None) for f in parameter.fields) for r in requests}
-            if len(values) > 1 or parameter.name in ("prompt", "width", "height"):
+            shown = parameter.fields and parameter.name not in ("prompt", "width", "height")
+            if len(values) > 1 or not shown:
                 continue
             (found,) = values
             value = found[0] if len(parameter.fields) == 1 else found
@@ -110,7 +111,7 @@ def check_axes(x: Axis | None, y: Axis | None) -> None:
     """
     if x is None or y is None:
         return
-    if set(x.parameter.fields) & set(y.parameter.fields):
+    if x.parameter is y.parameter or set(x.parameter.fields) & set(y.parameter.fields):
         name = y.parameter.name
         raise InvalidRequest(name, "cannot be varied along both axes; choose another for one.")
     check_count(len(x) * len(y))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from functools import partial
@@ -17,7 +17,7 @@ from pathlib import PurePath
 from typing import Any
 
 from core.errors import InvalidRequest
-from core.request import Precision, SchedulerName, parse_choice
+from core.request import LoraUse, Precision, SchedulerName, parse_choice
 
 MAX_CELLS = 1000
 """Pictures of one grid at most, as of any other request."""
@@ -51,7 +51,7 @@ class Parameter:
 
     Attributes:
         name: What the command line calls it.
-        fields: The request's names of what it sets.
+        fields: The request's names of what it sets; none if it changes a part of one.
         read: Gives the value of one of an axis's words, or raises ``ValueError``.
         what: What such a value is, for the sentence that refuses another.
         label: Gives a value's words back, as short as they can be.
@@ -95,6 +95,15 @@ _whole = partial(Parameter, read=int, what="whole number")
 _decimal = partial(Parameter, read=float, what="number", label=_number_text)
 _path = partial(Parameter, read=str, what="path", label=_path_text)
 
+
+def _weigh_loras(given: Settings, weight: float) -> Settings:
+    """Give every LoRA of the settings this weight."""
+    loras: tuple[LoraUse, ...] = given.get("loras", ())
+    if not loras:
+        raise InvalidRequest("lora-weight", "has no LoRA to weigh; name one by --lora.")
+    return {"loras": tuple(replace(use, weight=weight, text_weight=None) for use in loras)}
+
+
 PARAMETERS = (
     Parameter(
         "prompt", ("prompts",), str, "text", is_text=True, put=lambda _, text: {"prompts": (text,)}
@@ -129,6 +138,7 @@ PARAMETERS = (
     _whole("height", ("height",)),
     _path("init", ("init_image",)),
     _decimal("strength", ("strength",)),
+    _decimal("lora-weight", (), put=_weigh_loras),
     _choice("dtype", Precision, reloads=True),
 )
 """All there are. A new one is a line here, and nothing else needs to know."""

@@ -13,10 +13,12 @@ from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication
 
 from core.about import APP_NAME, version
+from core.cli import torch_engine
 from core.events import Engine, Event, Loading
 from core.models import catalog
 from core.models.library import Library
 from core.paths import Profile
+from core.request import DeviceName
 from desktop.engine_process import ProcessEngine
 from desktop.icons import APP_ICON
 from desktop.interrupts import Interrupts
@@ -100,11 +102,9 @@ def make_engine(profile: Profile) -> ProcessEngine:
 
 
 def _make_torch_engine(profile: Profile) -> Engine:
-    """Make the engine proper; imports torch, in the engine's own process."""
-    from core.engine import TorchEngine
-
+    """Make the engine proper, in the engine's own process."""
     catalog.use_shelf(Library(profile))
-    return TorchEngine(cache=profile.cache)
+    return torch_engine(DeviceName.AUTO, profile)
 
 
 def _report_warm_up(worker: EngineWorker, window: MainWindow) -> None:

@@ -72,15 +72,19 @@ def run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFact
         raise
 
 
+def settings_given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Give the settings that stand on the command line, by the request's names."""
+    given = {name: getattr(arguments, name) for name in (*SETTINGS, "prompts")}
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in given.items()
+        if value not in (None, [])
+    }
+
+
 def _task(arguments: argparse.Namespace, profile: Profile) -> Task:
     """Give what the words of the command line ask for."""
-    given: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name in SETTINGS
-        if (value := getattr(arguments, name)) is not None
-    }
-    if arguments.prompts:
-        given["prompts"] = tuple(arguments.prompts)
+    given = settings_given(arguments)
     if arguments.source is not None:
         return repeated_task(arguments.source, given, profile)
     if not arguments.prompts:

@@ -9,9 +9,9 @@ import time
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from core.commands.generate import SETTINGS
+from core.commands.generate import settings_given
 from core.commands.grid_report import GridJsonReport, GridProgressReport
 from core.commands.previews import PreviewFile
 from core.commands.task import Task, new_task, repeated_task
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFact
         CoreError: It cannot be done; what was made before is kept, on a sheet too.
         KeyboardInterrupt: It was stopped; likewise.
     """
-    grid, notice = _grid(arguments, profile)
+    grid, notices = _grid(arguments, profile)
     folder: Path = arguments.out or profile.pictures
     check_folder(folder)
     sheet = GridSheet(grid)
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFact
     previews = PreviewFile(folder / "preview.png", arguments.preview)
     try:
         with closing(report), closing(previews):
-            events = _events(grid, notice, arguments, profile, make_engine, folder)
+            events = _events(grid, notices, arguments, profile, make_engine, folder)
             with closing(events):
                 for batch, event in events:
                     if batch is not None and isinstance(event, Saved):
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFact
 
 def _events(
     grid: Grid,
-    notice: str,
+    notices: tuple[str, ...],
     arguments: argparse.Namespace,
     profile: Profile,
     make_engine: EngineFactory,
@@ -78,14 +78,16 @@ def _events(
 ) -> Generator[tuple[Batch | None, Event], None, None]:
     """Give the events of all batches as of one run, each with its batch."""
     begin = time.perf_counter()
-    if notice:
-        yield None, Notice(message=notice)
+    for message in notices:
+        yield None, Notice(message=message)
     yield None, Loading(what="the engine")
     engine = make_engine(arguments.device, profile)
     preview = PreviewSettings(decoder=arguments.preview)
     said: set[Event] = set()
     for batch in batches_of(grid):
-        events = saved(engine.generate(batch.request, preview=preview), folder)
+        events = saved(
+            engine.generate(batch.request, preview=preview), folder, arguments.picture_format
+        )
         with closing(events):
             for event in events:
                 if isinstance(event, Finished) or event in said:
@@ -96,17 +98,13 @@ def _events(
     yield None, Finished(pictures=len(grid.cells), seconds=time.perf_counter() - begin)
 
 
-def _grid(arguments: argparse.Namespace, profile: Profile) -> tuple[Grid, str]:
+def _grid(arguments: argparse.Namespace, profile: Profile) -> tuple[Grid, tuple[str, ...]]:
     """Give what the words of the command line ask for, and what is to be said of it first."""
     x, y = (
         None if words is None else read_axis(option, words)
         for option, words in (("x", arguments.x), ("y", arguments.y))
     )
-    given: dict[str, Any] = {
-        name: value for name in SETTINGS if (value := getattr(arguments, name)) is not None
-    }
-    if arguments.prompts:
-        given["prompts"] = tuple(arguments.prompts)
+    given = settings_given(arguments)
     _check_words(arguments, given, x, y)
     count = given.pop("count", 1)
     make = functools.partial(_task, arguments.source, profile)
@@ -118,7 +116,7 @@ def _grid(arguments: argparse.Namespace, profile: Profile) -> tuple[Grid, str]:
     check_axes(x, y)
     grid = make_grid(x, y, given, lambda settings: make(settings).request)
     _check_cells(grid)
-    return grid, first.notice
+    return grid, first.notices
 
 
 def _first_task(

@@ -27,7 +27,7 @@ from core.models.copying import PARTIAL, check_room, discard
 from core.models.hub import BEAT_SECONDS, Connection, Interrupted, Repo, read_repo
 from core.models.library import Library
 from core.models.library_events import Added, LibraryEvent, Meter, Outcome, Progress, Task
-from core.models.naming import check_name
+from core.models.library_names import check_name
 from core.models.partial_file import PartialFile, size_here
 from core.models.repo_files import INDEX, RepoFile, Variant, choose_files
 

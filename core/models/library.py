@@ -31,6 +31,7 @@ from core.models.library_events import (
 )
 from core.models.library_file import Entry, LibraryFile, WeightFile, combined_sha256
 from core.models.library_names import check_name, free_name, name_of
+from core.models.names import Resolver
 from core.models.verdict import Kind, Verdict, judge
 from core.paths import Profile, expanded
 
@@ -63,6 +64,22 @@ class Library:
             ModelInvalid: If the list is damaged.
         """
         return {entry.name: entry.path for entry in self.entries() if entry.kind is Kind.MODEL}
+
+    def finder(self, kind: Kind) -> Resolver:
+        """Give what finds the file of a LoRA or an embedding by its name in a prompt.
+
+        Names are compared without regard to small and capital letters. What it gives raises
+        ``ModelInvalid`` if the list is damaged.
+        """
+
+        def find(name: str) -> Path | None:
+            wanted = name.casefold()
+            return next(
+                (e.path for e in self.entries() if e.kind is kind and e.name.casefold() == wanted),
+                None,
+            )
+
+        return find
 
     def get(self, name: str) -> Entry:
         """Give the entry of a name, in small or capital letters.

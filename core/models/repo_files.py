@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from core.errors import DownloadFailed, UnsafeFile
-from core.models.folder_files import PICKLES
+from core.models.tensor_list import PICKLES
 
 INDEX = "model_index.json"
 MAIN_STEM = "diffusion_pytorch_model"

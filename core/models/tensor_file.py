@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from core.errors import ModelInvalid, ModelMissing, UnsafeFile
-from core.models.folder_files import PICKLES
 from core.models.safetensors_header import read_header
+from core.models.tensor_list import PICKLES
 
 _DAMAGED = (
     OSError,

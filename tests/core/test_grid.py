@@ -3,7 +3,7 @@ import pytest
 from core.errors import InvalidRequest
 from core.grid import batches_of, check_axes, make_grid
 from core.grid_axes import read_axis
-from core.request import ImageToImage, TextToImage
+from core.request import ImageToImage, LoraUse, TextToImage
 
 
 def grid_of(x=None, y=None, **given):
@@ -102,3 +102,14 @@ def test_what_needs_guidance_is_refused_without(axis):
     with pytest.raises(InvalidRequest, match="raise --guidance"):
         grid_of(axis, guidance_scale=1.0)
     assert len(grid_of(axis, "guidance=1,2").cells) == 4
+
+
+def test_the_weight_of_all_loras_can_be_varied_and_needs_one():
+    loras = (LoraUse(path="fox", weight=0.3, text_weight=0.1), LoraUse(path="fur"))
+    grid = grid_of("lora-weight=0,0.5", loras=loras)
+    assert [[use.weight for use in c.request.loras] for c in grid.cells] == [[0, 0], [0.5, 0.5]]
+    assert grid.cells[1].request.loras[0].text_weight is None
+    with pytest.raises(InvalidRequest, match="--lora"):
+        grid_of("lora-weight=0,0.5")
+    with pytest.raises(InvalidRequest, match="both axes"):
+        check_axes(read_axis("x", "lora-weight=0,1"), read_axis("y", "lora-weight=2,3"))

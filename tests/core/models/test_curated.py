@@ -1,6 +1,6 @@
 from core.models import catalog, curated
 from core.models.curated import CURATED
-from core.models.naming import slug
+from core.models.library_names import slug
 from core.models.verdict import Kind
 from core.request import TextToImage
 

@@ -377,3 +377,10 @@ def test_the_speed_is_that_of_late_and_not_of_what_was_there_before():
     assert meter.at("a", 0).speed == 0.0
     now = 12.01
     assert meter.at("a", 1000).done == 1000
+
+
+def test_a_lora_is_found_by_its_name_in_any_letters(shelf, lora):
+    (added,) = [e for e in shelf.add(lora, name="Fox-Fur") if isinstance(e, Added)]
+    assert shelf.finder(Kind.LORA)("fox-fur") == added.entry.path
+    assert shelf.finder(Kind.EMBEDDING)("fox-fur") is None
+    assert shelf.finder(Kind.LORA)("wolf") is None
