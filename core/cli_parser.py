@@ -15,10 +15,13 @@ from core.paths import is_file
 from core.request import (
     DeviceName,
     EmbeddingUse,
+    Enlarging,
+    Inpaint,
     LoraUse,
     Precision,
     PreviewDecoder,
     SchedulerName,
+    Tiling,
 )
 
 if TYPE_CHECKING:
@@ -102,6 +105,7 @@ def _add_picture_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--init", metavar="IMAGE", dest="init_image", help="picture to start from")
     what.add_argument("--strength", type=float, metavar="S", help="share of it replaced (0.8)")
     _add_choice(what, "--dtype", Precision, "number format (auto)", dest="precision")
+    _add_choice(what, "--vae-tiling", Tiling, "VAE in tiles, for large pictures", dest="vae_tiling")
     what.add_argument(
         "--lora",
         type=read_lora_use,
@@ -125,6 +129,8 @@ def _add_picture_options(parser: argparse.ArgumentParser) -> None:
         dest="source",
         help="make a picture again; options given beside it change that setting",
     )
+    _add_mask(parser)
+    _add_second_pass(parser)
     how = parser.add_argument_group("how")
     _add_choice(how, "--device", DeviceName, "where to compute", default=DeviceName.AUTO)
     _add_choice(
@@ -165,6 +171,65 @@ def read_embedding_use(word: str) -> EmbeddingUse:
     if not equals or not token or not path or {"/", "\\"} & set(token) or is_file(Path(word)):
         return EmbeddingUse(path=word)
     return EmbeddingUse(path=path, token=token)
+
+
+def _add_mask(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("painting a part of the start picture anew")
+    group.add_argument(
+        "--mask", metavar="IMAGE", dest="mask_image", help="what is white there is painted anew"
+    )
+    group.add_argument(
+        "--mask-invert", action="store_true", default=None, help="paint anew what is black"
+    )
+    group.add_argument(
+        "--mask-blur",
+        type=int,
+        metavar="N",
+        help="pixels over which new fades into old (4; beyond the edges 0)",
+    )
+    group.add_argument(
+        "--only-masked",
+        type=int,
+        nargs="?",
+        const=Inpaint.DEFAULT_PADDING,
+        metavar="PADDING",
+        help="look at the masked part alone, with so many pixels around it "
+        f"({Inpaint.DEFAULT_PADDING}), at the size of --width and --height",
+    )
+    group.add_argument(
+        "--outpaint",
+        type=_sides,
+        metavar="SIDE=N,...",
+        help="paint on beyond the edges: left, top, right, bottom in pixels",
+    )
+
+
+def _sides(words: str) -> dict[str, int]:
+    """Read ``left=64,top=32``."""
+    sides: dict[str, int] = {}
+    for word in words.split(","):
+        name, _, pixels = word.strip().partition("=")
+        if name not in ("left", "top", "right", "bottom") or not pixels.isdecimal():
+            raise argparse.ArgumentTypeError(f"{word!r} is not like left=64")
+        sides[name] = int(pixels)
+    return sides
+
+
+def _add_second_pass(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("a second pass at a larger size (hires fix)")
+    group.add_argument("--hires-scale", type=float, metavar="X", help="times as large (2)")
+    group.add_argument("--hires-strength", type=float, metavar="S", help="share replaced (0.5)")
+    group.add_argument("--hires-steps", type=int, metavar="N", help="steps (as in the first pass)")
+    _add_choice(
+        group,
+        "--hires-upscaler",
+        Enlarging,
+        "what makes it larger (lanczos)",
+        dest="hires_upscaler",
+    )
+    group.add_argument(
+        "--hires-window", type=int, metavar="N", help="denoise in windows of so many pixels"
+    )
 
 
 def _add_inspect(commands: Commands, everywhere: argparse.ArgumentParser) -> None:

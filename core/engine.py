@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
@@ -32,6 +33,7 @@ from core.events import (
     Pixels,
     PreviewSettings,
 )
+from core.images.canvas import Canvas, canvas_of
 from core.images.reading import read_start_image, sha256_of
 from core.models.adapters import Adapters, with_files
 from core.models.catalog import refusals_for, resolve
@@ -41,9 +43,19 @@ from core.models.identify import Identity, identify
 from core.models.load import load
 from core.models.names import Resolver, no_names
 from core.paths import Profile
-from core.request import DeviceName, ImageToImage, Precision, PreviewDecoder, Request
+from core.request import (
+    DeviceName,
+    ImageToImage,
+    Inpaint,
+    Outpaint,
+    Precision,
+    PreviewDecoder,
+    Request,
+    Tiling,
+)
 from core.sampling import memory
-from core.sampling.batch import Job, make_batch, plan_of
+from core.sampling.batch import Job, make_batch, plan_of, second_plan_of
+from core.sampling.inpaint import Area, area_of
 from core.sampling.linear_preview import Decode, is_at_hand
 from core.sampling.preview import PreviewCosts, make_decoder
 from core.sampling.settle import settled
@@ -51,6 +63,8 @@ from core.sampling.text import TextEmbeddings
 from core.sampling.vae import Vae
 
 ModelKey = tuple[object, ...]
+
+ImageToImageT = TypeVar("ImageToImageT", bound=ImageToImage)
 
 
 @dataclass(slots=True)
@@ -139,7 +153,7 @@ class TorchEngine:
         begin = time.perf_counter()
         if only is not None and not 0 <= only < request.total:
             raise InvalidRequest("only", f"{only} is none of the {request.total} pictures.")
-        request, start_pixels = _read_start(settled(request, self._find_lora))
+        request, start = _read_start(settled(request, self._find_lora))
         request = with_files(
             request,
             fingerprints=self._fingerprints,
@@ -159,9 +173,13 @@ class TorchEngine:
         if (yield from loaded.adapters.use(request)):
             loaded.texts = TextEmbeddings(loaded.components, loaded.adapters.vectors)
         decode = yield from self._prepare_decoder(loaded, preview.decoder)
-        vae = Vae(loaded.components)
-        if start_pixels is not None:
+        vae = Vae(loaded.components, tiled=request.vae_tiling is Tiling.ON)
+        if start is not None:
             yield Loading(what="the start picture")
+        canvas = start if isinstance(start, Canvas) else None
+        for notice in canvas.notices if canvas else ():
+            yield Notice(message=notice)
+        start_pixels = start.start() if isinstance(start, Canvas) else start
         job = Job(
             request=request,
             components=loaded.components,
@@ -171,8 +189,12 @@ class TorchEngine:
             decode=decode,
             preview_costs=loaded.preview_costs,
             start=None if start_pixels is None else vae.encode(start_pixels),
+            canvas=canvas,
+            area=_area_of(canvas, start_pixels, vae, identity),
         )
-        plan_of(job)  # A number of steps that cannot be is refused before the first batch.
+        # A number of steps that cannot be is refused before the first batch.
+        plan_of(job)
+        second_plan_of(job)
         yield from _pictures(job, only)
         made = request.total if only is None else 1
         yield Finished(pictures=made, seconds=time.perf_counter() - begin)
@@ -210,15 +232,21 @@ class TorchEngine:
         free = free_memory(device)
         if not self._has(identity, precision):
             free -= memory.weight_bytes(identity, precision)
+        width, height = request.final_size
+        tiling = memory.choose_tiling(request)
         one = memory.activation_bytes(
             identity,
             precision,
-            width=request.width,
-            height=request.height,
+            width=width,
+            height=height,
             attention_in_full=device.type == "mps",
+            window=memory.window_of(request),
+            tiled=tiling is Tiling.ON,
         )
         batch_size = memory.choose_batch_size(identity, request, one=one, free=free)
-        request = dataclasses.replace(request, batch_size=batch_size, precision=precision)
+        request = dataclasses.replace(
+            request, batch_size=batch_size, precision=precision, vae_tiling=tiling
+        )
         memory.check(batch_size * one, free, request)
         return request
 
@@ -240,30 +268,54 @@ def _key_of(identity: Identity, precision: Precision) -> ModelKey:
     return (identity, precision, stamps)
 
 
-def _read_start(request: Request) -> tuple[Request, Pixels | None]:
-    """Read a request's start picture and record its hash.
+def _read_start(request: Request) -> tuple[Request, Pixels | Canvas | None]:
+    """Read the pictures that a request names and record their hashes.
 
     Raises:
-        InvalidRequest: If it cannot be read or is not the one that the request was made with.
+        InvalidRequest: If one cannot be read or is not the one that the request was made with.
     """
     if not isinstance(request, ImageToImage):
         return request, None
-    path = Path(request.init_image)
-    found = sha256_of(path)
-    if request.init_sha256 not in ("", found):
+    request = _hashed(request, "init_image", "init_sha256")
+    if isinstance(request, Inpaint):
+        request = _hashed(request, "mask_image", "mask_sha256")
+    if isinstance(request, Inpaint | Outpaint):
+        return request, canvas_of(request)
+    return request, read_start_image(Path(request.init_image), request.width, request.height)
+
+
+def _hashed(request: ImageToImageT, name: str, hash_name: str) -> ImageToImageT:
+    """Record the hash of a picture that is named, and refuse another one than was recorded."""
+    path = Path(getattr(request, name))
+    found = sha256_of(path, field=name)
+    if getattr(request, hash_name) not in ("", found):
         raise InvalidRequest(
-            "init_image",
-            f"{path} has changed since this request was made; put the old picture back, or start "
+            name,
+            f"{path} has changed since this request was made; put the old file back, or start "
             "anew from this one.",
         )
-    pixels = read_start_image(path, request.width, request.height)
-    return dataclasses.replace(request, init_sha256=found), pixels
+    changes: dict[str, Any] = {hash_name: found}
+    return dataclasses.replace(request, **changes)
+
+
+def _area_of(
+    canvas: Canvas | None, start: Pixels | None, vae: Vae, identity: Identity
+) -> Area | None:
+    if canvas is None or start is None:
+        return None
+    return area_of(
+        vae, start, canvas.area(), scale=identity.vae_scale, inpainting=identity.inpainting
+    )
 
 
 def _check_served(request: Request, identity: Identity) -> None:
-    """Refuse a model that is loaded but not yet sampled, and a scheduler that does not serve it."""
+    """Refuse a model that cannot make such pictures, and a scheduler that does not serve it."""
+    if identity.inpainting and not isinstance(request, Inpaint | Outpaint):
+        raise Unsupported(
+            f"{identity.path} is an inpainting model; give it a start picture and a mask, or "
+            "choose another model."
+        )
     kinds = {
-        "an inpainting model": identity.inpainting,
         "an SDXL model": identity.needs_size,
         "a model that takes guidance as a number": identity.guidance_embedding,
     }
@@ -281,7 +333,7 @@ def _check_served(request: Request, identity: Identity) -> None:
 
 
 def _check_size(request: Request, identity: Identity) -> None:
-    for name, side in (("width", request.width), ("height", request.height)):
+    for name, side in zip(("width", "height"), request.final_size, strict=True):
         if side % identity.vae_scale:
             raise InvalidRequest(
                 name, f"{side} must be a multiple of {identity.vae_scale} for this model."

@@ -203,4 +203,8 @@ def work_of(request: Request) -> float:
     if isinstance(request, ImageToImage):
         steps = int(steps * request.strength)
     passes = 2 if request.guidance_scale > 1 else 1
-    return float(steps * passes * request.width * request.height)
+    work = steps * request.width * request.height
+    if (second := request.second_pass) is not None:
+        width, height = request.final_size
+        work += int((second.steps or request.steps) * second.strength) * width * height
+    return float(passes * work)

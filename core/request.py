@@ -8,102 +8,65 @@ into every picture made from it. How a run is *watched* (previews) is not in it.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from core.errors import InvalidRequest
+from core.request_checks import (
+    LATENT_SCALE,
+    MAX_COUNT,
+    MAX_SEED,
+    MAX_SIDE,
+    MAX_STEPS,
+    check_bool,
+    check_choice,
+    check_float,
+    check_int,
+    check_prompts,
+    check_run,
+    check_side,
+    check_text,
+    parse_choice,
+)
+from core.request_parts import (
+    DeviceName,
+    EmbeddingUse,
+    Enlarging,
+    LoraUse,
+    Precision,
+    PreviewDecoder,
+    SchedulerName,
+    SecondPass,
+    Tiling,
+    check_adapters,
+)
 
-MAX_SEED = 2**32 - 1
-MAX_SIDE = 4096
-MAX_STEPS = 1000
-MAX_COUNT = 1000
-LATENT_SCALE = 8
-"""Pixels a latent covers on a side: Stable Diffusion's VAE halves the picture three times."""
-
-LARGEST_ADAPTER_WEIGHT = 100.0
-
-ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
-
-
-class SchedulerName(StrEnum):
-    """The sampling methods, by the names used on the command line and in saved pictures."""
-
-    PNDM = "pndm"
-    DDIM = "ddim"
-    LMS = "lms"
-    EULER = "euler"
-    EULER_ANCESTRAL = "euler-a"
-    HEUN = "heun"
-    DPMPP_2M = "dpm++2m"
-    DPMPP_2M_KARRAS = "dpm++2m-karras"
-    DPMPP_SDE = "dpm++sde"
-    UNIPC = "unipc"
-    DDPM = "ddpm"
-    LCM = "lcm"
-    TCD = "tcd"
-
-
-class Precision(StrEnum):
-    """The number format of weights and activations. ``AUTO`` is resolved by the engine."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    FP16 = "fp16"
-    BF16 = "bf16"
-
-
-class DeviceName(StrEnum):
-    """Where the engine computes. ``AUTO`` takes CUDA, else MPS, else the CPU."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    MPS = "mps"
-    CUDA = "cuda"
-
-
-class PreviewDecoder(StrEnum):
-    """How a predicted clean latent becomes a picture to look at while the run goes on."""
-
-    OFF = "off"
-    LINEAR = "linear"
-    TINY = "tiny"
-    FULL = "full"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoraUse:
-    """A LoRA to make pictures with.
-
-    Attributes:
-        path: Its file, or its name in the library.
-        weight: How strongly it works, 1 as it was trained, -100 to 100.
-        text_weight: The same of its part in the text encoder; None for ``weight``.
-        sha256: Hash of the file's bytes, 64 hex digits, or empty before the engine has read it; a
-            repeated run refuses a file that has changed.
-    """
-
-    path: str
-    weight: float = 1.0
-    text_weight: float | None = None
-    sha256: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbeddingUse:
-    """A textual-inversion embedding that prompts may use.
-
-    Attributes:
-        path: Its file, or its name in the library.
-        token: The word for it in the prompts; empty for the one that the file gives it.
-        sha256: As of ``LoraUse``.
-    """
-
-    path: str
-    token: str = ""
-    sha256: str = ""
+__all__ = [
+    "LATENT_SCALE",
+    "MAX_COUNT",
+    "MAX_SEED",
+    "MAX_SIDE",
+    "MAX_STEPS",
+    "DeviceName",
+    "EmbeddingUse",
+    "Enlarging",
+    "ImageToImage",
+    "Inpaint",
+    "LoraUse",
+    "Outpaint",
+    "Precision",
+    "PreviewDecoder",
+    "Request",
+    "SchedulerName",
+    "SecondPass",
+    "TextToImage",
+    "Tiling",
+    "from_json",
+    "parse_choice",
+    "to_json",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +100,9 @@ class TextToImage:
         precision: Number format; the engine records what it used.
         loras: The LoRAs, those named in prompts included once the engine has read these.
         embeddings: The embeddings whose words the prompts may use.
+        vae_tiling: Whether large pictures go through the VAE in tiles, which bounds its memory and
+            changes their bits; the engine records what it did.
+        second_pass: Makes each picture larger, or None.
     """
 
     kind: ClassVar[str] = "text-to-image"
@@ -159,6 +125,8 @@ class TextToImage:
     precision: Precision = Precision.AUTO
     loras: tuple[LoraUse, ...] = ()
     embeddings: tuple[EmbeddingUse, ...] = ()
+    vae_tiling: Tiling = Tiling.AUTO
+    second_pass: SecondPass | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be made.
@@ -166,39 +134,63 @@ class TextToImage:
         Raises:
             InvalidRequest: Naming the first field that is wrong and what would be right.
         """
-        _check_prompts(self.prompts)
-        _check_text("model", self.model, empty_ok=False)
-        _check_text("negative_prompt", self.negative_prompt, empty_ok=True)
-        _check_int("steps", self.steps, 1, MAX_STEPS)
-        _check_float("guidance_scale", self.guidance_scale, 0.0, 100.0)
-        _check_float("guidance_rescale", self.guidance_rescale, 0.0, 1.0)
-        _check_float("guidance_start", self.guidance_start, 0.0, 1.0)
-        _check_float("guidance_end", self.guidance_end, 0.0, 1.0)
+        check_prompts(self.prompts)
+        check_text("model", self.model, empty_ok=False)
+        check_text("negative_prompt", self.negative_prompt, empty_ok=True)
+        check_int("steps", self.steps, 1, MAX_STEPS)
+        check_float("guidance_scale", self.guidance_scale, 0.0, 100.0)
+        check_float("guidance_rescale", self.guidance_rescale, 0.0, 1.0)
+        check_float("guidance_start", self.guidance_start, 0.0, 1.0)
+        check_float("guidance_end", self.guidance_end, 0.0, 1.0)
         if self.guidance_end < self.guidance_start:
             raise InvalidRequest("guidance_end", "must not lie before guidance_start.")
-        _check_side("width", self.width)
-        _check_side("height", self.height)
-        _check_int("seed", self.seed, 0, MAX_SEED)
-        _check_int("count", self.count, 1, MAX_COUNT)
-        _check_int("batch_size", self.batch_size, 0, MAX_COUNT)
-        _check_choice("scheduler", self.scheduler, SchedulerName)
-        _check_choice("precision", self.precision, Precision)
-        _check_adapters("loras", self.loras, LoraUse)
-        _check_adapters("embeddings", self.embeddings, EmbeddingUse)
+        check_side("width", self.width)
+        check_side("height", self.height)
+        check_int("seed", self.seed, 0, MAX_SEED)
+        check_int("count", self.count, 1, MAX_COUNT)
+        check_int("batch_size", self.batch_size, 0, MAX_COUNT)
+        check_choice("scheduler", self.scheduler, SchedulerName)
+        check_choice("precision", self.precision, Precision)
+        check_adapters("loras", self.loras, LoraUse)
+        check_adapters("embeddings", self.embeddings, EmbeddingUse)
+        check_choice("vae_tiling", self.vae_tiling, Tiling)
+        if self.second_pass is not None:
+            self._check_second_pass(self.second_pass)
         if self.total > MAX_COUNT:
             raise InvalidRequest(
                 "count",
                 f"{len(self.prompts)} prompts times {self.count} make {self.total} pictures; "
                 f"ask for at most {MAX_COUNT} at once.",
             )
-        if not isinstance(self.shared_seed, bool):
-            raise InvalidRequest("shared_seed", f"{self.shared_seed!r} must be true or false.")
+        check_bool("shared_seed", self.shared_seed)
         if self.shared_seed and self.count > 1:
             raise InvalidRequest("count", "must be 1 where the pictures share a seed.")
         if self.seed_of(self.total - 1) > MAX_SEED:
             raise InvalidRequest(
                 "seed", f"leaves no room for {self.total} pictures below {MAX_SEED}; lower it."
             )
+
+    def _check_second_pass(self, second: SecondPass) -> None:
+        if not isinstance(second, SecondPass):
+            raise InvalidRequest("second_pass", f"{second!r} is no second pass.")
+        check_run("second_pass.strength", second.strength, second.steps or self.steps)
+        for name, side in zip(("width", "height"), self.final_size, strict=True):
+            if side > MAX_SIDE:
+                raise InvalidRequest(
+                    "second_pass.scale",
+                    f"{second.scale:g} makes the {name} {side}; it may be {MAX_SIDE} at most.",
+                )
+
+    @property
+    def final_size(self) -> tuple[int, int]:
+        """Width and height after the last pass, in pixels."""
+        if self.second_pass is None:
+            return self.width, self.height
+        scale = self.second_pass.scale / LATENT_SCALE
+        return (
+            round(self.width * scale) * LATENT_SCALE,
+            round(self.height * scale) * LATENT_SCALE,
+        )
 
     @property
     def total(self) -> int:
@@ -240,20 +232,113 @@ class ImageToImage(TextToImage):
         """
         # super() without arguments loses its class cell under dataclass(slots=True).
         TextToImage.__post_init__(self)
-        _check_text("init_image", self.init_image, empty_ok=False)
-        _check_float("strength", self.strength, 0.0, 1.0)
-        if int(self.steps * self.strength) < 1:
-            raise InvalidRequest(
-                "strength",
-                f"{self.strength:g} of {self.steps} steps leaves none to run; "
-                f"use at least {math.ceil(1000 / self.steps) / 1000:g}.",
-            )
+        check_text("init_image", self.init_image, empty_ok=False)
+        check_text("init_sha256", self.init_sha256, empty_ok=True)
+        check_float("strength", self.strength, 0.0, 1.0)
+        check_run("strength", self.strength, self.steps)
 
 
-Request = TextToImage | ImageToImage
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inpaint(ImageToImage):
+    """A part of a picture painted anew; every pixel outside of the mask stays as it was.
 
-_KINDS: dict[str, type[TextToImage] | type[ImageToImage]] = {
-    kind.kind: kind for kind in (TextToImage, ImageToImage)
+    The whole picture is fitted to ``width`` x ``height``, without scaling where it is less than
+    8 pixels larger, and is the result's size. With ``only_masked`` the result has the size of the
+    picture in its file, and the masked part alone is scaled to ``width`` x ``height``.
+
+    Attributes:
+        mask_image: Path of the mask, which is scaled to the picture: white is painted anew.
+        mask_sha256: Hash of that file, as ``init_sha256``.
+        mask_invert: Whether black is painted anew instead.
+        mask_blur: Pixels, 0 to 256, over which the new fades into the old. They lie inside of the
+            mask.
+        only_masked: Whether nothing but the masked part and its padding is looked at.
+        padding: Pixels of the picture around the mask that are looked at then, 0 to 4096.
+    """
+
+    kind: ClassVar[str] = "inpaint"
+    DEFAULT_PADDING: ClassVar[int] = 32
+
+    mask_image: str
+    mask_sha256: str = ""
+    mask_invert: bool = False
+    mask_blur: int = 4
+    only_masked: bool = False
+    padding: int = DEFAULT_PADDING
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be made; see ``TextToImage``.
+
+        Raises:
+            InvalidRequest: Naming the first field that is wrong and what would be right.
+        """
+        ImageToImage.__post_init__(self)
+        check_text("mask_image", self.mask_image, empty_ok=False)
+        check_text("mask_sha256", self.mask_sha256, empty_ok=True)
+        check_bool("mask_invert", self.mask_invert)
+        check_int("mask_blur", self.mask_blur, 0, 256)
+        check_bool("only_masked", self.only_masked)
+        check_int("padding", self.padding, 0, MAX_SIDE)
+        _check_no_second_pass(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outpaint(ImageToImage):
+    """A picture painted on beyond its edges.
+
+    ``width`` x ``height`` is the size of the whole; the picture is fitted, without scaling where
+    it is less than 8 pixels larger, to what the four sides leave of it.
+
+    Attributes:
+        left: Pixels added, 0 to 4096.
+        top: Likewise.
+        right: Likewise.
+        bottom: Likewise.
+        mask_blur: Pixels, 0 to 256, of the picture along the new parts that are painted anew too,
+            over which the new fades into the old; with 0 every pixel of the picture stays as it is.
+    """
+
+    kind: ClassVar[str] = "outpaint"
+
+    left: int = 0
+    top: int = 0
+    right: int = 0
+    bottom: int = 0
+    mask_blur: int = 0
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be made; see ``TextToImage``.
+
+        Raises:
+            InvalidRequest: Naming the first field that is wrong and what would be right.
+        """
+        ImageToImage.__post_init__(self)
+        for name in ("left", "top", "right", "bottom"):
+            check_int(name, getattr(self, name), 0, MAX_SIDE)
+        check_int("mask_blur", self.mask_blur, 0, 256)
+        if not self.left + self.top + self.right + self.bottom:
+            raise InvalidRequest("left", "no side is added to; give left, top, right or bottom.")
+        for name, kept in zip(("width", "height"), self.kept_size, strict=True):
+            if kept < LATENT_SCALE:
+                raise InvalidRequest(
+                    name,
+                    f"{getattr(self, name)} leaves less than {LATENT_SCALE} pixels to the picture; "
+                    "add less to its sides.",
+                )
+        _check_no_second_pass(self)
+
+    @property
+    def kept_size(self) -> tuple[int, int]:
+        """Width and height that the picture has within the whole, in pixels."""
+        return self.width - self.left - self.right, self.height - self.top - self.bottom
+
+
+Request = TextToImage | ImageToImage | Inpaint | Outpaint
+
+_KINDS: dict[str, type[Request]] = {
+    kind.kind: kind for kind in (TextToImage, ImageToImage, Inpaint, Outpaint)
 }
 _ADAPTERS: dict[str, type[LoraUse] | type[EmbeddingUse]] = {
     "loras": LoraUse,
@@ -267,7 +352,13 @@ def to_json(request: Request) -> dict[str, Any]:
     values["prompts"] = list(request.prompts)
     for name in _ADAPTERS:
         values[name] = [dataclasses.asdict(use) for use in values[name]]
-    return {"kind": request.kind} | {
+    if request.second_pass is not None:
+        values["second_pass"] = _plain(dataclasses.asdict(request.second_pass))
+    return {"kind": request.kind} | _plain(values)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         name: str(value) if isinstance(value, StrEnum) else value for name, value in values.items()
     }
 
@@ -295,26 +386,34 @@ def from_json(values: Mapping[str, Any]) -> Request:
     for name, use in _ADAPTERS.items():
         if name in given:
             given[name] = _read_adapters(name, given[name], use)
-    for name, enum in (("scheduler", SchedulerName), ("precision", Precision)):
+    for name, enum in _ENUMS.items():
         if name in given:
             given[name] = parse_choice(name, given[name], enum)
+    if given.get("second_pass") is not None:
+        given["second_pass"] = _second_pass_from_json(given["second_pass"])
     try:
         return cls(**given)
     except TypeError as error:
         raise InvalidRequest("request", f"a field is missing: {error}") from error
 
 
-def parse_choice(field: str, value: object, enum: type[ChoiceT]) -> ChoiceT:
-    """Read one of ``enum``'s values.
+_ENUMS: dict[str, type[StrEnum]] = {
+    "scheduler": SchedulerName,
+    "precision": Precision,
+    "vae_tiling": Tiling,
+}
 
-    Raises:
-        InvalidRequest: Listing the values there are.
-    """
+
+def _second_pass_from_json(values: object) -> SecondPass:
+    if not isinstance(values, dict):
+        raise InvalidRequest("second_pass", f"{values!r} is no second pass.")
+    given = dict(values)
+    if "upscaler" in given:
+        given["upscaler"] = parse_choice("second_pass.upscaler", given["upscaler"], Enlarging)
     try:
-        return enum(str(value))
-    except ValueError:
-        names = ", ".join(enum)
-        raise InvalidRequest(field, f"{value!r} is none of {names}.") from None
+        return SecondPass(**given)
+    except TypeError as error:
+        raise InvalidRequest("second_pass", f"has a field of another version: {error}") from error
 
 
 def _read_adapters(
@@ -328,60 +427,8 @@ def _read_adapters(
         raise InvalidRequest(field, f"is not as this version writes it: {error}") from error
 
 
-def _check_adapters(field: str, uses: object, kind: type[LoraUse] | type[EmbeddingUse]) -> None:
-    if not isinstance(uses, tuple) or not all(isinstance(use, kind) for use in uses):
-        raise InvalidRequest(field, f"must be a tuple of {kind.__name__}.")
-    for use in uses:
-        _check_text(field, use.path, empty_ok=False)
-        _check_text(field, use.sha256, empty_ok=True)
-        if isinstance(use, EmbeddingUse):
-            _check_text(field, use.token, empty_ok=True)
-        else:
-            for weight in (use.weight, 0.0 if use.text_weight is None else use.text_weight):
-                _check_float(field, weight, -LARGEST_ADAPTER_WEIGHT, LARGEST_ADAPTER_WEIGHT)
-
-
-def _check_prompts(prompts: object) -> None:
-    if not isinstance(prompts, tuple) or not prompts:
-        raise InvalidRequest("prompts", "is empty; give at least one prompt.")
-    for prompt in prompts:
-        _check_text("prompts", prompt, empty_ok=True)
-
-
-def _check_text(field: str, value: object, *, empty_ok: bool) -> None:
-    if not isinstance(value, str):
-        raise InvalidRequest(field, f"{value!r} is not text.")
-    if not empty_ok and not value.strip():
-        raise InvalidRequest(field, "is empty.")
-    if "\0" in value:
-        raise InvalidRequest(field, "contains a NUL character; remove it.")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InvalidRequest(field, "contains a character that is not valid Unicode.") from None
-
-
-def _check_int(field: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidRequest(field, f"{value!r} must be a whole number from {low} to {high}.")
-
-
-def _check_float(field: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise InvalidRequest(field, f"{value!r} must be a number from {low:g} to {high:g}.")
-
-
-def _check_side(field: str, value: object) -> None:
-    _check_int(field, value, LATENT_SCALE, MAX_SIDE)
-    assert isinstance(value, int)
-    if value % LATENT_SCALE:
-        below = max(value - value % LATENT_SCALE, LATENT_SCALE)
-        above = below + LATENT_SCALE
+def _check_no_second_pass(request: TextToImage) -> None:
+    if request.second_pass is not None:
         raise InvalidRequest(
-            field, f"{value} must be a multiple of {LATENT_SCALE}; {below} or {above} would do."
+            "second_pass", f"does not go with {request.kind}; leave one of the two out."
         )
-
-
-def _check_choice(field: str, value: object, enum: type[StrEnum]) -> None:
-    if not isinstance(value, enum):
-        raise InvalidRequest(field, f"{value!r} is none of {', '.join(enum)}.")

@@ -36,7 +36,11 @@ SETTINGS = (
     "batch_size",
     "init_image",
     "strength",
+    "mask_image",
+    "mask_invert",
+    "mask_blur",
     "precision",
+    "vae_tiling",
     "loras",
     "embeddings",
 )
@@ -73,13 +77,27 @@ def run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFact
 
 
 def settings_given(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Give the settings that stand on the command line, by the request's names."""
-    given = {name: getattr(arguments, name) for name in (*SETTINGS, "prompts")}
-    return {
+    """Give the settings that stand on the command line, by the request's names.
+
+    Returns:
+        Those of a second pass by themselves, as ``second_pass``; any of them asks for one.
+    """
+    words = {name: getattr(arguments, name) for name in (*SETTINGS, "prompts")}
+    given = {
         name: tuple(value) if isinstance(value, list) else value
-        for name, value in given.items()
+        for name, value in words.items()
         if value not in (None, [])
     }
+    if arguments.only_masked is not None:
+        given |= {"only_masked": True, "padding": arguments.only_masked}
+    given |= arguments.outpaint or {}
+    prefix = "hires_"
+    second = {
+        name.removeprefix(prefix): value
+        for name, value in vars(arguments).items()
+        if name.startswith(prefix) and value is not None
+    }
+    return given | {"second_pass": second} if second else given
 
 
 def _task(arguments: argparse.Namespace, profile: Profile) -> Task:

@@ -21,11 +21,12 @@ from core.files import check_folder
 from core.grid import Batch, Grid, batches_of, check_axes, make_grid
 from core.grid_axes import PARAMETERS, Axis, Settings, read_axis
 from core.grid_sheet import GridSheet
+from core.images.canvas import canvas_of
 from core.images.reading import read_start_image
 from core.images.writing import saved
 from core.models import catalog
 from core.paths import Profile
-from core.request import ImageToImage, Request
+from core.request import ImageToImage, Inpaint, Outpaint, Request
 
 if TYPE_CHECKING:
     from core.cli import EngineFactory
@@ -190,6 +191,8 @@ def _check_cells(grid: Grid) -> None:
         if isinstance(request, ImageToImage) and request.init_image not in starts:
             read_start_image(Path(request.init_image), request.width, request.height)
             starts.add(request.init_image)
+        if isinstance(request, Inpaint | Outpaint):
+            canvas_of(request)
 
 
 def _check_card(request: Request, card: catalog.ModelCard) -> None:

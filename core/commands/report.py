@@ -47,8 +47,8 @@ def as_json(event: Event) -> dict[str, Any]:
                 "seed": event.image.seed,
                 "picture": event.image.picture,
                 "prompt": request.prompt_of(event.image.picture),
-                "width": request.width,
-                "height": request.height,
+                "width": event.image.pixels.shape[1],
+                "height": event.image.pixels.shape[0],
                 "seconds": round(event.image.seconds, 4),
                 "model_sha256": event.image.model_sha256,
             }

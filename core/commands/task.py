@@ -12,16 +12,21 @@ from core.errors import InvalidRequest, ModelInvalid
 from core.images.foreign import Foreign
 from core.images.metadata import Recorded, read_metadata
 from core.images.nearest import nearest
+from core.images.reading import size_of
 from core.models import catalog
 from core.models.fingerprint import Fingerprints
 from core.models.identify import identify
 from core.paths import Profile, expanded, is_file
 from core.request import (
+    LATENT_SCALE,
     MAX_SEED,
     EmbeddingUse,
     ImageToImage,
+    Inpaint,
     LoraUse,
+    Outpaint,
     Request,
+    SecondPass,
     TextToImage,
 )
 
@@ -49,7 +54,8 @@ def new_task(given: dict[str, Any]) -> Task:
     """Fill up what was given with the model's own defaults and a seed nobody chose.
 
     Args:
-        given: Settings by the request's names, ``prompts`` among them.
+        given: Settings by the request's names, ``prompts`` among them; those of a second pass as
+            a mapping.
 
     Raises:
         InvalidRequest: A setting is out of range.
@@ -63,7 +69,7 @@ def new_task(given: dict[str, Any]) -> Task:
         "width": card.width,
         "height": card.height,
     }
-    request = _request(defaults | given)
+    request = _request(defaults | given | own_size(given))
     if "seed" not in given:
         seed = secrets.randbelow(MAX_SEED + 2 - request.total)
         return Task(
@@ -97,6 +103,9 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
         )
     if isinstance(found, Foreign):
         return _nearest_task(picture, found, given)
+    if "second_pass" in given and found.request.second_pass is not None:
+        before = dataclasses.asdict(found.request.second_pass)
+        given = given | {"second_pass": before | given["second_pass"]}
     if not given.keys() - {"model"}:
         if not given:
             _check_model(found, profile)
@@ -110,8 +119,9 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
         "count": 1,
         "batch_size": 0,
     }
-    if "init_image" in given:
-        recorded["init_sha256"] = ""
+    for name, hash_name in _HASHED.items():
+        if name in given:
+            recorded[hash_name] = ""
     return Task(request=_request(recorded | given))
 
 
@@ -144,12 +154,86 @@ def _check_model(found: Recorded, profile: Profile) -> None:
         )
 
 
+_HASHED = {
+    "init_image": "init_sha256",
+    "mask_image": "mask_sha256",
+}
+"""The files that a request names, and where their hashes stand."""
+
+
 def _request(values: dict[str, Any]) -> Request:
-    if "init_image" in values:
-        return _located(ImageToImage(**values))
-    if "strength" in values:
-        raise InvalidRequest("strength", "needs a start picture; add --init.")
-    return _located(TextToImage(**values))
+    """Build the kind of request that has all these settings."""
+    kind: type[TextToImage] = ImageToImage if "init_image" in values else TextToImage
+    for special in (Inpaint, Outpaint):
+        if values.keys() & _own(special):
+            kind = special
+            break
+    if "init_image" not in values and (alone := sorted(values.keys() & _STARTED)):
+        raise InvalidRequest(alone[0], "needs a start picture; add --init.")
+    known = {field.name for field in dataclasses.fields(kind)}
+    if unknown := sorted(values.keys() - known):
+        raise InvalidRequest(unknown[0], f"does not go with {kind.kind}; leave one of them out.")
+    if kind is Inpaint and "mask_image" not in values:
+        raise InvalidRequest("mask_image", "is missing; add --mask.")
+    if isinstance(second := values.get("second_pass"), dict):
+        values = values | {"second_pass": SecondPass(**second)}
+    return _located(kind(**values))
+
+
+def _own(kind: type[ImageToImage]) -> set[str]:
+    """Give the settings that make a request one of this kind and no other."""
+    fields = {field.name for field in dataclasses.fields(kind)}
+    shared = {field.name for field in dataclasses.fields(ImageToImage)} | {"mask_blur"}
+    return fields - shared
+
+
+SIDES = {"left", "top", "right", "bottom"}
+"""The settings that say by how much a picture is painted on."""
+
+_STARTED = {field.name for kind in (Inpaint, Outpaint) for field in dataclasses.fields(kind)} - {
+    field.name for field in dataclasses.fields(TextToImage)
+}
+"""The settings that mean nothing without a start picture."""
+
+
+def own_size(given: dict[str, Any]) -> dict[str, int]:
+    """Give the size that leaves every pixel of the start picture as it is, to a multiple of 8.
+
+    Of a picture that is painted anew in part, up to 7 pixels of a side are cut off; one that is
+    painted on beyond its edges grows by so much more.
+
+    Args:
+        given: Settings by the request's names.
+
+    Returns:
+        ``width`` and ``height``, and the sides that grow; nothing for another kind of request.
+    """
+    if "init_image" not in given or given.keys() & {"width", "height"}:
+        return {}
+    if "mask_image" not in given and not given.keys() & SIDES:
+        return {}
+    size = size_of(expanded(Path(given["init_image"])), field="init_image")
+    if "mask_image" in given:
+        # Only a part of the picture is scaled to the size there: the model's own is the best.
+        return {} if given.get("only_masked") else _multiples(*size)
+    grown: dict[str, int] = {}
+    for name, side, before, after in zip(
+        ("width", "height"), size, ("left", "top"), ("right", "bottom"), strict=True
+    ):
+        sum_ = side + given.get(before, 0) + given.get(after, 0)
+        rest = -sum_ % LATENT_SCALE
+        grown[name] = sum_ + rest
+        if rest:
+            end = before if before in given and after not in given else after
+            grown[end] = given.get(end, 0) + rest
+    return grown
+
+
+def _multiples(width: int, height: int) -> dict[str, int]:
+    return {
+        name: max(side - side % LATENT_SCALE, LATENT_SCALE)
+        for name, side in (("width", width), ("height", height))
+    }
 
 
 def _located(request: Request) -> Request:
@@ -161,9 +245,10 @@ def _located(request: Request) -> Request:
         loras=tuple(_found(use) for use in request.loras),
         embeddings=tuple(_found(use) for use in request.embeddings),
     )
-    if isinstance(request, ImageToImage):
-        init_image = expanded(Path(request.init_image)).absolute()
-        request = dataclasses.replace(request, init_image=str(init_image))
+    for name in _HASHED:
+        if path := getattr(request, name, ""):
+            changes: dict[str, Any] = {name: str(expanded(Path(path)).absolute())}
+            request = dataclasses.replace(request, **changes)
     return request
 
 

@@ -15,7 +15,7 @@ from pathlib import PurePath
 from core.about import APP_NAME, version
 from core.events import ImageReady
 from core.images.samplers import SAMPLERS
-from core.request import ImageToImage, LoraUse, SchedulerName
+from core.request import ImageToImage, Inpaint, LoraUse, SchedulerName
 
 KEYWORD = "parameters"
 """The keyword of the PNG chunk."""
@@ -66,6 +66,15 @@ def write_infotext(image: ImageReady) -> str:
     }
     if isinstance(request, ImageToImage):
         pairs["Denoising strength"] = f"{request.strength:.12g}"
+    if isinstance(request, Inpaint):
+        pairs["Mask blur"] = str(request.mask_blur)
+    if (second := request.second_pass) is not None:
+        pairs["Hires upscale"] = f"{second.scale:.12g}"
+        pairs["Hires upscaler"] = str(second.upscaler).capitalize()
+        if second.steps:
+            pairs["Hires steps"] = str(second.steps)
+        # Of a picture from a picture this key says how much of that one was replaced.
+        pairs.setdefault("Denoising strength", f"{second.strength:.12g}")
     pairs |= {"RNG": "CPU", "Version": f"{APP_NAME} {version()}"}
     lines = [request.prompt_of(image.picture) + "".join(map(_lora_tag, request.loras))]
     if request.negative_prompt:

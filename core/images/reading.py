@@ -15,7 +15,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from core.errors import InvalidRequest
 from core.events import Pixels
@@ -60,26 +60,51 @@ def read_start_image(path: Path, width: int, height: int) -> Pixels:
         InvalidRequest: Of ``init_image``, if there is no such file or it is no whole picture, or
             one so large that decoding it could exhaust the memory.
     """
-    with open_picture(path, field="init_image") as picture:
-        opaque = _opaque_rgb(ImageOps.exif_transpose(picture))
-    return np.array(ImageOps.fit(opaque, (width, height), Image.Resampling.LANCZOS))
+    return np.array(fit(read_picture(path, field="init_image"), width, height))
 
 
-def sha256_of(path: Path) -> str:
-    """Hash a start picture's file.
+def read_picture(path: Path, *, field: str) -> Image.Image:
+    """Read a picture, upright and opaque, in 8-bit sRGB, at its own size.
+
+    Raises:
+        InvalidRequest: Of ``field``, as ``read_start_image``.
+    """
+    with open_picture(path, field=field) as picture:
+        return opaque_rgb(ImageOps.exif_transpose(picture))
+
+
+def size_of(path: Path, *, field: str) -> tuple[int, int]:
+    """Read a picture's width and height, upright, without decoding its pixels.
+
+    Raises:
+        InvalidRequest: Of ``field``, if it cannot be opened.
+    """
+    with open_picture(path, field=field) as picture:
+        # Orientations 5 to 8 lie on their side (EXIF 2.3, tag 0x0112).
+        sideways = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        return (picture.height, picture.width) if sideways else picture.size
+
+
+def fit(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Scale a picture with a Lanczos filter to cover a size, and crop what stands over evenly."""
+    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+
+
+def sha256_of(path: Path, *, field: str = "init_image") -> str:
+    """Hash a picture's file.
 
     Returns:
         SHA-256 of its bytes, 64 hex digits.
 
     Raises:
-        InvalidRequest: Of ``init_image``, if it cannot be read.
+        InvalidRequest: Of ``field``, if it cannot be read.
     """
-    check_is_file(path, field="init_image")
+    check_is_file(path, field=field)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise unreadable(path, "init_image", error) from error
+        raise unreadable(path, field, error) from error
 
 
 @contextmanager
@@ -139,7 +164,7 @@ def unreadable(path: Path, field: str, error: OSError) -> InvalidRequest:
     return InvalidRequest(field, f"{path} cannot be opened ({reason}); choose another file.")
 
 
-def _opaque_rgb(image: Image.Image) -> Image.Image:
+def opaque_rgb(image: Image.Image) -> Image.Image:
     """Give the picture as 8-bit sRGB, what is transparent laid over white."""
     profile: bytes | None = image.info.get("icc_profile")
     if image.mode.startswith("I"):

@@ -11,18 +11,22 @@ import torch
 from torch import Tensor
 
 from core.events import Event, ImageReady, Notice, PreviewSettings, Step
+from core.images.canvas import Canvas
+from core.images.scaling import scaled
 from core.models.components import Components
-from core.request import ImageToImage, Request
+from core.request import Enlarging, ImageToImage, Request, SecondPass
 from core.sampling.denoise import Denoised, denoise
-from core.sampling.guidance import Guidance, GuidanceSettings
+from core.sampling.guidance import Denoiser, Guidance, GuidanceSettings
+from core.sampling.inpaint import Area, Beginning, Shown, begin_inpainting
 from core.sampling.linear_preview import Decode
 from core.sampling.noise import generators_of
 from core.sampling.preview import PreviewCosts, Previewer
 from core.sampling.schedulers import Plan, make_plan
-from core.sampling.start import EncodedPicture, from_noise, from_picture
+from core.sampling.start import EncodedPicture, from_latents, from_noise, from_picture
 from core.sampling.text import TextEmbeddings
 from core.sampling.torch_unet import TorchUNet
 from core.sampling.vae import Vae
+from core.sampling.windows import Windowed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,8 @@ class Job:
         decode: The preview's decoder, or None.
         preview_costs: What previews cost, kept from run to run.
         start: The start picture, encoded, or None.
+        canvas: What the pictures are laid over, or None.
+        area: The canvas's mask as latents, or None.
     """
 
     request: Request
@@ -48,6 +54,8 @@ class Job:
     decode: Decode | None
     preview_costs: PreviewCosts
     start: EncodedPicture | None
+    canvas: Canvas | None = None
+    area: Area | None = None
 
 
 def plan_of(job: Job) -> Plan:
@@ -80,15 +88,20 @@ def make_batch(job: Job, pictures: tuple[int, ...]) -> Generator[Event, None, No
     begin = time.perf_counter()
     plan = plan_of(job)
     generators = generators_of([request.seed_of(i) for i in pictures])
+    second = second_plan_of(job)
+    total = plan.steps + (second.steps if second else 0)
     with TorchUNet(job.components) as unet:
-        guidance = _guidance(job, unet, pictures)
-        latents = _first_latents(job, plan, generators)
-        moments = denoise(latents, plan, guidance, generators)
-        # Closed here and not when the garbage collector comes by.
-        with closing(moments):
-            for moment, step in _watched(job, moments, plan, pictures):
-                latents = moment.latents
-                yield step
+        run = _Run(job, pictures, generators, plan, total=total)
+        first_step = time.perf_counter()
+        latents = yield from run.steps(unet, _beginning(job, plan, generators))
+        if second is not None and request.second_pass is not None:
+            latents = _enlarged(job, request.second_pass, second, latents, generators)
+            larger = Beginning(latents, None, None)
+            gone = time.perf_counter() - first_step
+            run = _Run(
+                job, pictures, generators, second, total=total, done=plan.steps, seconds=gone
+            )
+            latents = yield from run.steps(unet, larger, window=request.second_pass.window)
         if unet.fell_back:
             yield Notice(message=_fp32_notice("UNet", job))
     decoded = job.vae.decode(latents)
@@ -100,14 +113,100 @@ def make_batch(job: Job, pictures: tuple[int, ...]) -> Generator[Event, None, No
             request=request,
             picture=picture,
             seed=request.seed_of(picture),
-            pixels=pixels,
+            pixels=pixels if job.canvas is None else job.canvas.finish(pixels),
             seconds=seconds,
             model_sha256=job.components.sha256,
             device=job.components.device.type,
         )
 
 
-def _guidance(job: Job, unet: TorchUNet, pictures: tuple[int, ...]) -> Guidance:
+def second_plan_of(job: Job) -> Plan | None:
+    """Plan the second pass of one batch, if there is one; see ``plan_of``."""
+    request = job.request
+    if request.second_pass is None:
+        return None
+    return make_plan(
+        request.scheduler,
+        job.components.scheduler_config,
+        steps=request.second_pass.steps or request.steps,
+        strength=request.second_pass.strength,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One way from noise to pictures for a batch; a second pass is a second one.
+
+    Attributes:
+        job: What it is for.
+        pictures: Their indices.
+        generators: One a picture.
+        plan: Its course.
+        total: Steps of the whole batch.
+        done: Steps of the batch before this run.
+        seconds: That they took, with what lies between.
+    """
+
+    job: Job
+    pictures: tuple[int, ...]
+    generators: list[torch.Generator]
+    plan: Plan
+    total: int
+    done: int = 0
+    seconds: float = 0.0
+
+    def steps(
+        self, unet: TorchUNet, beginning: Beginning, *, window: int = 0
+    ) -> Generator[Step, None, Tensor]:
+        """Denoise, and give the latents at the end: ``(B, 4, H/8, W/8)``, scaled."""
+        denoiser: Denoiser = unet
+        if beginning.shown is not None:
+            denoiser = Shown(denoiser, beginning.shown)
+        if window:
+            denoiser = Windowed(denoiser, window // self.job.components.identity.vae_scale)
+        guidance = _guidance(self.job, denoiser, self.pictures)
+        latents = beginning.latents
+        moments = denoise(latents, self.plan, guidance, self.generators, beginning.known)
+        # Closed here and not when the garbage collector comes by.
+        with closing(moments):
+            for moment, step in self._watched(moments):
+                latents = moment.latents
+                yield step
+        return latents
+
+    def _watched(self, moments: Iterator[Denoised]) -> Iterator[tuple[Denoised, Step]]:
+        """Time the steps and show them."""
+        job, pictures = self.job, self.pictures
+        width, height = (
+            job.request.final_size if self.done else (job.request.width, job.request.height)
+        )
+        size = (job.preview.decoder, width, height, len(pictures))
+        # What was learned fades: one slow moment must not end the previews of all runs after it.
+        cost = job.preview_costs.get(size)
+        previewer = Previewer(job.preview, job.decode, None if cost is None else cost / 2)
+        begin = lap = time.perf_counter()
+        for moment in moments:
+            if not moment.call.ends_step:
+                continue
+            now = time.perf_counter()
+            previews = previewer.after_step(moment, pictures, now - lap)
+            if previewer.cost is not None:
+                job.preview_costs[size] = previewer.cost
+            yield (
+                moment,
+                Step(
+                    index=self.done + moment.call.step,
+                    total=self.total,
+                    pictures=pictures,
+                    total_pictures=job.request.total,
+                    seconds=self.seconds + time.perf_counter() - begin,
+                    previews=previews,
+                ),
+            )
+            lap = time.perf_counter()
+
+
+def _guidance(job: Job, denoiser: Denoiser, pictures: tuple[int, ...]) -> Guidance:
     request = job.request
     settings = GuidanceSettings.of(request)
     prompts = [request.prompt_of(i) for i in pictures]
@@ -118,46 +217,42 @@ def _guidance(job: Job, unet: TorchUNet, pictures: tuple[int, ...]) -> Guidance:
     negative: Tensor | None = None
     if settings.is_used:
         negative = job.texts.of([request.negative_prompt], chunks=chunks).expand_as(positive)
-    return Guidance(unet, settings, positive=positive, negative=negative)
+    return Guidance(denoiser, settings, positive=positive, negative=negative)
 
 
-def _first_latents(job: Job, plan: Plan, generators: list[torch.Generator]) -> Tensor:
-    if job.start is not None:
-        return from_picture(plan, generators, job.start)
-    scale = job.components.identity.vae_scale
-    return from_noise(
-        plan, generators, (4, job.request.height // scale, job.request.width // scale)
-    )
-
-
-def _watched(
-    job: Job, moments: Iterator[Denoised], plan: Plan, pictures: tuple[int, ...]
-) -> Iterator[tuple[Denoised, Step]]:
-    """Time the steps and show them."""
-    size = (job.preview.decoder, job.request.width, job.request.height, len(pictures))
-    # What was learned fades: one slow moment must not end the previews of all runs after it.
-    cost = job.preview_costs.get(size)
-    previewer = Previewer(job.preview, job.decode, None if cost is None else cost / 2)
-    begin = lap = time.perf_counter()
-    for moment in moments:
-        if not moment.call.ends_step:
-            continue
-        now = time.perf_counter()
-        previews = previewer.after_step(moment, pictures, now - lap)
-        if previewer.cost is not None:
-            job.preview_costs[size] = previewer.cost
-        yield (
-            moment,
-            Step(
-                index=moment.call.step,
-                total=plan.steps,
-                pictures=pictures,
-                total_pictures=job.request.total,
-                seconds=time.perf_counter() - begin,
-                previews=previews,
-            ),
+def _beginning(job: Job, plan: Plan, generators: list[torch.Generator]) -> Beginning:
+    if job.area is not None:
+        assert isinstance(job.request, ImageToImage)
+        assert job.start is not None
+        return begin_inpainting(
+            plan, generators, job.start, job.area, strength=job.request.strength
         )
-        lap = time.perf_counter()
+    if job.start is not None:
+        return Beginning(from_picture(plan, generators, job.start), None, None)
+    scale = job.components.identity.vae_scale
+    shape = (4, job.request.height // scale, job.request.width // scale)
+    return Beginning(from_noise(plan, generators, shape), None, None)
+
+
+def _enlarged(
+    job: Job,
+    second: SecondPass,
+    plan: Plan,
+    latents: Tensor,
+    generators: list[torch.Generator],
+) -> Tensor:
+    """Give what the second pass starts from."""
+    width, height = job.request.final_size
+    if second.upscaler is Enlarging.LATENT:
+        scale = job.components.identity.vae_scale
+        return from_latents(plan, generators, latents, (height // scale, width // scale))
+    pictures = [job.vae.encode(scaled(pixels, width, height)) for pixels in job.vae.decode(latents)]
+    return torch.cat(
+        [
+            from_picture(plan, [generator], picture)
+            for generator, picture in zip(generators, pictures, strict=True)
+        ]
+    )
 
 
 def _fp32_notice(part: str, job: Job) -> str:

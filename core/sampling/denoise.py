@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from core.models.identify import PredictionType
 from core.sampling.guidance import Guidance
+from core.sampling.inpaint import Known
 from core.sampling.schedulers import Call, Plan
 
 
@@ -59,7 +61,11 @@ class Denoised:
 
 
 def denoise(
-    latents: Tensor, plan: Plan, guidance: Guidance, generators: Sequence[torch.Generator]
+    latents: Tensor,
+    plan: Plan,
+    guidance: Guidance,
+    generators: Sequence[torch.Generator],
+    known: Known | None = None,
 ) -> Generator[Denoised, None, None]:
     """Walk from noise to clean latents, stopping after each call of the denoiser to be looked at.
 
@@ -70,12 +76,18 @@ def denoise(
         plan: The course of the run; it serves once.
         guidance: The denoiser with its prompts.
         generators: One a picture, for the methods that add noise at each step.
+        known: What of the pictures is put back after each call, if anything.
     """
     options = dict(plan.options)
     if plan.draws_noise:
         options["generator"] = list(generators)
-    for call in plan.calls:
+    following = (*plan.calls[1:], None)
+    for call, after in zip(plan.calls, following, strict=True):
         moment = _advance(latents, call, plan, guidance, options)
+        if known is not None:
+            timestep = None if after is None else after.timestep
+            whole = known.put_back(moment.latents, plan.scheduler, timestep)
+            moment = dataclasses.replace(moment, latents=whole)
         latents = moment.latents
         yield moment
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from core.errors import OutOfMemory
 from core.models.identify import Identity
-from core.request import Precision, Request
+from core.request import Precision, Request, Tiling
 
 LARGEST_BATCH = 8
 """Pictures denoised together at most; above it nothing gets faster."""
 
 BIG_UNET = 100_000_000
 """Parameters from which a single picture keeps a device busy."""
+
+TILED_ABOVE = 1280 * 1280
+"""Pixels above which the VAE works in tiles if nothing else was asked for."""
+
+TILE_LATENTS = 80
+"""Latents of a tile's side, its margins included; see ``core.sampling.tiled_vae``."""
 
 _UNET_TENSORS = 40
 _VAE_TENSORS = 8
@@ -34,6 +40,8 @@ def activation_bytes(
     width: int,
     height: int,
     attention_in_full: bool,
+    window: int = 0,
+    tiled: bool = False,
 ) -> int:
     """Estimate the bytes that one picture takes beside the weights, at its peak.
 
@@ -43,15 +51,44 @@ def activation_bytes(
         width: In pixels.
         height: In pixels.
         attention_in_full: Whether attention matrices are held in memory, as MPS does.
+        window: Side of the windows that are denoised each by itself, in pixels; 0 for the whole.
+        tiled: Whether the VAE works in tiles.
     """
     size = _BYTES[precision]
-    latents = (width // identity.vae_scale) * (height // identity.vae_scale)
+    scale = identity.vae_scale
+    columns, rows = width // scale, height // scale
+    latents = columns * rows
+    if window:
+        latents = min(columns, window // scale) * min(rows, window // scale)
     # Guidance doubles the batch.
     unet = 2 * latents * identity.unet_channels * size * _UNET_TENSORS
     if attention_in_full:
         unet += 2 * identity.attention_heads * latents**2 * size
-    vae = width * height * identity.vae_channels * size * _VAE_TENSORS
+    seen = columns * rows
+    if tiled:
+        # A tile, and the tensors at the latents' own size, which are as wide as eight at full size.
+        seen = min(seen, TILE_LATENTS**2 + seen // 8)
+    vae = seen * scale**2 * identity.vae_channels * size * _VAE_TENSORS
     return max(unet, vae)
+
+
+def choose_tiling(request: Request) -> Tiling:
+    """Give whether the VAE works in tiles: as asked, or where a picture is large.
+
+    It depends on the size alone and not on this machine, so that one request makes one picture.
+    """
+    if request.vae_tiling is not Tiling.AUTO:
+        return request.vae_tiling
+    width, height = request.final_size
+    return Tiling.ON if width * height > TILED_ABOVE else Tiling.OFF
+
+
+def window_of(request: Request) -> int:
+    """Give the windows' side in the pass that takes the most memory, in pixels; 0 for none."""
+    second = request.second_pass
+    if second is None or not second.window:
+        return 0
+    return max(second.window, request.width, request.height)
 
 
 def choose_batch_size(identity: Identity, request: Request, *, one: int, free: int) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from core.sampling.noise import draw
@@ -71,3 +72,23 @@ def from_picture(
     noise = draw(generators, (channels, height, width))
     timesteps = plan.calls[0].timestep.repeat(len(generators))
     return plan.scheduler.add_noise(latents, noise, timesteps)
+
+
+@torch.inference_mode()
+def from_latents(
+    plan: Plan, generators: Sequence[torch.Generator], latents: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """Start from latents scaled to another size, noised as far as the plan begins.
+
+    Args:
+        plan: The course of the run.
+        generators: One a picture.
+        latents: ``(B, 4, h, w)``, scaled, clean.
+        size: Height and width in latents.
+
+    Returns:
+        ``(B, 4, *size)``, scaled, fp32, on the CPU.
+    """
+    larger = F.interpolate(latents, size, mode="bicubic", align_corners=False)
+    noise = draw(generators, (larger.shape[1], *size))
+    return plan.scheduler.add_noise(larger, noise, plan.calls[0].timestep.repeat(len(generators)))

@@ -12,6 +12,7 @@ from torch import Tensor
 from core.errors import ModelInvalid
 from core.events import Pixels
 from core.models.components import Components, change_dtype
+from core.sampling import tiled_vae
 from core.sampling.start import EncodedPicture
 
 
@@ -25,9 +26,15 @@ class Vae:
         fell_back: Whether fp32 ever had to help.
     """
 
-    def __init__(self, components: Components) -> None:
-        """Use ``components``' VAE."""
+    def __init__(self, components: Components, *, tiled: bool = False) -> None:
+        """Use ``components``' VAE.
+
+        Args:
+            components: The loaded model.
+            tiled: Whether pictures larger than a tile go through it in tiles.
+        """
         self._components = components
+        self._tiled = tiled
         self.fell_back = False
 
     @torch.inference_mode()
@@ -40,11 +47,27 @@ class Vae:
         Raises:
             ModelInvalid: If the VAE's answer is not finite in fp32 either.
         """
-        picture = to_signed(pixels)  # (1, 3, H, W)
+        return self.encode_signed(to_signed(pixels))
+
+    @torch.inference_mode()
+    def encode_signed(self, picture: Tensor) -> EncodedPicture:
+        """Encode a picture in the VAE's own range.
+
+        Args:
+            picture: ``(1, 3, H, W)``, fp32, -1 to 1.
+
+        Raises:
+            ModelInvalid: If the VAE's answer is not finite in fp32 either.
+        """
+        scale = self._components.identity.vae_scale
+        in_tiles = self._tiled and tiled_vae.is_large(picture, scale)
 
         def encode_in(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-            encoded = self._components.vae.encode(picture.to(self._components.device, dtype))
-            distribution = encoded.latent_dist
+            signed = picture.to(self._components.device, dtype)
+            if in_tiles:
+                distribution = tiled_vae.encode(self._components.vae, signed, scale)
+            else:
+                distribution = self._components.vae.encode(signed).latent_dist
             return to_cpu(distribution.mean), to_cpu(distribution.std)
 
         mean, std = self._guarded(encode_in)
@@ -64,11 +87,14 @@ class Vae:
             ModelInvalid: If the VAE's answer is not finite in fp32 either.
         """
         unscaled = latents / self._components.scaling_factor
+        in_tiles = self._tiled and tiled_vae.is_large(latents, 1)
 
         def decode_in(dtype: torch.dtype) -> tuple[Tensor]:
-            device = self._components.device
-            decoded = self._components.vae.decode(unscaled.to(device, dtype), return_dict=False)
-            return (to_cpu(decoded[0]),)
+            moved = unscaled.to(self._components.device, dtype)
+            if in_tiles:
+                scale = self._components.identity.vae_scale
+                return (tiled_vae.decode(self._components.vae, moved, scale),)
+            return (to_cpu(self._components.vae.decode(moved, return_dict=False)[0]),)
 
         return to_pixels(self._guarded(decode_in)[0])
 

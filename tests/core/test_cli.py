@@ -34,13 +34,18 @@ from core.request import (
     MAX_SEED,
     DeviceName,
     EmbeddingUse,
+    Enlarging,
     ImageToImage,
+    Inpaint,
     LoraUse,
+    Outpaint,
     Precision,
     PreviewDecoder,
     Request,
     SchedulerName,
+    SecondPass,
     TextToImage,
+    Tiling,
     to_json,
 )
 
@@ -187,6 +192,43 @@ def test_every_option_reaches_the_request(run, engine, tiny_model, start_picture
     assert engine.device is DeviceName.CPU
 
 
+def test_every_option_of_a_mask_reaches_the_request(run, engine, start_picture):
+    words = (
+        f"a|--init|{start_picture}|--mask|{start_picture}|--mask-invert|--mask-blur|7|"
+        "--only-masked|9|--vae-tiling|on"
+    )
+    assert run(*words.split("|")) == 0
+    request = engine.request
+    assert isinstance(request, Inpaint)
+    assert Path(request.mask_image).samefile(start_picture)
+    assert (request.mask_invert, request.mask_blur, request.strength) == (True, 7, 1.0)
+    assert (request.only_masked, request.padding) == (True, 9)
+    assert request.vae_tiling is Tiling.ON
+    card = catalog.card(request.model)
+    assert (request.width, request.height) == (card.width, card.height)
+
+
+def test_a_painted_picture_has_the_size_of_its_start_picture(run, engine, start_picture):
+    Image.new("RGB", (101, 77)).save(start_picture)
+    mask = ("a", "--init", str(start_picture), "--mask", str(start_picture))
+    assert run(*mask) == 0
+    assert (engine.request.width, engine.request.height) == (96, 72)
+    assert run(*mask, "--width", "64") == 0
+    assert engine.request.width == 64
+    assert run("a", "--init", str(start_picture), "--outpaint", "top=3,right=8") == 0
+    assert isinstance(engine.request, Outpaint)
+    assert (engine.request.width, engine.request.height) == (112, 80)
+    assert engine.request.kept_size == (101, 77)
+
+
+def test_every_option_of_a_second_pass_reaches_the_request(run, engine):
+    words = "--hires-scale 3 --hires-strength .6 --hires-steps 9 --hires-upscaler latent"
+    assert run("a", *words.split(), "--hires-window", "48") == 0
+    assert engine.request.second_pass == SecondPass(
+        scale=3.0, strength=0.6, steps=9, upscaler=Enlarging.LATENT, window=48
+    )
+
+
 def test_relative_paths_are_made_whole(run, engine, tiny_model, start_picture, monkeypatch):
     monkeypatch.chdir(tiny_model.parent)
     assert run("a", "--model", tiny_model.name, "--init", os.path.relpath(start_picture)) == 0
@@ -304,6 +346,21 @@ NONSENSE = [
     (["a", "--strength", "0.5"], "add --init"),
     (["a", "--init", "x.png", "--strength", "0"], "strength"),
     (["a", "--init", ""], "init_image: is empty"),
+    (["a", "--mask", "m.png"], "mask_image: needs a start picture; add --init"),
+    (["a", "--init", "x.png", "--mask", "m.png"], "x.png does not exist"),
+    (["a", "--init", "x.png", "--mask-invert"], "mask_image: is missing; add --mask"),
+    (["a", "--init", "x.png", "--only-masked"], "mask_image: is missing; add --mask"),
+    (["a", "--init", "x.png", "--mask-blur", "3"], "mask_blur: does not go with image-to-image"),
+    (["a", "--init", "", "--mask", "m.png"], "init_image"),
+    (["a", "--mask-blur", "3"], "add --init"),
+    (["a", "--outpaint", "left=8"], "add --init"),
+    (["a", "--init", "x.png", "--outpaint", "left=8"], "x.png does not exist"),
+    (["a", "--hires-scale", "1"], "second_pass.scale: must be above 1"),
+    (["a", "--hires-scale", "nan"], "second_pass.scale: nan"),
+    (["a", "--hires-scale", "8", "--width", "1024"], "makes the width 8192"),
+    (["a", "--hires-strength", "0"], "second_pass.strength: 0 of"),
+    (["a", "--hires-steps", "-1"], "second_pass.steps: -1"),
+    (["a", "--hires-window", "100"], "second_pass.window: 100 must be a multiple of 8"),
     (["a", "--lora", "fox:nan"], "loras: nan"),
     (["a", "--lora", ""], "loras: is empty"),
     (["a", "--lora", "a\0b"], "loras: contains a NUL"),
@@ -336,6 +393,11 @@ def test_nonsense_gets_one_sentence(run, capsys, tmp_path, monkeypatch, words, r
         ["--device", "tpu", "a"],
         ["--dtype", "fp8", "a"],
         ["--preview", "yes", "a"],
+        ["--outpaint", "up=5", "a"],
+        ["--outpaint", "left=-3", "a"],
+        ["--outpaint", "left", "a"],
+        ["--hires-upscaler", "best", "a"],
+        ["--vae-tiling", "sometimes", "a"],
         ["--step", "5", "a"],
         ["--no-such-option", "a"],
     ],

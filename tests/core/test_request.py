@@ -10,11 +10,16 @@ from core.request import (
     MAX_COUNT,
     MAX_SEED,
     EmbeddingUse,
+    Enlarging,
     ImageToImage,
+    Inpaint,
     LoraUse,
+    Outpaint,
     Precision,
     SchedulerName,
+    SecondPass,
     TextToImage,
+    Tiling,
     from_json,
     parse_choice,
     to_json,
@@ -32,10 +37,18 @@ IMAGE = ImageToImage(
     embeddings=(EmbeddingUse(path="/wolf.safetensors", token="wolf"),),
 )
 
+HIRES = TextToImage(
+    prompts=("a cat",),
+    second_pass=SecondPass(scale=1.3, upscaler=Enlarging.LATENT, window=64),
+    vae_tiling=Tiling.ON,
+)
+INPAINT = Inpaint(prompts=("a cat",), init_image="/a.png", mask_image="/m.png", mask_invert=True)
+OUTPAINT = Outpaint(prompts=("a cat",), init_image="/a.png", left=64, bottom=8)
 
-def refused(field: str, **changes: Any) -> str:
+
+def refused(field: str, request: TextToImage = IMAGE, **changes: Any) -> str:
     with pytest.raises(InvalidRequest) as caught:
-        dataclasses.replace(IMAGE, **changes)
+        dataclasses.replace(request, **changes)
     assert caught.value.field == field
     assert caught.value.reason.endswith(".")
     return caught.value.reason
@@ -53,7 +66,7 @@ def test_pictures_are_numbered_by_prompt_then_by_count():
     assert [TEXT.seed_of(i) for i in range(6)] == [10, 11, 12, 13, 14, 15]
 
 
-@pytest.mark.parametrize("request_", [TEXT, IMAGE])
+@pytest.mark.parametrize("request_", [TEXT, IMAGE, HIRES, INPAINT, OUTPAINT])
 def test_a_request_goes_to_json_and_to_another_process_and_back(request_):
     assert from_json(json.loads(json.dumps(to_json(request_)))) == request_
     assert pickle.loads(pickle.dumps(request_)) == request_
@@ -180,6 +193,12 @@ def test_the_last_picture_needs_a_seed_too():
         ({"loras": [{"weight": 1}]}, "loras"),
         ({"loras": [{"path": "a", "size": 1}]}, "loras"),
         ({"embeddings": [{"path": 1}]}, "embeddings"),
+        ({"vae_tiling": "often"}, "vae_tiling"),
+        ({"second_pass": 2}, "second_pass"),
+        ({"second_pass": {"size": 2}}, "second_pass"),
+        ({"second_pass": {"scale": 0.5}}, "second_pass.scale"),
+        ({"second_pass": {"upscaler": "magic"}}, "second_pass.upscaler"),
+        ({"mask_image": "/m"}, "mask_image"),
     ],
 )
 def test_json_of_no_request_is_refused_by_name(changes, field):
@@ -211,3 +230,36 @@ def test_pictures_that_share_a_seed_have_one_seed_and_one_picture_a_prompt():
         dataclasses.replace(request, count=2)
     with pytest.raises(InvalidRequest, match="shared_seed"):
         dataclasses.replace(request, shared_seed=1)
+
+
+def test_the_final_size_is_a_multiple_of_8():
+    assert TEXT.final_size == (512, 512)
+    assert HIRES.final_size == (664, 664)  # 1.3 times 512 is 665.6.
+
+
+@pytest.mark.parametrize(
+    ("field", "request_", "changes"),
+    [
+        ("second_pass", TEXT, {"second_pass": 2.0}),
+        ("second_pass.scale", TEXT, {"width": 4096, "second_pass": SecondPass()}),
+        ("second_pass.strength", TEXT, {"steps": 1, "second_pass": SecondPass()}),
+        ("vae_tiling", TEXT, {"vae_tiling": "on"}),
+        ("second_pass", INPAINT, {"second_pass": SecondPass()}),
+        ("mask_image", INPAINT, {"mask_image": " "}),
+        ("mask_sha256", INPAINT, {"mask_sha256": None}),
+        ("mask_invert", INPAINT, {"mask_invert": 1}),
+        ("mask_blur", INPAINT, {"mask_blur": -1}),
+        ("mask_blur", INPAINT, {"mask_blur": 257}),
+        ("only_masked", INPAINT, {"only_masked": None}),
+        ("padding", INPAINT, {"padding": -1}),
+        ("strength", INPAINT, {"strength": 1.5}),
+        ("second_pass", OUTPAINT, {"second_pass": SecondPass()}),
+        ("left", OUTPAINT, {"left": 0, "bottom": 0}),
+        ("top", OUTPAINT, {"top": -8}),
+        ("width", OUTPAINT, {"right": 445}),
+        ("height", OUTPAINT, {"height": 8}),
+        ("mask_blur", OUTPAINT, {"mask_blur": 1.0}),
+    ],
+)
+def test_what_cannot_be_painted_is_refused_by_name(field, request_, changes):
+    refused(field, request_, **changes)

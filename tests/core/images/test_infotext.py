@@ -9,7 +9,7 @@ from core.images.infotext import parse_infotext, write_infotext
 from core.images.nearest import nearest
 from core.images.readers.a1111 import from_infotext
 from core.images.samplers import SAMPLERS
-from core.request import ImageToImage, LoraUse, SchedulerName, TextToImage
+from core.request import ImageToImage, Inpaint, LoraUse, SchedulerName, SecondPass, TextToImage
 
 LAST = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x768, Model hash: 0123456789"
 
@@ -81,6 +81,18 @@ def test_strength_marks_a_picture_made_from_another():
     request = ImageToImage(prompts=("a cat",), init_image="/a.png", strength=0.65)
     text = write_infotext(ready(request))
     assert parse_infotext(text).parameters["Denoising strength"] == "0.65"
+
+
+def test_masks_and_second_passes_are_said_in_the_words_of_the_web_ui():
+    request = Inpaint(prompts=("a cat",), init_image="/a.png", mask_image="/m.png", mask_blur=9)
+    assert parse_infotext(write_infotext(ready(request))).parameters["Mask blur"] == "9"
+    larger = TextToImage(prompts=("a cat",), second_pass=SecondPass(scale=1.5, strength=0.4))
+    said = parse_infotext(write_infotext(ready(larger))).parameters
+    assert said["Hires upscale"] == "1.5"
+    assert said["Hires upscaler"] == "Lanczos"
+    assert said["Denoising strength"] == "0.4"
+    assert said["Size"] == "512x512"
+    assert "Hires steps" not in said
 
 
 @pytest.mark.parametrize(("prompt", "negative"), [*itertools.product(NASTY, [*NASTY, ""])])

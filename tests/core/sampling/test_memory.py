@@ -10,14 +10,16 @@ import pytest
 
 from core.errors import OutOfMemory
 from core.models.identify import Identity, identify
-from core.request import Precision, TextToImage
+from core.request import Precision, SecondPass, TextToImage, Tiling
 from core.sampling.memory import (
     BIG_UNET,
     LARGEST_BATCH,
     activation_bytes,
     check,
     choose_batch_size,
+    choose_tiling,
     weight_bytes,
+    window_of,
 )
 
 GB = 10**9
@@ -55,6 +57,34 @@ def test_the_estimate_is_that_of_stable_diffusion(identity: Identity) -> None:
     assert need(1024) == 4 * need(512)
     # (H/8 * W/8)^2 numbers a head, twice for guidance.
     assert need(1024, in_full=True) > 2 * 8 * 128**4 * 4
+
+
+def test_tiles_and_windows_bound_what_a_large_picture_needs(identity: Identity) -> None:
+    stable_diffusion = dataclasses.replace(
+        identity, unet_channels=320, vae_channels=128, attention_heads=8, vae_scale=8
+    )
+
+    def need(**options: Any) -> int:
+        size = {"width": 2048, "height": 2048, "attention_in_full": False}
+        return activation_bytes(stable_diffusion, Precision.FP32, **(size | options))
+
+    assert need() > 16 * GB
+    assert need(tiled=True) < 7 * GB
+    assert need(tiled=True, window=512) < 6 * GB
+    assert need(tiled=True, window=512, attention_in_full=True) < 6 * GB
+
+
+def test_the_vae_works_in_tiles_where_the_last_pass_is_large() -> None:
+    assert choose_tiling(asked()) is Tiling.OFF
+    assert choose_tiling(asked(second_pass=SecondPass(scale=3.0))) is Tiling.ON
+    assert choose_tiling(asked(width=2048, height=2048)) is Tiling.ON
+    assert choose_tiling(asked(width=2048, height=2048, vae_tiling=Tiling.OFF)) is Tiling.OFF
+
+
+def test_a_window_is_no_smaller_than_the_first_pass() -> None:
+    assert window_of(asked()) == 0
+    assert window_of(asked(second_pass=SecondPass())) == 0
+    assert window_of(asked(second_pass=SecondPass(window=256))) == 512
 
 
 def test_a_batch_asked_for_is_taken(identity: Identity) -> None:

@@ -1,0 +1,105 @@
+"""Canvases: what the run sees, and that nothing but the mask's part comes back changed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.images.canvas import canvas_of
+from core.request import Inpaint, Outpaint
+
+WIDTH, HEIGHT = 100, 61
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> np.ndarray:
+    pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    return pixels
+
+
+def inpaint(tmp_path: Path, box: tuple[int, int, int, int], **changes: Any) -> Inpaint:
+    left, top, right, bottom = box
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[top:bottom, left:right] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    settings: dict[str, Any] = {
+        "prompts": ("a",),
+        "init_image": str(tmp_path / "picture.png"),
+        "mask_image": str(tmp_path / "mask.png"),
+        "width": 64,
+        "height": 64,
+    }
+    return Inpaint(**(settings | changes))
+
+
+@pytest.mark.parametrize("blur", [0, 5])
+@pytest.mark.parametrize("box", [(40, 20, 60, 40), (0, 0, 9, 61), (95, 55, 100, 61)])
+@pytest.mark.parametrize("padding", [0, 12, 500])
+def test_only_the_masked_part_changes(tmp_path, picture, box, padding, blur):
+    request = inpaint(tmp_path, box, only_masked=True, padding=padding, mask_blur=blur)
+    canvas = canvas_of(request)
+    assert canvas.start().shape == (64, 64, 3)
+    left, top, right, bottom = canvas.box
+    assert right - left == bottom - top
+    result = canvas.finish(np.full((64, 64, 3), 255, np.uint8))
+    np.testing.assert_array_equal(result[~canvas.mask], picture[~canvas.mask])
+    if not blur:
+        assert (result[canvas.mask] == 255).all()
+    assert result.shape == picture.shape
+
+
+def test_the_part_is_cut_around_the_mask(tmp_path, picture):
+    canvas = canvas_of(inpaint(tmp_path, (40, 20, 60, 40), only_masked=True, padding=5))
+    assert canvas.box == (35, 15, 65, 45)
+    wide = inpaint(tmp_path, (40, 20, 60, 40), only_masked=True, padding=5, width=128)
+    assert canvas_of(wide).box == (20, 15, 80, 45)
+
+
+def test_the_whole_picture_is_cropped_and_not_scaled_to_a_multiple_of_8(tmp_path, picture):
+    canvas = canvas_of(inpaint(tmp_path, (40, 20, 60, 40), width=96, height=56))
+    np.testing.assert_array_equal(canvas.start(), picture[2:58, 2:98])
+    assert np.argwhere(canvas.area())[0].tolist() == [18, 38]
+
+
+def test_a_mask_of_another_size_is_scaled_and_it_is_said(tmp_path, picture):
+    request = inpaint(tmp_path, (40, 20, 60, 40), only_masked=True)
+    mask = np.zeros((2, 2), np.uint8)
+    mask[0, 0] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    canvas = canvas_of(request)
+    assert canvas.notices == (
+        "The mask has 2 x 2 pixels and the picture 100 x 61; the mask was scaled to the picture.",
+    )
+    assert canvas.mask[5, 5]
+    assert not canvas.mask[55, 90]
+
+
+def test_a_thin_stroke_is_painted_at_a_smaller_size_too(tmp_path, picture):
+    request = inpaint(tmp_path, (10, 30, 90, 31), only_masked=True, width=16, height=16)
+    area = canvas_of(request).area()
+    assert area.any(axis=1).sum() in (1, 2)
+    assert area.any(axis=0).sum() > 10
+
+
+@pytest.mark.parametrize("blur", [0, 3])
+def test_outpainting_keeps_the_picture(tmp_path, picture, blur):
+    request = Outpaint(
+        prompts=("a",),
+        init_image=str(tmp_path / "picture.png"),
+        width=128,
+        height=64,
+        left=24,
+        right=4,
+        bottom=3,
+        mask_blur=blur,
+    )
+    canvas = canvas_of(request)
+    result = canvas.finish(np.full((64, 128, 3), 255, np.uint8))
+    np.testing.assert_array_equal(
+        result[: 61 - blur, 24 + blur : 124 - blur], picture[: 61 - blur, blur : 100 - blur]
+    )
+    assert (result[:, :24] == 255).all()
+    assert (result[61:] == 255).all()
