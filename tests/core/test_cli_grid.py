@@ -122,7 +122,12 @@ def test_the_same_text_is_encoded_once(call, engine, monkeypatch):
 
     encoded = []
     encode = text._encode
-    monkeypatch.setattr(text, "_encode", lambda c, t: encoded.append(t) or encode(c, t))
+
+    def noted(components, chunk, vectors):
+        encoded.append(components.tokenizer.decode([token.number for token in chunk]).strip())
+        return encode(components, chunk, vectors)
+
+    monkeypatch.setattr(text, "_encode", noted)
     words = ["--x", "prompt=new one|new two", "--y", "guidance=2,3,4", "--negative", "new three"]
     assert call("grid", *words)[0] == 0
     assert sorted(encoded) == ["new one", "new three", "new two"]
