@@ -97,11 +97,18 @@ def _losses(
     difference = drawn - pixels
     l1, l2 = difference.abs().mean(), difference.square().mean()
     colours = F.avg_pool2d(difference, 4).abs().mean()
+    loss = l1 + 2 * l2 + 0.5 * colours
+    psnr = 10 * torch.log10(4 / l2.detach())
+    if noise:  # The encoder is done.
+        return {"loss": loss, "psnr": psnr}
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
     small = (mean[:, :3] - thumbnail(pixels)).square().mean()
-    loss = l1 + 2 * l2 + 0.5 * colours + 2e-4 * divergence + small
-    psnr = 10 * torch.log10(4 / l2.detach())
-    return {"loss": loss, "psnr": psnr, "kl": divergence.detach(), "small": small.detach()}
+    return {
+        "loss": loss + 2e-4 * divergence + small,
+        "psnr": psnr,
+        "kl": divergence.detach(),
+        "small": small.detach(),
+    }
 
 
 def thumbnail(pixels: Tensor) -> Tensor:

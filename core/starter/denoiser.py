@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
 from pathlib import Path
 
 import torch
@@ -83,9 +83,15 @@ class LatentPool:
     def batch(self, size: int, step: int) -> tuple[Tensor, list[int]]:
         """Give the batch of a step: ``(size, 4, H/8, W/8) float32`` scaled, and picture numbers."""
         there = min(1 + step // STEPS_A_CHUNK, self._chunks)
+        return self._draw(size, there, chance("latents", step))
+
+    def all_over(self, size: int, rng: random.Random) -> tuple[Tensor, list[int]]:
+        """Give latents from all of the pool, see ``batch``."""
+        return self._draw(size, self._chunks, rng)
+
+    def _draw(self, size: int, there: int, rng: random.Random) -> tuple[Tensor, list[int]]:
         while len(self._loaded) < there:
             self._loaded.append(self._chunk(len(self._loaded)))
-        rng = chance("latents", step)
         numbers = [rng.randrange(there * CHUNK) for _ in range(size)]
         rows = [self._loaded[number // CHUNK][number % CHUNK] for number in numbers]
         return torch.stack(rows).float(), numbers
@@ -119,7 +125,6 @@ def train_unet(
     # Plain matrix products: in bfloat16 the fused attention's backward pass is slow on a CPU.
     model.set_attn_processor(AttnProcessor())
     text_encoder.eval().requires_grad_(requires_grad=False)
-    mix = _mixer()
 
     def losses_of(step: int) -> Losses:
         latents, numbers = pool.batch(BATCH, step)
@@ -130,17 +135,7 @@ def train_unet(
         ]
         with torch.no_grad():
             words = text_encoder(tokens_of(tokenizer, texts)).last_hidden_state  # (B, T, D)
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        # One timestep from each of B parts of the schedule: less noise in the loss. The parts are
-        # narrower where there is much noise, for there it is settled what the picture shows.
-        spread = (torch.arange(BATCH) + torch.rand(BATCH, generator=generator)) / BATCH
-        timesteps = (1000 * spread**0.7).long().clamp(max=999)
-        noise = torch.randn(latents.shape, generator=generator)
-        noisy, velocity = mix(latents, noise, timesteps)
-        noisy = noisy.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            predicted = model(noisy, timesteps, words).sample
-        error = (predicted.float() - velocity).square().mean((1, 2, 3))
+        error, timesteps = velocity_errors(model, latents, words, seed=seed * 1_000_003 + step)
         late = error[timesteps > 800].mean().detach()
         return {"loss": error.mean(), "loss_t>800": late}
 
@@ -152,13 +147,36 @@ def train_unet(
     return trained
 
 
-def _mixer() -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Give the function from (x0, noise, timesteps) to (x_t, v)."""
-    kept = noise_schedule().alphas_cumprod  # (1000,)
+def velocity_errors(
+    unet: UNet2DConditionModel, latents: Tensor, words: Tensor, *, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Add noise to clean latents and tell how well the UNet predicts their velocity.
+
+    Args:
+        unet: What learns.
+        latents: ``(B, 4, H/8, W/8) float32``, scaled.
+        words: ``(B, T, D)``.
+        seed: Of the noise and the timesteps.
+
+    Returns:
+        The mean square error of each and its timestep, both ``(B,)``.
+    """
+    batch = len(latents)
+    generator = torch.Generator().manual_seed(seed)
+    # One timestep from each of B parts of the schedule: less noise in the loss. The parts are
+    # narrower where there is much noise, for there it is settled what the picture shows.
+    spread = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
+    timesteps = (1000 * spread**0.7).long().clamp(max=999)
+    noise = torch.randn(latents.shape, generator=generator)
+    noisy, velocity = _mix(latents, noise, timesteps)
+    noisy = noisy.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        predicted = unet(noisy, timesteps, words).sample
+    return (predicted.float() - velocity).square().mean((1, 2, 3)), timesteps
+
+
+def _mix(clean: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+    """Give x_t and v of (x0, noise, timesteps)."""
+    kept = noise_schedule().alphas_cumprod[timesteps][:, None, None, None]  # (B, 1, 1, 1)
     alpha, sigma = kept.sqrt(), (1 - kept).sqrt()
-
-    def mix(clean: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        a, s = alpha[timesteps][:, None, None, None], sigma[timesteps][:, None, None, None]
-        return a * clean + s * noise, a * noise - s * clean
-
-    return mix
+    return alpha * clean + sigma * noise, alpha * noise - sigma * clean

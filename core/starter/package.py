@@ -35,15 +35,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 CARD = {
     "title": "Stepwise starter",
-    "defaults": {"steps": 20, "guidance_scale": 4.0, "scheduler": "ddim"},
-    "examples": [
-        "a red circle on a blue background",
-        "a small yellow star at the top on a purple background",
-        "a green square left of a pink heart on a white background",
-        "three orange diamonds on a black background",
-        "a striped blue ring on a grey background",
-        "a big white 7 on a red background",
-    ],
+    "defaults": {"steps": 20, "guidance_scale": 3.0, "scheduler": "ddim"},
 }
 
 

@@ -1,7 +1,8 @@
 """``python -m core.starter.train``: makes the starter model from nothing.
 
-Four parts, one after the other, each with checkpoints, so that the same command goes on after any
-interruption: CLIP, the VAE, the UNet, then the decoder once more. On two cores it takes hours.
+Five parts, one after the other, each with checkpoints, so that the same command goes on after any
+interruption: CLIP, the VAE, the UNet, the words that CLIP confuses, and the decoder once more. On
+two cores it takes hours.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPModel
 
-from core.starter import autoencoder, clip, denoiser, package, render
+from core.starter import autoencoder, clip, denoiser, package, render, words
 from core.starter.pictures import PicturePool
 from core.starter.stage import begin_with
 from core.starter.tokenizer import write_tokenizer
 from core.starter.world import sample_scene, vocabulary
 
 SEED = 0
-PARTS = ("clip", "vae", "unet", "decoder")
+PARTS = ("clip", "vae", "unet", "words", "decoder")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class Plan:
         clip: Of 128 pictures.
         vae: Of 24 crops or 8 pictures.
         unet: Of 64 latents.
+        words: Of 48 latents.
         decoder: Of 8 pictures.
         chunks: Chunks of 2,048 pictures that the UNet sees.
         pool_chunks: Chunks that CLIP and the VAE see.
@@ -43,6 +45,7 @@ class Plan:
     clip: int
     vae: int
     unet: int
+    words: int
     decoder: int
     chunks: int = 30
     pool_chunks: int = 8
@@ -65,25 +68,37 @@ def train(folder: Path, plan: Plan, parts: Sequence[str] = PARTS) -> None:
         vae.save_pretrained(folder / "vae")
     vae = AutoencoderKL.from_pretrained(folder / "vae").eval()
     towers = CLIPModel.from_pretrained(folder / "clip").eval()
+    latents = denoiser.LatentPool(vae, folder / "latents", plan.chunks)
     if "unet" in parts:
-        latents = denoiser.LatentPool(vae, folder / "latents", plan.chunks)
         encoder = package.text_encoder_of(towers)
         unet = denoiser.train_unet(
             tokenizer, encoder, latents, checkpoints, steps=plan.unet, seed=SEED
         )
         unet.save_pretrained(folder / "unet")
+    if "words" in parts:
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+        words.part_words(
+            towers, unet, tokenizer, vae, latents, checkpoints, steps=plan.words, seed=SEED
+        )
+        unet.save_pretrained(folder / "unet-words")
+        towers.save_pretrained(folder / "clip-words")
     if "decoder" in parts:
         vae = autoencoder.refine_decoder(vae, mixed, checkpoints, steps=plan.decoder, seed=SEED)
         vae.save_pretrained(folder / "vae-refined")
-    refined = folder / "vae-refined"
-    vae = AutoencoderKL.from_pretrained(refined if refined.exists() else folder / "vae")
-    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    vae = AutoencoderKL.from_pretrained(_latest(folder, "vae-refined", "vae"))
+    unet = UNet2DConditionModel.from_pretrained(_latest(folder, "unet-words", "unet"))
+    towers = CLIPModel.from_pretrained(_latest(folder, "clip-words", "clip")).eval()
     unseen = render.draw_scenes(
         [sample_scene(random.Random(k), held_out=True) for k in range(128)], random.Random(-1)
     )
     quality = autoencoder.psnr(vae.eval(), (unseen * 255).round().to(torch.uint8))
     print(f"VAE round trip of 128 unseen renders: {quality:.1f} dB")
     package.write_folder(folder / "model", tokenizer_folder, towers, vae, unet)
+
+
+def _latest(folder: Path, later: str, earlier: str) -> Path:
+    """Give the folder of a part that was trained once more, or else of its first training."""
+    return folder / later if (folder / later).exists() else folder / earlier
 
 
 def adopt(model: Path, folder: Path) -> None:
@@ -93,6 +108,10 @@ def adopt(model: Path, folder: Path) -> None:
         model: A folder that ``package.write_folder`` wrote.
         folder: The working folder; its own parts are replaced.
     """
+    for later in ("clip-words", "unet-words", "vae-refined"):
+        shutil.rmtree(folder / later, ignore_errors=True)
+    for part in ("words", "decoder"):
+        (folder / "checkpoints" / f"{part}.pt").unlink(missing_ok=True)
     package.clip_of(model).save_pretrained(folder / "clip")
     vae = AutoencoderKL.from_pretrained(model / "vae", torch_dtype=torch.float32)
     vae.save_pretrained(folder / "vae")
@@ -110,8 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--clip-steps", type=int, default=1500)
     parser.add_argument("--vae-steps", type=int, default=2600)
-    parser.add_argument("--unet-steps", type=int, default=20000)
-    parser.add_argument("--decoder-steps", type=int, default=2000)
+    parser.add_argument("--unet-steps", type=int, default=4000)
+    parser.add_argument("--words-steps", type=int, default=300)
+    parser.add_argument("--decoder-steps", type=int, default=1200)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
         "--go-on-with",
@@ -126,6 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         clip=given.clip_steps,
         vae=given.vae_steps,
         unet=given.unet_steps,
+        words=given.words_steps,
         decoder=given.decoder_steps,
     )
     if given.go_on_with is not None:

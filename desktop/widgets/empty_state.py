@@ -10,9 +10,9 @@ from desktop.icons import APP_ICON
 from desktop.theme import mark
 
 EXAMPLES = (
-    "a red circle on a blue background",
-    "a small yellow star at the top on a purple background",
-    "a green square left of a pink heart on a white background",
+    "a blue star on a yellow background",
+    "a yellow square above a red triangle on a blue background",
+    "three pink hearts on a purple background",
     "three orange diamonds on a black background",
 )
 """Prompts that the model which ships understands."""

@@ -66,7 +66,7 @@ def test_a_model_goes_in_is_seen_and_goes_out(models, mine):
 
 def test_a_person_is_told_the_same(models, mine):
     status, out, err = models("add", str(mine), "--name", "tiny")
-    assert (status, out) == (0, f"tiny: Stable Diffusion model (custom), {mine}\n")
+    assert (status, out) == (0, f"tiny: custom Stable Diffusion model, {mine}\n")
     assert "Reading" in err
     assert f"kB, {mine}\n" in models("list")[1]
     assert "Size: " in models("show", "tiny")[1]

@@ -27,7 +27,7 @@ from desktop.widgets.main_window import MainWindow
 from desktop.worker import EngineWorker
 from tests.desktop.fake_engine import FakeEngine
 
-PROMPT = "a red circle on a blue background"
+PROMPT = "a blue star on a yellow background"
 
 
 class Scene:
