@@ -11,7 +11,7 @@ from core.images.foreign import Foreign
 from core.images.metadata import Recorded, read_metadata
 from core.images.nearest import nearest
 from core.images.samplers import SAMPLERS
-from core.request import ImageToImage, Request, TextToImage
+from core.request import ImageToImage, Inpaint, Outpaint, Request, TextToImage
 from desktop.settings import CreateSettings
 
 
@@ -34,6 +34,18 @@ class Recalled:
         """Give the controls that make it again; what it does not say stays as it is ``now``."""
         values = now.recalled(self.request, self.picture)
         return values if self.is_ours else dataclasses.replace(values, model=now.model)
+
+    def left_out(self) -> tuple[str, ...]:
+        """Name what made the picture and has no control in the window."""
+        request = self.request
+        parts = {
+            "LoRAs": bool(request.loras),
+            "embeddings": bool(request.embeddings),
+            "the mask": isinstance(request, Inpaint),
+            "the sides painted on": isinstance(request, Outpaint),
+            "the second pass": request.second_pass is not None,
+        }
+        return tuple(name for name, is_used in parts.items() if is_used)
 
     def description(self) -> str:
         """Say it in one line."""

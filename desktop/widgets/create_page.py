@@ -102,6 +102,12 @@ class CreatePage(QWidget):
         if values.start_image and not self.panel.start.path:
             message = self.tr("The start picture {0} is gone; the rest is set.")
             self.results.show_notice(message.format(values.start_image))
+        elif left_out := ", ".join(recalled.left_out()):
+            message = self.tr(
+                "The window has no controls for {0}; “stepwise generate --from {1}” makes the same "
+                "picture again."
+            )
+            self.results.show_notice(message.format(left_out, path))
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Take pictures, but not the one that is shown here."""

@@ -16,13 +16,22 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QApplication, QLineEdit, QWidget
 
 from core.errors import OutOfMemory
+from core.events import ImageReady
 from core.images.metadata import read_metadata
-from core.request import ImageToImage, PreviewDecoder, SchedulerName, TextToImage
+from core.images.writing import save_picture
+from core.request import (
+    ImageToImage,
+    LoraUse,
+    PreviewDecoder,
+    SchedulerName,
+    SecondPass,
+    TextToImage,
+)
 from desktop.colours import DARK
 from desktop.jobs import JobState
 from desktop.theme import ThemeMode
 from desktop.widgets.empty_state import EXAMPLES
-from tests.desktop.fake_engine import picture_file
+from tests.desktop.fake_engine import disc, picture_file
 
 
 def test_generate_by_keys_saves_the_picture_and_shows_it(session, qtbot):
@@ -372,6 +381,27 @@ def test_reuse_brings_back_the_settings_of_that_picture(session):
 def test_picture_without_settings_says_so(session, tmp_path):
     session.page.reuse(picture_file(tmp_path / "plain.png"))
     assert "plain.png" in session.results.banner.message.text()
+
+
+def test_what_the_window_cannot_repeat_of_a_picture_is_named(session, tmp_path):
+    request = TextToImage(
+        prompts=("fox",), steps=7, loras=(LoraUse(path="fur"),), second_pass=SecondPass(scale=2.0)
+    )
+    image = ImageReady(
+        request=request,
+        picture=0,
+        seed=0,
+        pixels=disc(64, 64, 0, 1.0),
+        seconds=1.0,
+        model_sha256="0" * 64,
+        device="cpu",
+    )
+    path = save_picture(image, tmp_path)
+    session.page.reuse(path)
+    assert session.panel.values().steps == 7
+    said = session.results.banner.message.text()
+    assert "LoRAs, the second pass" in said
+    assert str(path) in said
 
 
 def test_looking_back_while_running_and_returning(session):
