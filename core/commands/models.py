@@ -21,6 +21,7 @@ from core.models.library_events import Checked, LibraryEvent, State
 from core.models.library_file import Entry
 from core.models.verdict import Kind
 from core.paths import expanded
+from core.request import SchedulerName
 
 
 def run(arguments: argparse.Namespace, library: Library) -> None:
@@ -141,7 +142,17 @@ def _curated_line(model: curated.Curated) -> str:
     return (
         f"{model.id}: {model.title}, about {format_size(model.size)} to download, needs about "
         f"{format_size(model.memory)} of memory, licence {model.licence}{gated}. {model.what_for}"
+        + (
+            ""
+            if _is_run(model)
+            else " This version keeps it, but cannot make pictures with it yet."
+        )
     )
+
+
+def _is_run(model: curated.Curated) -> bool:
+    """Whether this version samples from it: not from SDXL, nor from LCM's guidance embedding."""
+    return model.family != "sdxl" and model.scheduler is not SchedulerName.LCM
 
 
 def _curated_json(model: curated.Curated) -> dict[str, Any]:

@@ -147,3 +147,9 @@ def test_a_model_is_used_by_its_name(models, mine, tmp_path, capsys):
     (image,) = (event for event in events if event["event"] == "image")
     (shown,) = rows(models("show", "tiny", "--json"))
     assert image["model_sha256"] == shown["sha256"]
+
+
+def test_what_can_be_downloaded_and_not_run_yet_says_so(models):
+    lines = {line.split(":")[0]: line for line in models("list", "--available")[1].splitlines()}
+    for name, is_run in (("sdxl", False), ("lcm-dreamshaper", False), ("sd-1.5", True)):
+        assert ("cannot make pictures with it yet" in lines[name]) is not is_run
