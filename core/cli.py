@@ -47,6 +47,7 @@ def torch_engine(device: DeviceName, profile: Profile) -> Engine:
         cache=profile.cache,
         find_lora=library.finder(Kind.LORA),
         find_embedding=library.finder(Kind.EMBEDDING),
+        find_vae=library.finder(Kind.VAE),
     )
 
 

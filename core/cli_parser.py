@@ -105,6 +105,7 @@ def _add_picture_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--init", metavar="IMAGE", dest="init_image", help="picture to start from")
     what.add_argument("--strength", type=float, metavar="S", help="share of it replaced (0.8)")
     _add_choice(what, "--dtype", Precision, "number format (auto)", dest="precision")
+    what.add_argument("--vae", metavar="PATH|NAME", help="VAE in the place of the model's own")
     _add_choice(what, "--vae-tiling", Tiling, "VAE in tiles, for large pictures", dest="vae_tiling")
     what.add_argument(
         "--lora",

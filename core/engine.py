@@ -42,6 +42,7 @@ from core.models.fingerprint import Fingerprints
 from core.models.identify import Identity, identify
 from core.models.load import load
 from core.models.names import Resolver, no_names
+from core.models.replacement_vae import vae_weights
 from core.paths import Profile
 from core.request import (
     DeviceName,
@@ -62,9 +63,24 @@ from core.sampling.settle import settled
 from core.sampling.text import TextEmbeddings
 from core.sampling.vae import Vae
 
-ModelKey = tuple[object, ...]
-
 ImageToImageT = TypeVar("ImageToImageT", bound=ImageToImage)
+
+
+@dataclass(frozen=True, slots=True)
+class _ModelKey:
+    """What tells models apart, also one that was trained on, or given a part, in the same folder.
+
+    Attributes:
+        identity: What it is.
+        precision: Resolved.
+        vae: Path of the VAE in the place of its own, or empty.
+        stamps: Size and time of change of each weight file.
+    """
+
+    identity: Identity
+    precision: Precision
+    vae: str
+    stamps: tuple[tuple[int, int], ...]
 
 
 @dataclass(slots=True)
@@ -80,7 +96,7 @@ class _Loaded:
         preview_costs: What previews cost with it.
     """
 
-    key: ModelKey
+    key: _ModelKey
     components: Components
     texts: TextEmbeddings
     adapters: Adapters
@@ -98,6 +114,7 @@ class TorchEngine:
         cache: Path | None = None,
         find_lora: Resolver = no_names,
         find_embedding: Resolver = no_names,
+        find_vae: Resolver = no_names,
     ) -> None:
         """Prepare; nothing is loaded yet.
 
@@ -106,10 +123,12 @@ class TorchEngine:
             cache: Folder of what can be computed again; None for the user's own.
             find_lora: Gives the file of a LoRA that a request or a prompt names.
             find_embedding: The same of embeddings.
+            find_vae: The same of VAEs.
         """
         self._device_name = device
         self._find_lora = find_lora
         self._find_embedding = find_embedding
+        self._find_vae = find_vae
         self._cache = Profile.default().cache if cache is None else cache
         self._fingerprints = Fingerprints.kept_in(self._cache)
         self._loaded: _Loaded | None = None
@@ -141,9 +160,10 @@ class TorchEngine:
         device = resolve_device(self._device_name)
         precision = resolve_precision(Precision.AUTO, device)
         identity = identify(resolve(name))
-        if not self._has(identity, precision):
+        key = _key_of(identity, precision)
+        if not self._has(key):
             yield Loading(what=f"the model {name}")
-        loaded = self._load(identity, precision, device)
+        loaded = self._load(key, device)
         yield from self._prepare_decoder(loaded, PreviewDecoder.LINEAR)
         loaded.texts.of([""])
 
@@ -159,17 +179,19 @@ class TorchEngine:
             fingerprints=self._fingerprints,
             find_lora=self._find_lora,
             find_embedding=self._find_embedding,
+            find_vae=self._find_vae,
         )
         device = resolve_device(self._device_name)
         precision = resolve_precision(request.precision, device)
         identity = identify(resolve(request.model))
         _check_served(request, identity)
         _check_size(request, identity)
-        if not self._has(identity, precision):
+        key = _key_of(identity, precision, request.vae)
+        if not self._has(key):
             yield Loading(what=f"the model {request.model}")
             self._forget(device)
-        request = self._fitted(request, identity, precision, device)
-        loaded = self._load(identity, precision, device)
+        request = self._fitted(request, key, device)
+        loaded = self._load(key, device)
         if (yield from loaded.adapters.use(request)):
             loaded.texts = TextEmbeddings(loaded.components, loaded.adapters.vectors)
         decode = yield from self._prepare_decoder(loaded, preview.decoder)
@@ -199,17 +221,20 @@ class TorchEngine:
         made = request.total if only is None else 1
         yield Finished(pictures=made, seconds=time.perf_counter() - begin)
 
-    def _has(self, identity: Identity, precision: Precision) -> bool:
-        return self._loaded is not None and self._loaded.key == _key_of(identity, precision)
+    def _has(self, key: _ModelKey) -> bool:
+        return self._loaded is not None and self._loaded.key == key
 
-    def _load(self, identity: Identity, precision: Precision, device: torch.device) -> _Loaded:
-        """Give the model, from memory or else from its folder in place of the one before."""
-        if self._loaded is None or not self._has(identity, precision):
+    def _load(self, key: _ModelKey, device: torch.device) -> _Loaded:
+        """Give the model, from memory or else from its files in place of the one before."""
+        if self._loaded is None or not self._has(key):
             self._forget(device)
             components = load(
-                identity, device=device, dtype=dtype_of(precision), fingerprints=self._fingerprints
+                key.identity,
+                device=device,
+                dtype=dtype_of(key.precision),
+                fingerprints=self._fingerprints,
+                vae=Path(key.vae) if key.vae else None,
             )
-            key = _key_of(identity, precision)
             texts, adapters = TextEmbeddings(components), Adapters(components)
             self._loaded = _Loaded(key, components, texts, adapters)
         return self._loaded
@@ -221,16 +246,15 @@ class TorchEngine:
             gc.collect()
             release_cached_memory(device)
 
-    def _fitted(
-        self, request: Request, identity: Identity, precision: Precision, device: torch.device
-    ) -> Request:
+    def _fitted(self, request: Request, key: _ModelKey, device: torch.device) -> Request:
         """Settle what the request left open, by the memory there is.
 
         Raises:
             OutOfMemory: If the job cannot fit.
         """
+        identity, precision = key.identity, key.precision
         free = free_memory(device)
-        if not self._has(identity, precision):
+        if not self._has(key):
             free -= memory.weight_bytes(identity, precision)
         width, height = request.final_size
         tiling = memory.choose_tiling(request)
@@ -261,11 +285,10 @@ class TorchEngine:
         return loaded.decoders[decoder]
 
 
-def _key_of(identity: Identity, precision: Precision) -> ModelKey:
-    """Tell models apart, also one that was trained on, or given a part, in the same folder."""
-    files = identity.weights.values()
+def _key_of(identity: Identity, precision: Precision, vae: str = "") -> _ModelKey:
+    files = [*identity.weights.values(), *(vae_weights(Path(vae)).values() if vae else ())]
     stamps = tuple((path.stat().st_size, path.stat().st_mtime_ns) for path in files)
-    return (identity, precision, stamps)
+    return _ModelKey(identity, precision, vae, stamps)
 
 
 def _read_start(request: Request) -> tuple[Request, Pixels | Canvas | None]:

@@ -35,7 +35,7 @@ def _number_text(value: float) -> str:
 
 
 def _path_text(value: str) -> str:
-    return PurePath(value).name or value
+    return PurePath(value).name or value or "(own)"
 
 
 def _read_size(text: str) -> tuple[int, int]:
@@ -119,6 +119,7 @@ PARAMETERS = (
         guides=True,
     ),
     _path("model", ("model",), reloads=True),
+    _path("vae", ("vae",), may_be_empty=True, reloads=True),
     _choice("scheduler", SchedulerName),
     _whole("steps", ("steps",)),
     _decimal("guidance", ("guidance_scale",)),

@@ -26,6 +26,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def exists(path: Path) -> bool:
+    """Say whether a file or a folder is there; see ``is_file``."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """The folders and files of one user, none of which need exist yet.

@@ -100,6 +100,10 @@ class TextToImage:
         precision: Number format; the engine records what it used.
         loras: The LoRAs, those named in prompts included once the engine has read these.
         embeddings: The embeddings whose words the prompts may use.
+        vae: A VAE in the place of the model's own: its file or folder, or its name in the library;
+            empty for the model's own.
+        vae_sha256: Hash of its weights, 64 hex digits, or empty before the engine has read it; a
+            repeated run refuses a VAE that has changed.
         vae_tiling: Whether large pictures go through the VAE in tiles, which bounds its memory and
             changes their bits; the engine records what it did.
         second_pass: Makes each picture larger, or None.
@@ -125,6 +129,8 @@ class TextToImage:
     precision: Precision = Precision.AUTO
     loras: tuple[LoraUse, ...] = ()
     embeddings: tuple[EmbeddingUse, ...] = ()
+    vae: str = ""
+    vae_sha256: str = ""
     vae_tiling: Tiling = Tiling.AUTO
     second_pass: SecondPass | None = None
 
@@ -153,6 +159,8 @@ class TextToImage:
         check_choice("precision", self.precision, Precision)
         check_adapters("loras", self.loras, LoraUse)
         check_adapters("embeddings", self.embeddings, EmbeddingUse)
+        check_text("vae", self.vae, empty_ok=True)
+        check_text("vae_sha256", self.vae_sha256, empty_ok=True)
         check_choice("vae_tiling", self.vae_tiling, Tiling)
         if self.second_pass is not None:
             self._check_second_pass(self.second_pass)

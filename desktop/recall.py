@@ -41,6 +41,7 @@ class Recalled:
         parts = {
             "LoRAs": bool(request.loras),
             "embeddings": bool(request.embeddings),
+            "the VAE": bool(request.vae),
             "the mask": isinstance(request, Inpaint),
             "the sides painted on": isinstance(request, Outpaint),
             "the second pass": request.second_pass is not None,

@@ -40,6 +40,7 @@ SETTINGS = (
     "mask_invert",
     "mask_blur",
     "precision",
+    "vae",
     "vae_tiling",
     "loras",
     "embeddings",

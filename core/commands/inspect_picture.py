@@ -6,7 +6,7 @@ import argparse
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, assert_never
 
 from core.grid_sheet import lines_of, read_sheet
@@ -88,7 +88,7 @@ def _ours(found: Recorded) -> dict[str, Any]:
         "start_picture": start.init_image if start else "",
         "model": request.model,
         "model_hash": found.model_sha256[:10],
-        "vae": "",
+        "vae": PurePath(request.vae).name,
         "clip_skip": None,
         "loras": [],
         "unexpressed": {},

@@ -16,7 +16,7 @@ from core.images.reading import size_of
 from core.models import catalog
 from core.models.fingerprint import Fingerprints
 from core.models.identify import identify
-from core.paths import Profile, expanded, is_file
+from core.paths import Profile, exists, expanded, is_file
 from core.request import (
     LATENT_SCALE,
     MAX_SEED,
@@ -155,6 +155,7 @@ def _check_model(found: Recorded, profile: Profile) -> None:
 
 
 _HASHED = {
+    "vae": "vae_sha256",
     "init_image": "init_sha256",
     "mask_image": "mask_sha256",
 }
@@ -245,7 +246,10 @@ def _located(request: Request) -> Request:
         loras=tuple(_found(use) for use in request.loras),
         embeddings=tuple(_found(use) for use in request.embeddings),
     )
-    for name in _HASHED:
+    vae = expanded(Path(request.vae))
+    if request.vae and exists(vae):
+        request = dataclasses.replace(request, vae=str(vae.absolute()))
+    for name in ("init_image", "mask_image"):
         if path := getattr(request, name, ""):
             changes: dict[str, Any] = {name: str(expanded(Path(path)).absolute())}
             request = dataclasses.replace(request, **changes)

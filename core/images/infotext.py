@@ -64,6 +64,8 @@ def write_infotext(image: ImageReady) -> str:
         "Model hash": image.model_sha256[:10],
         "Model": PurePath(request.model).name or request.model,
     }
+    if request.vae:
+        pairs |= {"VAE hash": request.vae_sha256[:10], "VAE": PurePath(request.vae).name}
     if isinstance(request, ImageToImage):
         pairs["Denoising strength"] = f"{request.strength:.12g}"
     if isinstance(request, Inpaint):

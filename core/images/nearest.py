@@ -158,7 +158,7 @@ class _Finder:
 
     def rest(self) -> None:
         found = self._found
-        others = {"VAE": found.vae} if found.vae else {}
+        others = {"VAE": found.vae} if found.vae and "vae" not in self._given else {}
         if found.clip_skip is not None and found.clip_skip > 1:
             others["Clip skip"] = str(found.clip_skip)
         others |= found.unexpressed

@@ -18,15 +18,21 @@ from core.models.lora import AppliedLoras, Bound, Strength, bind, components_of
 from core.models.lora_file import read_lora
 from core.models.lora_keys import TEXT
 from core.models.names import Resolver, locate
+from core.models.replacement_vae import vae_weights
 from core.request import EmbeddingUse, LoraUse, Request
 
 UseT = TypeVar("UseT", LoraUse, EmbeddingUse)
 
 
 def with_files(
-    request: Request, *, fingerprints: Fingerprints, find_lora: Resolver, find_embedding: Resolver
+    request: Request,
+    *,
+    fingerprints: Fingerprints,
+    find_lora: Resolver,
+    find_embedding: Resolver,
+    find_vae: Resolver,
 ) -> Request:
-    """Record where a request's LoRAs and embeddings lie and what their hashes are.
+    """Record where a request's LoRAs, embeddings and VAE lie and what their hashes are.
 
     Raises:
         ModelMissing: If one is not there.
@@ -38,20 +44,29 @@ def with_files(
         for use in uses:
             path = locate(use.path, resolver, what)
             sha256 = fingerprints.of_file(path)
-            if use.sha256 not in ("", sha256):
-                raise InvalidRequest(
-                    field,
-                    f"{path} has changed since this request was made; put the old file back, or "
-                    "start anew with this one.",
-                )
+            _check_same(field, path, use.sha256, sha256)
             resolved.append(dataclasses.replace(use, path=str(path), sha256=sha256))
         return tuple(resolved)
 
+    if request.vae:
+        path = locate(request.vae, find_vae, "VAE", folder_ok=True)
+        sha256 = fingerprints.of_model(vae_weights(path))
+        _check_same("vae", path, request.vae_sha256, sha256)
+        request = dataclasses.replace(request, vae=str(path), vae_sha256=sha256)
     return dataclasses.replace(
         request,
         loras=found(request.loras, "loras", find_lora, "LoRA"),
         embeddings=found(request.embeddings, "embeddings", find_embedding, "embedding"),
     )
+
+
+def _check_same(field: str, path: Path, recorded: str, found: str) -> None:
+    if recorded not in ("", found):
+        raise InvalidRequest(
+            field,
+            f"{path} has changed since this request was made; put the old file back, or start "
+            "anew with this one.",
+        )
 
 
 class Adapters:

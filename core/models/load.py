@@ -56,13 +56,14 @@ def load(
     """
     own = ("unet", *identity.text_encoders, *(() if vae is not None else ("vae",)))
     modules: dict[str, Any] = {}
+    if vae is not None:
+        # First, because it is what may not fit.
+        modules["vae"] = _ready(load_vae(vae, like=identity, dtype=dtype), device)
     for name in own:
         loader = _from_file if identity.single_file else _from_folder
         module = loader(identity, name, dtype)
         check_finite(identity.weights[name], module.state_dict().items())
         modules[name] = _ready(module, device)
-    if vae is not None:
-        modules["vae"] = _ready(load_vae(vae, like=identity, dtype=dtype), device)
     tiny = None
     if identity.tiny_vae is not None:
         tiny = _ready(_pretrained(AutoencoderTiny, identity.tiny_vae, torch_dtype=dtype), device)

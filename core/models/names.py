@@ -1,4 +1,4 @@
-"""From the name of a LoRA or embedding to its file. Imports no torch."""
+"""From the name of a LoRA, embedding or VAE to where it lies. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ def no_names(name: str) -> Path | None:
     return None
 
 
-def locate(name: str, resolver: Resolver, what: str) -> Path:
+def locate(name: str, resolver: Resolver, what: str, *, folder_ok: bool = False) -> Path:
     """Find a file by its path, or by its name.
 
     Args:
         name: A path, or a name.
         resolver: What knows names.
         what: What is looked for, for the error: ``"LoRA"``.
+        folder_ok: Whether a folder will do.
 
     Returns:
         An absolute path.
@@ -34,7 +35,7 @@ def locate(name: str, resolver: Resolver, what: str) -> Path:
     """
     path = expanded(Path(name))
     try:
-        if path.is_file():
+        if path.is_file() or (folder_ok and path.is_dir()):
             return path.absolute()
     except OSError as error:
         raise ModelMissing(

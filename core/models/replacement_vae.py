@@ -16,6 +16,10 @@ from core.models.load_single_file import build_empty, fill, original_tensors, va
 from core.models.model_folder import WEIGHT_STEMS
 from core.models.reading import Readable, check_finite, quietly
 from core.models.single_file import VAE
+from core.models.verdict import Kind, judge
+
+_XL_SCALING = 0.13025
+"""Factor of SDXL's latents, by which its VAE is told from the others; a file does not say it."""
 
 
 def vae_weights(path: Path) -> dict[str, Path]:
@@ -45,9 +49,11 @@ def load_vae(path: Path, *, like: Identity, dtype: torch.dtype) -> Any:
     Raises:
         ModelMissing: If it is not there.
         ModelInvalid: If it is damaged or has other latents than the model.
+        Unsupported: If it is something else than Stable Diffusion's VAE; it is named.
         UnsafeFile: If it is a pickle that asks for more than tensors.
     """
     files = tuple(vae_weights(path).values())
+    _check_kind(path, like)
     config = dict(like.configs["vae"])
     if path.is_dir():
         config = _config_of(path, like)
@@ -61,6 +67,22 @@ def load_vae(path: Path, *, like: Identity, dtype: torch.dtype) -> Any:
     fill(module, weights, dtype, path)
     check_finite(path, module.state_dict().items())
     return module
+
+
+def _check_kind(path: Path, like: Identity) -> None:
+    """Refuse what is no VAE, and SDXL's VAE for another family, which has the same shapes."""
+    found = judge(path)
+    if found.kind is Kind.MODEL and path.is_file():
+        return  # The VAE of another whole model.
+    if found.kind is not Kind.VAE:
+        raise ModelInvalid(f"{path} is no VAE ({found.title}); choose another file.")
+    is_xl = like.configs["vae"].get("scaling_factor") == _XL_SCALING
+    # A folder says its factor itself, and is held to it below.
+    if path.is_file() and found.family == "sdxl" and not is_xl:
+        raise ModelInvalid(
+            f"{path} is a {found.title}, whose latents {like.path} does not make; choose a VAE "
+            "made for this family, or rename the file if its name is wrong."
+        )
 
 
 def _config_of(folder: Path, like: Identity) -> dict[str, Any]:

@@ -245,6 +245,11 @@ def test_adapters_reach_the_request(run, engine, tmp_path, monkeypatch):
     assert run("a", *words.split("|")) == 0
     fox, wolf = str(Path.cwd() / "fox.safetensors"), str(Path.cwd() / "wolf.pt")
     # What is no file is a name, which the engine knows.
+    assert engine.request.vae == ""
+    for word, expected in (("fox.safetensors", fox), ("soft", "soft"), ("", "")):
+        assert run("a", "--vae", word) == 0
+        assert engine.request.vae == expected
+    assert run("a", *words.split("|")) == 0
     assert engine.request.loras == (LoraUse(path=fox, weight=0.5), LoraUse(path="style"))
     assert engine.request.embeddings == (
         EmbeddingUse(path=wolf),

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from core import cli
 from core.images.metadata import read_metadata
@@ -81,6 +83,22 @@ def test_a_picture_from_a_start_picture_is_repeated_bit_for_bit(generate, start_
     (again,) = generate("--from", str(path), "--device", "cpu", out="again")
     assert again.read_bytes() == path.read_bytes()
     assert len(read_metadata(path).request.init_sha256) == 64
+
+
+def test_a_picture_of_another_vae_is_repeated_and_told(generate, tiny_model, tmp_path, capsys):
+    vae = tmp_path / "other"
+    shutil.copytree(tiny_model / "vae", vae)
+    weights = vae / "diffusion_pytorch_model.safetensors"
+    save_file({name: tensor * 1.5 for name, tensor in load_file(weights).items()}, weights)
+    (plain,) = generate("moon", "--steps", "2", "--seed", "1")
+    (path,) = generate("moon", "--steps", "2", "--seed", "1", "--vae", str(vae), out="other-vae")
+    assert not np.array_equal(pixels(path), pixels(plain))
+    (again,) = generate("--from", str(path), "--device", "cpu", out="again")
+    assert again.read_bytes() == path.read_bytes()
+    (own,) = generate("--from", str(path), "--vae", "", "--device", "cpu", out="own")
+    np.testing.assert_array_equal(pixels(own), pixels(plain))
+    assert cli.main(["inspect", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["vae"] == "other"
 
 
 def test_a_start_picture_that_has_changed_is_refused(generate, start_picture, capsys):

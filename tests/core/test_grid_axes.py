@@ -41,6 +41,7 @@ def test_words_become_values(words, expected):
 
 def test_labels_are_short_unless_they_would_be_equal():
     assert read_axis("x", "model=/a/one,/b/two").labels == ("one", "two")
+    assert read_axis("x", "vae=|/a/soft").labels == ("(own)", "soft")
     assert read_axis("x", "model=/a/one,/b/one").labels == ("/a/one", "/b/one")
     assert read_axis("x", "guidance=1.0,7.50").labels == ("1", "7.5")
     assert read_axis("x", "size=64").labels == ("64 x 64",)

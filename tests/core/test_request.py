@@ -40,6 +40,8 @@ IMAGE = ImageToImage(
 HIRES = TextToImage(
     prompts=("a cat",),
     second_pass=SecondPass(scale=1.3, upscaler=Enlarging.LATENT, window=64),
+    vae="soft",
+    vae_sha256="ef" * 32,
     vae_tiling=Tiling.ON,
 )
 INPAINT = Inpaint(prompts=("a cat",), init_image="/a.png", mask_image="/m.png", mask_invert=True)
@@ -244,6 +246,8 @@ def test_the_final_size_is_a_multiple_of_8():
         ("second_pass.scale", TEXT, {"width": 4096, "second_pass": SecondPass()}),
         ("second_pass.strength", TEXT, {"steps": 1, "second_pass": SecondPass()}),
         ("vae_tiling", TEXT, {"vae_tiling": "on"}),
+        ("vae", TEXT, {"vae": None}),
+        ("vae_sha256", TEXT, {"vae_sha256": 1}),
         ("second_pass", INPAINT, {"second_pass": SecondPass()}),
         ("mask_image", INPAINT, {"mask_image": " "}),
         ("mask_sha256", INPAINT, {"mask_sha256": None}),
