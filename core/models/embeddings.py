@@ -6,8 +6,6 @@ text encoder's own table of words is never written to: see ``core.sampling.text`
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +15,9 @@ import torch
 from torch import Tensor
 
 from core.errors import ModelInvalid, Unsupported
-from core.images.png_text import read_texts
+from core.models.embedding_card import damaged_card, is_card, read_card
 from core.models.lora_keys import TEXT, TEXT_2
 from core.models.tensor_file import check_finite, read_tensor_file
-
-CARD_KEYWORD = "sd-ti-embedding"
-"""The text of a PNG that AUTOMATIC1111's web UI keeps an embedding in."""
 
 _ENCODERS = {
     "clip_l": TEXT,
@@ -64,8 +59,7 @@ def read_embedding(path: Path, token: str = "") -> Embedding:
         UnsafeFile: If it is a pickle that asks for more than tensors.
         Unsupported: If it is no embedding.
     """
-    is_card = path.suffix.lower() == ".png" and path.is_file()
-    values = _read_card(path) if is_card else read_tensor_file(path)[0]
+    values = _card_tensors(path) if is_card(path) else read_tensor_file(path)[0]
     word, vectors = _vectors(path, values)
     return make_embedding(path, token or word or path.stem, vectors)
 
@@ -146,21 +140,10 @@ def _no_embedding(path: Path, name: str) -> Unsupported:
     return Unsupported(f"{path} is no embedding (it holds {name}); choose another file.")
 
 
-def _read_card(path: Path) -> dict[str, Any]:
-    """Read the embedding in a PNG's texts: JSON in base64, with lists for tensors."""
-    text = read_texts(path).get(CARD_KEYWORD)
-    if text is None:
-        raise Unsupported(
-            f"{path} carries no embedding in its texts; get the embedding as safetensors or .pt."
-        )
+def _card_tensors(path: Path) -> dict[str, Any]:
+    rows = read_card(path)
     try:
-        values = json.loads(base64.b64decode(text))
-        parameters = {
-            name: torch.tensor(value["TORCHTENSOR"], dtype=torch.float32)
-            for name, value in values["string_to_param"].items()
-        }
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelInvalid(
-            f"{path} has an embedding that cannot be read ({error}); get it again."
-        ) from error
+        parameters = {name: torch.tensor(v, dtype=torch.float32) for name, v in rows.items()}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged_card(path, error) from error
     return {"string_to_param": parameters}

@@ -25,6 +25,7 @@ from core.models.identify import Identity
 from core.models.reading import Readable, quietly
 from core.models.single_file import UNET, XL_CLIP_G, component_prefix
 from core.models.tensor_list import is_pickle, read_tensors
+from core.models.unet_layout import GUIDANCE_INPUTS
 
 PAD_TOKENS = {
     Family.SD1: ("<|endoftext|>",),
@@ -158,6 +159,10 @@ def _unet_weights(
     weights: dict[str, Tensor] = convert_ldm_unet_checkpoint(
         {UNET + name: tensor for name, tensor in part.items()}, config=dict(config)
     )
+    # Diffusers' rules do not know the input of a latent consistency model's guidance.
+    for name in GUIDANCE_INPUTS:
+        if name in part:
+            weights["time_embedding.cond_proj.weight"] = part[name]
     # What diffusers' rules pass over would be missing in the pictures.
     used = {id(tensor) for tensor in weights.values()}
     unknown = [name for name, tensor in part.items() if id(tensor) not in used]

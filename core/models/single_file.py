@@ -19,6 +19,7 @@ from core.models.naming import words_of
 from core.models.parts import Parts
 from core.models.safetensors_header import Header, TensorInfo
 from core.models.tensor_list import read_tensors
+from core.models.unet_layout import fitted_unet
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -136,6 +137,7 @@ def _fitted(configs: Mapping[str, Any], path: Path, header: Header) -> dict[str,
     """Change a family's configuration to what this file tells."""
     made = {name: dict(values) for name, values in configs.items() if isinstance(values, dict)}
     channels = header.tensors[CONV_IN].shape
+    made["unet"] = fitted_unet(made["unet"], _below(header.tensors, UNET))
     made["unet"]["in_channels"] = channels[1] if len(channels) == 4 else 0
     prediction = _prediction_type(header, path)
     if prediction is not None:

@@ -7,12 +7,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from core.errors import ModelMissing
+from core.models.embedding_card import card_header, is_card
 from core.models.families import distillation_of
 from core.models.identify import Identity, identify
 from core.models.lone_folder import adapter_file, recognise_component
 from core.models.recognise import FAMILY_TITLES, recognise
 from core.models.single_file import is_single_file_model
 from core.models.tensor_list import read_tensors
+from core.models.unet_layout import smaller_name
 
 
 class Kind(StrEnum):
@@ -65,7 +67,7 @@ def judge(path: Path) -> Verdict:
         raise ModelMissing(f"{path} is not there; check its name.")
     if path.is_dir():
         return _judge_folder(path)
-    header = read_tensors(path)
+    header = card_header(path) if is_card(path) else read_tensors(path)
     if is_single_file_model(header.tensors):
         return _model(identify(path))
     found = recognise(path, header)
@@ -95,6 +97,8 @@ def _judge_folder(folder: Path) -> Verdict:
 
 def _model(identity: Identity) -> Verdict:
     words = [FAMILY_TITLES[identity.family.value]]
+    if smaller := smaller_name(identity.configs["unet"]):
+        words.append(smaller)
     if identity.inpainting:
         words.append("inpainting")
     if identity.distillation.value != "none":

@@ -60,7 +60,9 @@ def text_config(**changes: Any) -> dict[str, Any]:
 class Small:
     """A small model of one of the three layouts: its modules, configurations and file."""
 
-    def __init__(self, layout: str, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, layout: str, folder: Path, dtype: torch.dtype = torch.float32, **own: Any
+    ) -> None:
         torch.manual_seed(3)
         two = layout == "sdxl"
         unet = {k: v for k, v in TINY_XL_UNET.items() if two or not k.startswith(("add", "proj"))}
@@ -82,7 +84,8 @@ class Small:
             "scheduler": {"_class_name": "PNDMScheduler", "prediction_type": "epsilon"},
         }
         self.modules: dict[str, Any] = {
-            "unet": diffusers.UNet2DConditionModel.from_config(configs["unet"]),
+            # What a file's UNet has of its own is not told beside it.
+            "unet": diffusers.UNet2DConditionModel.from_config(configs["unet"] | own),
             "vae": diffusers.AutoencoderKL.from_config(configs["vae"]),
             "text_encoder": transformers.CLIPTextModel(
                 transformers.CLIPTextConfig(**configs["text_encoder"])
@@ -307,6 +310,45 @@ def test_an_inpainting_model_loads_with_its_nine_channels(tmp_path: Path) -> Non
     found = opened(*_pair(small))
     assert found.identity.inpainting
     assert found.unet.conv_in.in_channels == 9
+
+
+RELATIVES: dict[str, tuple[str, dict[str, Any]]] = {
+    "lcm": ("sd1", {"time_cond_proj_dim": 12}),
+    "fewer layers": (
+        "sdxl",
+        {
+            "transformer_layers_per_block": [1, [1]],
+            "reverse_transformer_layers_per_block": [[3, 1], 1],
+            "mid_block_type": "UNetMidBlock2D",
+        },
+    ),
+    "fewer layers, lcm": (
+        "sdxl",
+        {
+            "transformer_layers_per_block": [1, [3]],
+            "reverse_transformer_layers_per_block": [[2, 1], 1],
+            "time_cond_proj_dim": 8,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("layout", "own"), RELATIVES.values(), ids=RELATIVES.keys())
+def test_a_relatives_unet_is_built_as_its_file_tells(
+    tmp_path: Path, layout: str, own: dict[str, Any]
+) -> None:
+    small = Small(layout, tmp_path, **own)
+    found = opened(*_pair(small))
+    same(found.unet, small.modules["unet"].state_dict())
+    assert found.identity.guidance_embedding == ("time_cond_proj_dim" in own)
+    assert found.identity.distillation.value == ("lcm" if "time_cond_proj_dim" in own else "none")
+
+
+def test_a_guidance_input_under_diffusers_name(tmp_path: Path) -> None:
+    small = Small("sd1", tmp_path, time_cond_proj_dim=12)
+    small.save({k.replace("time_embed.cond", "time_embedding.cond"): v
+                for k, v in small.tensors.items()})  # fmt: skip
+    same(opened(*_pair(small)).unet, small.modules["unet"].state_dict())
 
 
 def test_components_may_be_made_anew_with_one_part_changed(tiny_model: Path) -> None:
