@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from core.about import APP_NAME
 from core.cli_parser import build_parser
+from core.commands.options import told
 from core.errors import CoreError
 from core.paths import Profile
 from core.request import DeviceName
@@ -94,7 +95,7 @@ def _ended(
         _run(arguments, profile, make_engine)
         sys.stdout.flush()
     except CoreError as error:
-        _say(f"{prog}: {error}")
+        _say(f"{prog}: {told(error, arguments.command)}")
         return FAILED
     except Terminated:
         return TERMINATED

@@ -149,7 +149,7 @@ class TextToImage:
         check_float("guidance_start", self.guidance_start, 0.0, 1.0)
         check_float("guidance_end", self.guidance_end, 0.0, 1.0)
         if self.guidance_end < self.guidance_start:
-            raise InvalidRequest("guidance_end", "must not lie before guidance_start.")
+            raise InvalidRequest("guidance_end", "must not lie before the beginning of guidance.")
         check_side("width", self.width)
         check_side("height", self.height)
         check_int("seed", self.seed, 0, MAX_SEED)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 from tqdm import tqdm
 
-from core.commands.report import as_json
-from core.events import Event, Finished, ImageReady, Loading, Notice, Saved, Step
+from core.commands.report import as_json, print_event, print_line
+from core.events import Event, Finished, Saved, Step
 from core.grid import Batch, Grid, work_of
 from core.grid_sheet import GridSheet
 
@@ -77,31 +77,21 @@ class GridProgressReport:
     def show(self, batch: Batch | None, event: Event) -> None:
         """Move the bar, or print a line."""
         match event:
-            case Loading():
-                self._line(f"Loading {event.what} ...")
             case Step():
                 assert batch is not None, "only a batch has steps"
                 self._step(batch, event)
+                return
             case Saved():
                 self._saved += 1
-                tqdm.write(str(event.path), file=sys.stdout)
-                sys.stdout.flush()
-            case Notice():
-                self._line(event.message)
             case Finished():
                 self.close()
-                many = "picture" if event.pictures == 1 else "pictures"
-                self._line(f"{event.pictures} {many} in {event.seconds:.1f} s.")
-            case ImageReady():
-                pass
-            case _:
-                assert_never(event)
+        print_event(event)
 
     def sheet(self, path: Path, sheet: GridSheet) -> None:
         """Print where the sheet lies."""
         if sheet.scale < 1:
-            self._line(f"The sheet shows the pictures at {sheet.scale:.0%} of their size.")
-        self._line("The sheet:")
+            print_line(f"The sheet shows the pictures at {sheet.scale:.0%} of their size.")
+        print_line("The sheet:")
         print(path, flush=True)
 
     def close(self) -> None:
@@ -127,7 +117,3 @@ class GridProgressReport:
         self._bar.update(self._done + work * step.index / step.total - self._bar.n)
         if step.index == step.total:
             self._done += work
-
-    @staticmethod
-    def _line(text: str) -> None:
-        tqdm.write(text, file=sys.stderr)

@@ -82,24 +82,12 @@ class ProgressReport:
 
     def show(self, event: Event) -> None:
         """Move the bar, or print a line."""
-        match event:
-            case Loading():
-                self._line(f"Loading {event.what} ...")
-            case Step():
-                self._step(event)
-            case Saved():
-                tqdm.write(str(event.path), file=sys.stdout)
-                sys.stdout.flush()
-            case Notice():
-                self._line(event.message)
-            case Finished():
-                self.close()
-                many = "picture" if event.pictures == 1 else "pictures"
-                self._line(f"{event.pictures} {many} in {event.seconds:.1f} s.")
-            case ImageReady():
-                pass
-            case _:
-                assert_never(event)
+        if isinstance(event, Step):
+            self._step(event)
+            return
+        if isinstance(event, Finished):
+            self.close()
+        print_event(event)
 
     def close(self) -> None:
         """Leave the bar as it stands."""
@@ -117,6 +105,26 @@ class ProgressReport:
         if step.index == step.total:
             self._done += step.total
 
-    @staticmethod
-    def _line(text: str) -> None:
-        tqdm.write(text, file=sys.stderr)
+
+def print_event(event: Loading | Saved | Notice | Finished | ImageReady) -> None:
+    """Tell a person of anything but a step: beside a bar if there is one, a picture on stdout."""
+    match event:
+        case Loading():
+            print_line(f"Loading {event.what} ...")
+        case Saved():
+            tqdm.write(str(event.path), file=sys.stdout)
+            sys.stdout.flush()
+        case Notice():
+            print_line(event.message)
+        case Finished():
+            many = "picture" if event.pictures == 1 else "pictures"
+            print_line(f"{event.pictures} {many} in {event.seconds:.1f} s.")
+        case ImageReady():
+            pass
+        case _:
+            assert_never(event)
+
+
+def print_line(text: str) -> None:
+    """Print a line on stderr, above a bar if there is one."""
+    tqdm.write(text, file=sys.stderr)

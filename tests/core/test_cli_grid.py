@@ -202,7 +202,7 @@ NONSENSE = [
     (["a", "--x", "steps=4", "--y", "steps=5"], "both axes"),
     (["a", "--x", "steps=4,,5"], "empty value"),
     (["a", "--x", "seed=1..100", "--y", "steps=1..100"], "10000 pictures"),
-    (["a", "--x", "guidance=1,101"], "guidance_scale: 101"),
+    (["a", "--x", "guidance=1,101"], "--guidance: 101"),
     (["a", "--x", "strength=0.5,1"], "add --init"),
     (["a", "--x", "init=no-such.png"], "no-such.png"),
     (["a", "--x", "model=starter,no-such-model"], "no-such-model"),
