@@ -129,7 +129,7 @@ def _run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFac
         case "inspect":
             from core.commands import inspect_picture
 
-            inspect_picture.run(arguments)
+            inspect_picture.run(arguments, library)
         case "models":
             from core.commands import models
 

@@ -123,12 +123,15 @@ class LoraUse:
         text_weight: The same of its part in the text encoder; None for ``weight``.
         sha256: Hash of the file's bytes, 64 hex digits, or empty before the engine has read it; a
             repeated run refuses a file that has changed.
+        short_hash: What other programs know it by: the first 12 digits of the hash of its tensors;
+            recorded by the engine.
     """
 
     path: str
     weight: float = 1.0
     text_weight: float | None = None
     sha256: str = ""
+    short_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,5 +159,6 @@ def check_adapters(field: str, uses: object, kind: type[LoraUse] | type[Embeddin
         if isinstance(use, EmbeddingUse):
             check_text(field, use.token, empty_ok=True)
         else:
+            check_text(field, use.short_hash, empty_ok=True)
             for weight in (use.weight, 0.0 if use.text_weight is None else use.text_weight):
                 check_float(field, weight, -LARGEST_ADAPTER_WEIGHT, LARGEST_ADAPTER_WEIGHT)

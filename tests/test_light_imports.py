@@ -39,6 +39,7 @@ LIGHT = [
     "core.models.identify",
     "core.models.verdict",
     "core.models.lora_keys",
+    "core.models.matching",
     "core.models.names",
     "core.models.library",
     "core.paths",

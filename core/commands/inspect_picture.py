@@ -6,21 +6,24 @@ import argparse
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import Any, assert_never
 
 from core.grid_sheet import lines_of, read_sheet
-from core.images.foreign import Foreign
+from core.images.foreign import Foreign, UsedSecondPass
 from core.images.lineage import Ancestor, lineage_of
 from core.images.metadata import Metadata, Recorded, read_metadata
-from core.images.nearest import nearest
+from core.images.nearest import Finder, nearest
+from core.models.library import Library
+from core.models.matching import Matching
 from core.request import ImageToImage, to_json
 
 _HASH_SHOWN = 12
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Print what the picture says.
+def run(arguments: argparse.Namespace, library: Library) -> None:
+    """Print what the picture says, and what of it could not be made here with this library.
 
     Raises:
         InvalidRequest: It is no picture that can be opened.
@@ -29,14 +32,15 @@ def run(arguments: argparse.Namespace) -> None:
     found = read_metadata(path)
     sheet = read_sheet(path) if found is None else None
     ancestors = lineage_of(found, path.parent) if isinstance(found, Recorded) else ()
+    finder = Matching(library)
     if sheet is not None:
         _print_sheet(sheet, arguments)
     elif arguments.json:
-        print(json.dumps({"path": str(path)} | _as_json(found, ancestors)))
+        print(json.dumps({"path": str(path)} | _as_json(found, ancestors, finder)))
     elif found is None:
         print(f"{path} does not say how it was made.")
     else:
-        for name, value in _lines(found, ancestors):
+        for name, value in _lines(found, ancestors, finder):
             print(f"{_safe(name)}: {_safe(str(value))}")
 
 
@@ -48,7 +52,9 @@ def _print_sheet(record: dict[str, Any], arguments: argparse.Namespace) -> None:
             print(f"{_safe(name)}: {_safe(str(value))}")
 
 
-def _as_json(found: Metadata | None, ancestors: Iterable[Ancestor]) -> dict[str, Any]:
+def _as_json(
+    found: Metadata | None, ancestors: Iterable[Ancestor], finder: Finder
+) -> dict[str, Any]:
     """Give the same names for every program, and more for what only one has."""
     match found:
         case Recorded():
@@ -61,7 +67,7 @@ def _as_json(found: Metadata | None, ancestors: Iterable[Ancestor]) -> dict[str,
                 "lineage": [_ancestor(ancestor) for ancestor in ancestors],
             }
         case Foreign():
-            return _foreign(found)
+            return _foreign(found, finder)
         case None:
             return {"source": None}
         case _:
@@ -90,14 +96,22 @@ def _ours(found: Recorded) -> dict[str, Any]:
         "model_hash": found.model_sha256[:10],
         "vae": PurePath(request.vae).name,
         "clip_skip": None,
-        "loras": [],
+        "loras": [
+            {"name": Path(use.path).stem, "weight": use.weight, "hash": use.short_hash}
+            for use in request.loras
+        ],
+        "embeddings": [
+            {"name": use.token or Path(use.path).stem, "hash": use.sha256[:_HASH_SHOWN]}
+            for use in request.embeddings
+        ],
+        "second_pass": to_json(request)["second_pass"],
         "unexpressed": {},
         "details": {},
         "not_honoured": [],
     }
 
 
-def _foreign(found: Foreign) -> dict[str, Any]:
+def _foreign(found: Foreign, finder: Finder) -> dict[str, Any]:
     return {
         "source": found.source,
         "program": found.program,
@@ -118,9 +132,11 @@ def _foreign(found: Foreign) -> dict[str, Any]:
         "vae": found.vae,
         "clip_skip": found.clip_skip,
         "loras": [{"name": x.name, "weight": x.weight, "hash": x.hash} for x in found.loras],
+        "embeddings": [{"name": x.name, "hash": x.hash} for x in found.embeddings],
+        "second_pass": None if found.second_pass is None else asdict(found.second_pass),
         "unexpressed": dict(found.unexpressed),
         "details": dict(found.details),
-        "not_honoured": list(nearest(found).lost),
+        "not_honoured": list(nearest(found, finder=finder).lost),
     }
 
 
@@ -151,10 +167,12 @@ def _prompt(metadata: Metadata | None) -> str | None:
     return None if metadata is None else metadata.prompt
 
 
-def _lines(found: Metadata, ancestors: Iterable[Ancestor]) -> list[tuple[str, object]]:
+def _lines(
+    found: Metadata, ancestors: Iterable[Ancestor], finder: Finder
+) -> list[tuple[str, object]]:
     """Give name and value of what a person would ask for first."""
     if isinstance(found, Foreign):
-        return _foreign_lines(found)
+        return _foreign_lines(found, finder)
     hidden = ("kind", "prompts", "negative_prompt", "seed", "count")
     settings = {k: v for k, v in to_json(found.request).items() if k not in hidden}
     return [
@@ -178,7 +196,7 @@ def _told(ancestor: Ancestor) -> str:
     return f"{place}{said}, hash {ancestor.sha256[:_HASH_SHOWN]}"
 
 
-def _foreign_lines(found: Foreign) -> list[tuple[str, object]]:
+def _foreign_lines(found: Foreign, finder: Finder) -> list[tuple[str, object]]:
     size = f"{found.width} x {found.height}" if found.width and found.height else None
     settings = {
         "seed": found.seed,
@@ -198,11 +216,22 @@ def _foreign_lines(found: Foreign) -> list[tuple[str, object]]:
         ("Negative prompt", found.negative_prompt or "none"),
         *_named({name: value for name, value in settings.items() if value is not None}),
         *(("LoRA", f"{x.name} at {x.weight:g} {x.hash}".strip()) for x in found.loras),
+        *(("Embedding", f"{x.name} {x.hash}".strip()) for x in found.embeddings),
+        *_second_pass(found.second_pass),
         *found.unexpressed.items(),
         *found.details.items(),
         ("Made by", found.program),
-        *(("Not honoured", sentence) for sentence in nearest(found).lost),
+        *(("Not honoured", sentence) for sentence in nearest(found, finder=finder).lost),
     ]
+
+
+def _second_pass(used: UsedSecondPass | None) -> list[tuple[str, object]]:
+    if used is None:
+        return []
+    size = f"to {used.width} x {used.height}" if used.scale is None else f"{used.scale:g} times"
+    more = {"steps": used.steps, "strength": used.strength, "upscaler": used.upscaler or None}
+    told = [f"{name} {value}" for name, value in more.items() if value is not None]
+    return [("Second pass", ", ".join([size, *told]))]
 
 
 def _named(settings: Mapping[str, object]) -> list[tuple[str, object]]:

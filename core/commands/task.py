@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from core.errors import InvalidRequest, ModelInvalid
-from core.images.foreign import Foreign
+from core.images.foreign import Foreign, Match
 from core.images.metadata import Recorded, read_metadata
 from core.images.nearest import nearest
 from core.images.reading import size_of
 from core.models import catalog
 from core.models.fingerprint import Fingerprints
 from core.models.identify import identify
+from core.models.library import Library
+from core.models.matching import Matching, hash_digits, plain_name
 from core.paths import Profile, exists, expanded, is_file
 from core.request import (
     LATENT_SCALE,
@@ -102,7 +104,7 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
             "from", f"{picture} does not say how it was made; give a picture that this app saved."
         )
     if isinstance(found, Foreign):
-        return _nearest_task(picture, found, given)
+        return _nearest_task(picture, found, given, profile)
     if "second_pass" in given and found.request.second_pass is not None:
         before = dataclasses.asdict(found.request.second_pass)
         given = given | {"second_pass": before | given["second_pass"]}
@@ -110,7 +112,8 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
         if not given:
             _check_model(found, profile)
         request = _located(dataclasses.replace(found.request, **given))
-        return Task(request=request, only=found.picture, device=found.device)
+        notices = _of_another_model(found, given, profile)
+        return Task(request=request, only=found.picture, device=found.device, notices=notices)
     fields = dataclasses.fields(found.request)
     recorded = {field.name: getattr(found.request, field.name) for field in fields} | {
         "prompts": (found.request.prompt_of(found.picture),),
@@ -122,30 +125,82 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
     for name, hash_name in _HASHED.items():
         if name in given:
             recorded[hash_name] = ""
-    return Task(request=_request(recorded | given))
+    notices = _of_another_model(found, given, profile)
+    return Task(request=_request(recorded | given), notices=notices)
 
 
-def _nearest_task(picture: Path, found: Foreign, given: dict[str, Any]) -> Task:
+def _nearest_task(picture: Path, found: Foreign, given: dict[str, Any], profile: Profile) -> Task:
     """Give what makes the like of another program's picture."""
-    card = catalog.card(given.get("model", catalog.STARTER))
-    near = nearest(found, given=given, size_multiple=card.size_multiple, schedulers=card.schedulers)
+    matching = Matching(Library(profile))
+    match = None if "model" in given else matching.model(found.model, found.model_hash)
+    model = given.get("model", match.path if match else catalog.STARTER)
+    card = catalog.card(model)
+    second = given.get("second_pass", {})
+    near = nearest(
+        found,
+        given=given.keys() - {"second_pass"},
+        size_multiple=card.size_multiple,
+        schedulers=card.schedulers,
+        finder=matching,
+        family=card.family,
+    )
+    settings = near.settings | given | {"model": model}
+    if second and "second_pass" in near.settings:
+        settings["second_pass"] = dataclasses.asdict(near.settings["second_pass"]) | second
     notices = [
         f"{picture} was made by another program ({found.program}); its settings are taken, but "
-        "the picture will be another one."
+        "the picture will be another one.",
+        *_about_model(found, match, given, profile),
     ]
-    if "model" not in given and (found.model or found.model_hash):
-        hashed = f" (hash {found.model_hash})" if found.model_hash else ""
-        notices.append(
-            f"It was made with the model {found.model or 'without a name'}{hashed}; {card.name} is "
-            "used instead. Name another by --model."
-        )
-    task = new_task(near.settings | given)
+    task = new_task(settings)
     return dataclasses.replace(task, notices=(*notices, *near.lost, *task.notices))
 
 
+def _about_model(
+    found: Foreign, match: Match | None, given: dict[str, Any], profile: Profile
+) -> list[str]:
+    """Say which model takes the place of the one that another program used, if it is another."""
+    if not (found.model or found.model_hash):
+        return []
+    hashed = f" (hash {found.model_hash})" if found.model_hash else ""
+    made = f"It was made with the model {found.model or 'without a name'}{hashed}"
+    if match is not None:
+        if match.is_sure:
+            return [f"{made}; that is {match.path} of the library."]
+        return [f"{made}; {match.path} of the library has its name and another hash, and is used."]
+    model = given.get("model", catalog.STARTER)
+    if digits := hash_digits(found.model_hash):
+        is_same = _hash_of(model, profile).startswith(digits)
+    else:
+        is_same = plain_name(found.model) in (plain_name(Path(model).name), model.casefold())
+    if is_same:
+        return []
+    if "model" in given:
+        return [f"{made}; {model} is another one."]
+    return [f"{made}; {model} is used instead. Name another by --model."]
+
+
+def _of_another_model(found: Recorded, given: dict[str, Any], profile: Profile) -> tuple[str, ...]:
+    """Say so if a picture of ours is to be made again with another model than it was."""
+    if "model" not in given:
+        return ()
+    now = _hash_of(given["model"], profile)
+    if now == found.model_sha256:
+        return ()
+    return (
+        f"The picture was made with another model, {found.request.model} (hash "
+        f"{found.model_sha256[:10]}), than {given['model']} (hash {now[:10]}); it will be another "
+        "picture.",
+    )
+
+
+def _hash_of(model: str, profile: Profile) -> str:
+    weights = identify(catalog.resolve(model)).weights
+    return Fingerprints.kept_in(profile.cache).of_model(weights)
+
+
 def _check_model(found: Recorded, profile: Profile) -> None:
-    weights = identify(catalog.resolve(found.request.model)).weights
-    now = Fingerprints.kept_in(profile.cache).of_model(weights)
+    now = _hash_of(found.request.model, profile)
     if now != found.model_sha256:
         raise ModelInvalid(
             f"The model {found.request.model} has changed since the picture was made (its hash is "

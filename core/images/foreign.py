@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.images.samplers import SamplerMatch, match_sampler
 
@@ -16,11 +16,66 @@ class UsedLora:
         name: As the program called it: a file's name or a title.
         weight: Its scale; 1 is as trained.
         hash: As the program wrote it, or empty.
+        text_weight: The scale of its part in the text encoder; None for ``weight``.
     """
 
     name: str
     weight: float = 1.0
     hash: str = ""
+    text_weight: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsedEmbedding:
+    """A textual inversion that took part.
+
+    Attributes:
+        name: The word for it in the prompts.
+        hash: As the program wrote it, or empty.
+    """
+
+    name: str
+    hash: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsedSecondPass:
+    """A second pass at a larger size that took part, known as hires fix.
+
+    Attributes:
+        scale: Times as large; None if a size is said instead.
+        width: In pixels, of the larger picture, if that is said.
+        height: Likewise.
+        steps: Of its whole run; None for as many as in the first pass.
+        strength: Share of the larger picture that was replaced.
+        upscaler: What made it larger, by the program's own name.
+    """
+
+    scale: float | None = None
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+    strength: float | None = None
+    upscaler: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A file of the user's that seems to be one that a picture was made with.
+
+    Attributes:
+        path: Where it lies; of a model, what it is called here.
+        family: The architecture it belongs to.
+        is_sure: False if it has the name but another hash than the picture says.
+    """
+
+    path: str
+    family: str
+    is_sure: bool
+
+    def named(self, name: str) -> Match:
+        """Give the same, called by a name."""
+        return replace(self, path=name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +101,8 @@ class Foreign:
         vae: Name of a VAE that took the place of the model's own.
         clip_skip: Layers of the text encoder left out, counted from 1 (none left out).
         loras: The LoRAs that took part.
+        embeddings: The textual inversions that took part, where they are said apart.
+        second_pass: The second pass at a larger size, if there was one.
         unexpressed: What changed the picture and has no setting here, by the program's names.
         details: What did not change the picture, by the program's names.
         notes: Sentences about what was unclear and how it was understood.
@@ -69,6 +126,8 @@ class Foreign:
     vae: str = ""
     clip_skip: int | None = None
     loras: tuple[UsedLora, ...] = ()
+    embeddings: tuple[UsedEmbedding, ...] = ()
+    second_pass: UsedSecondPass | None = None
     unexpressed: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

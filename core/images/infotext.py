@@ -15,7 +15,7 @@ from pathlib import PurePath
 from core.about import APP_NAME, version
 from core.events import ImageReady
 from core.images.samplers import SAMPLERS
-from core.request import ImageToImage, Inpaint, LoraUse, SchedulerName
+from core.request import ImageToImage, Inpaint, LoraUse, Request, SchedulerName
 
 KEYWORD = "parameters"
 """The keyword of the PNG chunk."""
@@ -77,7 +77,11 @@ def write_infotext(image: ImageReady) -> str:
             pairs["Hires steps"] = str(second.steps)
         # Of a picture from a picture this key says how much of that one was replaced.
         pairs.setdefault("Denoising strength", f"{second.strength:.12g}")
-    pairs |= {"RNG": "CPU", "Version": f"{APP_NAME} {version()}"}
+    pairs["RNG"] = "CPU"
+    for key, hashes in _hashes(request).items():
+        if hashes:
+            pairs[key] = ", ".join(f"{name}: {digits}" for name, digits in hashes.items())
+    pairs["Version"] = f"{APP_NAME} {version()}"
     lines = [request.prompt_of(image.picture) + "".join(map(_lora_tag, request.loras))]
     if request.negative_prompt:
         lines.append(f"{_NEGATIVE} {request.negative_prompt}")
@@ -128,9 +132,30 @@ def _without_json(line: str) -> tuple[str, dict[str, str]]:
     return line, values
 
 
+def _hashes(request: Request) -> dict[str, dict[str, str]]:
+    """Give the hashes of LoRAs and embeddings by their names, as the web UI has them."""
+    return {
+        "Lora hashes": {
+            _plain_name(PurePath(use.path).stem): use.short_hash
+            for use in request.loras
+            if use.short_hash
+        },
+        "TI hashes": {
+            _plain_name(use.token or PurePath(use.path).stem): use.sha256[:12]
+            for use in request.embeddings
+            if use.sha256
+        },
+    }
+
+
+def _plain_name(name: str) -> str:
+    """Take the letters out of a name that would end it."""
+    return re.sub(r"[:,<>]", "", name)
+
+
 def _lora_tag(use: LoraUse) -> str:
-    """Name a LoRA as prompts do, without the letters that would end its name."""
-    name = re.sub(r"[:,<>]", "", PurePath(use.path).stem)
+    """Name a LoRA as prompts do."""
+    name = _plain_name(PurePath(use.path).stem)
     weights = (use.weight,) if use.text_weight is None else (use.text_weight, use.weight)
     return f" <lora:{name}:{':'.join(f'{weight:.12g}' for weight in weights)}>"
 

@@ -7,11 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from core.images.foreign import Foreign
+from core.images.foreign import Foreign, Match, UsedEmbedding, UsedLora, UsedSecondPass
 from core.images.readers.a1111 import LORA
-from core.request import LATENT_SCALE, MAX_SEED, MAX_SIDE, MAX_STEPS, SchedulerName
+from core.request import (
+    LATENT_SCALE,
+    MAX_SEED,
+    MAX_SIDE,
+    MAX_STEPS,
+    EmbeddingUse,
+    Enlarging,
+    LoraUse,
+    SchedulerName,
+    SecondPass,
+)
+from core.request_parts import LARGEST_ADAPTER_WEIGHT
 
 LONGEST_QUOTED = 60
 """Characters of a value that a sentence quotes."""
@@ -20,6 +31,39 @@ MOST_SENTENCES = 16
 """Settings without a like that are said one by one; the rest is counted."""
 
 _MAX_GUIDANCE = 100.0
+_LARGEST_SCALE = 8.0
+
+_USUAL_STEPS = 20
+"""Steps of a second pass where neither the picture nor the settings say how many."""
+
+_UPSCALERS = {
+    "lanczos": Enlarging.LANCZOS,
+    "none": Enlarging.LANCZOS,
+    "latent": Enlarging.LATENT,
+}
+"""Ours for what others call the same; no upscaler at all is a Lanczos filter in the web UI."""
+
+
+class Finder(Protocol):
+    """Whoever knows which of the user's files a picture was made with."""
+
+    def lora(self, used: UsedLora) -> Match | None:
+        """Find a LoRA."""
+
+    def embedding(self, used: UsedEmbedding) -> Match | None:
+        """Find an embedding."""
+
+
+class _Nothing:
+    """Finds nothing."""
+
+    def lora(self, used: UsedLora) -> Match | None:
+        del used
+        return None
+
+    def embedding(self, used: UsedEmbedding) -> Match | None:
+        del used
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +85,8 @@ def nearest(
     given: Collection[str] = (),
     size_multiple: int = LATENT_SCALE,
     schedulers: Collection[SchedulerName] = tuple(SchedulerName),
+    finder: Finder | None = None,
+    family: str = "",
 ) -> Nearest:
     """Find the nearest settings.
 
@@ -50,20 +96,24 @@ def nearest(
             strength is taken over only where ``init_image`` is among them.
         size_multiple: What the model's width and height must be multiples of, in pixels.
         schedulers: Those that work with the model.
+        finder: Finds the LoRAs and embeddings that the picture names; without it, none are.
+        family: The model's architecture, for which these must be.
     """
-    finder = _Finder(found, frozenset(given))
-    finder.texts()
-    finder.steps()
-    finder.guidance()
-    finder.scheduler(schedulers)
-    finder.seed()
-    finder.size(size_multiple)
-    finder.start()
-    finder.rest()
-    return Nearest(settings=finder.settings, lost=tuple(finder.lost))
+    way = _Way(found, frozenset(given))
+    way.texts()
+    way.adapters(finder or _Nothing(), family)
+    way.steps()
+    way.guidance()
+    way.scheduler(schedulers)
+    way.seed()
+    way.size(size_multiple)
+    way.second_pass()
+    way.start()
+    way.rest()
+    return Nearest(settings=way.settings, lost=tuple(way.lost))
 
 
-class _Finder:
+class _Way:
     """Goes through the settings one after the other."""
 
     def __init__(self, found: Foreign, given: frozenset[str]) -> None:
@@ -76,10 +126,53 @@ class _Finder:
         prompt, negative = self._found.prompt, self._found.negative_prompt
         self._set("prompts", (_clean(LORA.sub("", prompt)),))
         self._set("negative_prompt", _clean(LORA.sub("", negative)))
-        for lora in self._found.loras:
-            name = f"{_quoted(lora.name)} at {lora.weight:g}"
-            hashed = f" (hash {_quoted(lora.hash)})" if lora.hash else ""
-            self.lost.append(f"The LoRA {name}{hashed} is not applied.")
+
+    def adapters(self, finder: Finder, family: str) -> None:
+        loras, embeddings = [], []
+        for lora in self._found.loras if "loras" not in self._given else ():
+            name = f"The LoRA {_quoted(lora.name)} at {lora.weight:g}"
+            if match := self._fitting(name, lora.hash, finder.lora(lora), family, "not applied"):
+                weights = [self._weight(name, w) for w in (lora.weight, lora.text_weight)]
+                loras.append(
+                    LoraUse(path=match.path, weight=weights[0] or 0.0, text_weight=weights[1])
+                )
+        for word in self._found.embeddings if "embeddings" not in self._given else ():
+            name = f"The embedding {_quoted(word.name)}"
+            found = finder.embedding(word)
+            if match := self._fitting(name, word.hash, found, family, "a word like any other"):
+                embeddings.append(EmbeddingUse(path=match.path, token=_clean(word.name)))
+        if loras:
+            self._set("loras", tuple(loras))
+        if embeddings:
+            self._set("embeddings", tuple(embeddings))
+
+    def _fitting(
+        self, name: str, digits: str, match: Match | None, family: str, then: str
+    ) -> Match | None:
+        """Give the file that was found for something if it can be used, and say what is amiss."""
+        hashed = f" (hash {_quoted(digits)})" if digits else ""
+        if match is None:
+            self.lost.append(
+                f"{name}{hashed} is not in the library and is {then}; add its file by `stepwise "
+                "models add`."
+            )
+            return None
+        if family and match.family != family:
+            self.lost.append(
+                f"{name}{hashed} is for another kind of model ({match.family}) and is {then}."
+            )
+            return None
+        if not match.is_sure:
+            self.lost.append(f"{name}{hashed} is in the library with another hash; that is used.")
+        return match
+
+    def _weight(self, name: str, weight: float | None) -> float | None:
+        if weight is None:
+            return None
+        held = min(max(weight, -LARGEST_ADAPTER_WEIGHT), LARGEST_ADAPTER_WEIGHT)
+        if held != weight:
+            self.lost.append(f"{name}: its weight is beyond ours; {held:g} is used.")
+        return held
 
     def steps(self) -> None:
         steps = self._found.steps
@@ -139,6 +232,45 @@ class _Finder:
                 self.lost.append(
                     f"The {name} {side} is made {fitting}, a multiple of {multiple} that fits."
                 )
+
+    def second_pass(self) -> None:
+        used = self._found.second_pass
+        if used is None or "second_pass" in self._given:
+            return
+        width, height = (self.settings.get(name, 512) for name in ("width", "height"))
+        scale = used.scale
+        if scale is None or scale <= 0:
+            # A size goes before a scale of 0, which is how the web UI says that there is none.
+            scale = (used.width or 0) / width or (used.height or 0) / height
+        scale = min(scale, 2.0 * MAX_SIDE)
+        larger = [round(side * scale / LATENT_SCALE) * LATENT_SCALE for side in (width, height)]
+        strength = SecondPass().strength if used.strength is None else used.strength
+        sound = 1 < scale <= _LARGEST_SCALE and max(larger) <= MAX_SIDE
+        steps = min(max(used.steps or 0, 0), MAX_STEPS)
+        of = steps or self.settings.get("steps", _USUAL_STEPS)
+        if not sound or not 0 < strength <= 1 or int(of * strength) < 1:
+            self.lost.append(
+                f"The second pass, {scale:.4g} times as large at strength {strength:.4g}, is "
+                "beyond ours and is left out."
+            )
+            return
+        if not steps and not {"steps"} & (self.settings.keys() | self._given):
+            steps = of
+        self._set(
+            "second_pass",
+            SecondPass(scale=scale, strength=strength, steps=steps, upscaler=self._upscaler(used)),
+        )
+
+    def _upscaler(self, used: UsedSecondPass) -> Enlarging:
+        name = used.upscaler.strip().casefold()
+        if not name or name in _UPSCALERS:
+            return _UPSCALERS.get(name, Enlarging.LANCZOS)
+        near = Enlarging.LATENT if name.startswith("latent") else Enlarging.LANCZOS
+        self.lost.append(
+            f"The upscaler {_quoted(used.upscaler)} is not one of ours; {near}, the nearest, is "
+            "used."
+        )
+        return near
 
     def start(self) -> None:
         found = self._found

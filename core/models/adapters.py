@@ -53,9 +53,13 @@ def with_files(
         sha256 = fingerprints.of_model(vae_weights(path))
         _check_same("vae", path, request.vae_sha256, sha256)
         request = dataclasses.replace(request, vae=str(path), vae_sha256=sha256)
+    loras = found(request.loras, "loras", find_lora, "LoRA")
     return dataclasses.replace(
         request,
-        loras=found(request.loras, "loras", find_lora, "LoRA"),
+        loras=tuple(
+            dataclasses.replace(use, short_hash=fingerprints.of_tensors(Path(use.path))[:12])
+            for use in loras
+        ),
         embeddings=found(request.embeddings, "embeddings", find_embedding, "embedding"),
     )
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Generator, Mapping
 from pathlib import Path
 
 from core.errors import ModelInvalid, SaveFailed
 from core.files import replace_file
+from core.models.safetensors_header import read_with_metadata
+from core.models.tensor_list import is_pickle
 
 PIECE = 1 << 22
 """Bytes that are read at once."""
+
+_TENSORS = "tensors|"
+"""How the keys begin of hashes that leave a file's header out."""
 
 
 class Fingerprints:
@@ -61,6 +67,38 @@ class Fingerprints:
         except OSError as error:
             raise _unreadable(path, error) from error
 
+    def of_tensors(self, path: Path) -> str:
+        """Give the hash by which AUTOMATIC1111's web UI and Civitai know a LoRA.
+
+        It is that of a safetensors file without its header, which leaves notes out of it. The
+        trainer may have noted it in the header, where the web UI takes it from too
+        (``extensions-builtin/Lora/network.py``). A pickle is hashed whole.
+
+        Returns:
+            64 hex digits, or those that were noted.
+
+        Raises:
+            ModelInvalid: If the file cannot be read or is damaged.
+        """
+        if is_pickle(path):
+            return self.of_file(path)
+        noted = read_with_metadata(path).metadata.get("sshs_model_hash", "")
+        if re.fullmatch(r"[0-9a-f]{12,64}", noted):
+            return noted
+        key = _TENSORS + _key(path)
+        if (known := self._known().get(key)) is not None:
+            return known
+        digest = hashlib.sha256()
+        try:
+            with path.open("rb") as file:
+                file.seek(8 + int.from_bytes(file.read(8), "little"))
+                while piece := file.read(PIECE):
+                    digest.update(piece)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        self._keep(key, digest.hexdigest())
+        return digest.hexdigest()
+
     def reading(self, path: Path) -> Generator[int, None, str]:
         """Hash a file anew and remember its hash.
 
@@ -95,6 +133,9 @@ class Fingerprints:
             key = _key(path)
         except OSError as error:
             raise _unreadable(path, error) from error
+        self._keep(key, sha256)
+
+    def _keep(self, key: str, sha256: str) -> None:
         with contextlib.suppress(SaveFailed):
             replace_file(self._file, json.dumps(self._known() | {key: sha256}, indent=1).encode())
 

@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from safetensors.torch import save_file
 
 from core import cli
 from core.errors import CoreError, OutOfMemory
@@ -30,6 +33,8 @@ from core.images.metadata import read_metadata
 from core.models import catalog
 from core.models.fingerprint import Fingerprints
 from core.models.identify import identify
+from core.models.library import Library
+from core.paths import Profile
 from core.request import (
     MAX_SEED,
     DeviceName,
@@ -630,6 +635,71 @@ def test_what_could_not_be_honoured_is_said_before_the_run(run, engine, tmp_path
     assert engine.request.scheduler is SchedulerName.DPMPP_SDE
 
 
+def test_what_the_library_has_of_another_programs_picture_is_used(
+    run, engine, tmp_path, tiny_model, capsys
+):
+    library = Library(Profile(tmp_path / "profile"))
+    list(library.add(Path(shutil.copytree(tiny_model, tmp_path / "mine"))))
+    stem = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    save_file(
+        {f"{stem}.lora_down.weight": torch.ones(2, 16), f"{stem}.lora_up.weight": torch.ones(8, 2)},
+        tmp_path / "fur.safetensors",
+    )
+    list(library.add(tmp_path / "fur.safetensors"))
+    (mine, fur) = library.entries()
+    text = (
+        "a cat <lora:fur:0.5>\nSteps: 11, Sampler: Euler a, CFG scale: 4, Seed: 99, Size: 64x72, "
+        f"Model hash: {mine.sha256[:10]}, Model: called otherwise, Denoising strength: 0.4, "
+        "Hires upscale: 2, Hires upscaler: Latent"
+    )
+    picture = foreign(tmp_path, parameters=text)
+    assert run("--from", str(picture)) == 0
+    said = capsys.readouterr().err
+    assert "that is mine of the library" in said
+    assert "not applied" not in said
+    assert engine.request.model == "mine"
+    assert engine.request.loras == (LoraUse(path=str(fur.path), weight=0.5),)
+    second = SecondPass(scale=2.0, strength=0.4, upscaler=Enlarging.LATENT)
+    assert engine.request.second_pass == second
+    assert run("--from", str(picture), "--hires-scale", "3") == 0
+    assert engine.request.second_pass == dataclasses.replace(second, scale=3.0)
+    assert cli.main(["inspect", str(picture), "--profile", str(tmp_path / "profile")]) == 0
+    out = capsys.readouterr().out
+    assert "Second pass: 2 times, strength 0.4, upscaler Latent" in out
+    assert "Not honoured" not in out
+
+
+def test_a_model_of_the_name_and_another_hash_is_used_and_said(
+    run, engine, tmp_path, tiny_model, capsys
+):
+    library = Library(Profile(tmp_path / "profile"))
+    list(library.add(Path(shutil.copytree(tiny_model, tmp_path / "mine"))))
+    text = "a cat\nSteps: 11, Sampler: Euler a, Seed: 9, Model hash: 0123456789, Model: mine"
+    assert run("--from", str(foreign(tmp_path, parameters=text))) == 0
+    assert "mine of the library has its name and another hash" in capsys.readouterr().err
+    assert engine.request.model == "mine"
+
+
+def test_another_model_than_the_pictures_is_said(
+    run, engine, pictures, tmp_path, tiny_model, tiny_v_model, capsys
+):
+    ours = recorded(run, pictures, "a cat")
+    text = "a cat\nSteps: 11, Sampler: Euler a, Seed: 9, Model hash: 0123456789, Model: other"
+    theirs = foreign(tmp_path, parameters=text)
+    capsys.readouterr()
+    for picture, model, words in (
+        (ours, tiny_v_model, f"made with another model, {tiny_model} (hash "),
+        (ours, tiny_model, None),
+        (theirs, tiny_model, f"model other (hash 0123456789); {tiny_model} is another one"),
+    ):
+        assert run("--from", str(picture), "--model", str(model)) == 0
+        said = capsys.readouterr().err
+        assert ("another model" in said or "another one." in said) == (words is not None)
+        assert words is None or words in said
+    assert run("--from", str(ours), "--model", str(tiny_v_model), "--steps", "3") == 0
+    assert "made with another model" in capsys.readouterr().err
+
+
 def test_a_strength_is_taken_over_where_a_start_picture_is_given(
     run, engine, tmp_path, start_picture
 ):
@@ -650,7 +720,8 @@ def test_inspect_of_another_programs_picture(tmp_path, capsys):
     assert "LoRA: fur at 0.5" in lines
     assert "Tiling: True" in lines
     assert "Made by: AUTOMATIC1111 v1.9.3" in lines
-    assert "Not honoured: The LoRA fur at 0.5 is not applied." in lines
+    lost = "The LoRA fur at 0.5 is not in the library and is not applied; add its file by "
+    assert f"Not honoured: {lost}`stepwise models add`." in lines
     assert cli.main(["inspect", str(picture), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found.pop("not_honoured")
@@ -675,6 +746,8 @@ def test_inspect_of_another_programs_picture(tmp_path, capsys):
         "vae": "",
         "clip_skip": 2,
         "loras": [{"name": "fur", "weight": 0.5, "hash": ""}],
+        "embeddings": [],
+        "second_pass": None,
         "unexpressed": {"Tiling": "True"},
         "details": {"Version": "v1.9.3"},
     }

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from core.images import exif_text
-from core.images.foreign import Foreign, UsedLora
+from core.images.foreign import Foreign, UsedEmbedding, UsedLora, UsedSecondPass
 from core.images.infotext import KEYWORD, Infotext, parse_infotext
 from core.images.loose_json import as_float, as_int, as_object, as_shown, json_object
 from core.images.texts import Texts
@@ -33,12 +33,13 @@ _TAKEN = {
     "Denoising strength",
     "Clip skip",
     "Lora hashes",
+    "TI hashes",
 }
+_SECOND_PASS = {"Hires upscale", "Hires resize", "Hires steps", "Hires upscaler"}
 _HARMLESS = {
     "Version",
     "RNG",
     "VAE hash",
-    "TI hashes",
     "Hashes",
     "User",
     "App",
@@ -69,14 +70,16 @@ def from_infotext(found: Infotext, *, source: str = "a1111") -> Foreign:
     """Put what such a text says into our terms."""
     pairs = found.parameters
     size = _SIZE.fullmatch(pairs.get("Size", ""))
-    second_pass = any(key.startswith("Hires") for key in pairs)
-    strength = None if second_pass else as_float(pairs.get("Denoising strength"))
+    is_larger = any(key.startswith("Hires") for key in pairs)
+    strength = as_float(pairs.get("Denoising strength"))
+    second_pass = _second_pass(pairs, strength)
     unexpressed = {
         key: as_shown(value)
         for key, value in pairs.items()
         if key not in _TAKEN | _HARMLESS and value.casefold() not in ("none", "false")
+        if second_pass is None or key not in _SECOND_PASS
     }
-    if second_pass and "Denoising strength" in pairs:
+    if is_larger and second_pass is None and "Denoising strength" in pairs:
         unexpressed["Hires denoising strength"] = as_shown(pairs["Denoising strength"])
     return Foreign(
         source=source,
@@ -90,12 +93,17 @@ def from_infotext(found: Infotext, *, source: str = "a1111") -> Foreign:
         seed=as_int(pairs.get("Seed")),
         width=int(size[1]) if size else None,
         height=int(size[2]) if size else None,
-        strength=strength,
+        strength=None if is_larger else strength,
         model=pairs.get("Model", ""),
         model_hash=pairs.get("Model hash", ""),
         vae=_chosen(pairs.get("VAE", "")),
         clip_skip=as_int(pairs.get("Clip skip")),
-        loras=loras_of(found.prompt, _hashes(pairs)),
+        loras=loras_of(found.prompt, _hashes(pairs, "Lora hashes", "lora:")),
+        embeddings=tuple(
+            UsedEmbedding(name=name, hash=value)
+            for name, value in _hashes(pairs, "TI hashes", "embed:").items()
+        ),
+        second_pass=second_pass,
         unexpressed=unexpressed,
         details={key: as_shown(value) for key, value in pairs.items() if key in _HARMLESS},
     )
@@ -105,31 +113,55 @@ def loras_of(prompt: str, hashes: Mapping[str, str]) -> tuple[UsedLora, ...]:
     """Find the LoRAs that a prompt names, ``<lora:name:0.8>``; one named twice counts once."""
     found: dict[str, UsedLora] = {}
     for name, weights in LORA.findall(prompt):
-        found.setdefault(
-            name, UsedLora(name=name, weight=_weight(weights), hash=hashes.get(name, ""))
+        weight, text_weight = _weights(weights)
+        used = UsedLora(
+            name=name, weight=weight, hash=hashes.get(name, ""), text_weight=text_weight
         )
+        found.setdefault(name, used)
     return tuple(found.values())
 
 
-def _weight(weights: str) -> float:
-    """Read the weight of the UNet, or else the one for both, or else 1."""
+def _weights(weights: str) -> tuple[float, float | None]:
+    """Read the weight of the UNet, or else the one for both, or else 1.
+
+    Returns:
+        It, and the text encoder's if that is another one.
+    """
     given = weights.split(":")[1:]
     named = dict(part.split("=", 1) for part in given if "=" in part)
     by_place = [part for part in given if "=" not in part]
-    for text in (named.get("unet"), *by_place[1:2], *by_place[:1], named.get("te")):
-        if (weight := as_float(text)) is not None:
-            return weight
-    return 1.0
+    texts = (named.get("te"), *by_place[:1])
+    text = next((w for part in texts if (w := as_float(part)) is not None), None)
+    units = (named.get("unet"), *by_place[1:2])
+    unet = next((w for part in units if (w := as_float(part)) is not None), text)
+    weight = 1.0 if unet is None else unet
+    return weight, None if text in (None, weight) else text
 
 
-def _hashes(pairs: Mapping[str, str]) -> dict[str, str]:
-    """Read ``Lora hashes``, a row of ``name: hash``, and Civitai's ``Hashes``, a JSON object."""
+def _second_pass(pairs: Mapping[str, str], strength: float | None) -> UsedSecondPass | None:
+    """Read the settings of hires fix; None if they do not say how large it made the picture."""
+    scale = as_float(pairs.get("Hires upscale"))
+    size = _SIZE.fullmatch(pairs.get("Hires resize", ""))
+    if scale is None and size is None:
+        return None
+    return UsedSecondPass(
+        scale=scale,
+        width=int(size[1]) if size else None,
+        height=int(size[2]) if size else None,
+        steps=as_int(pairs.get("Hires steps")),
+        strength=strength,
+        upscaler=pairs.get("Hires upscaler", ""),
+    )
+
+
+def _hashes(pairs: Mapping[str, str], row: str, kind: str) -> dict[str, str]:
+    """Read a row of ``name: hash``, and of Civitai's ``Hashes``, a JSON object, one kind."""
     found = {
-        key.removeprefix("lora:"): value
+        key.removeprefix(kind): value
         for key, value in as_object(pairs.get("Hashes")).items()
-        if key.startswith("lora:") and isinstance(value, str)
+        if key.startswith(kind) and isinstance(value, str)
     }
-    for part in pairs.get("Lora hashes", "").split(","):
+    for part in pairs.get(row, "").split(","):
         name, colon, value = part.rpartition(":")
         if colon:
             found[name.strip()] = value.strip()

@@ -9,7 +9,15 @@ from core.images.infotext import parse_infotext, write_infotext
 from core.images.nearest import nearest
 from core.images.readers.a1111 import from_infotext
 from core.images.samplers import SAMPLERS
-from core.request import ImageToImage, Inpaint, LoraUse, SchedulerName, SecondPass, TextToImage
+from core.request import (
+    EmbeddingUse,
+    ImageToImage,
+    Inpaint,
+    LoraUse,
+    SchedulerName,
+    SecondPass,
+    TextToImage,
+)
 
 LAST = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x768, Model hash: 0123456789"
 
@@ -75,6 +83,23 @@ def test_loras_stand_in_the_prompt():
     )
     text = write_infotext(ready(TextToImage(prompts=("a cat",), loras=loras)))
     assert text.startswith("a cat <lora:my fox:0.8> <lora:b:0.5:1>\n")
+
+
+def test_the_hashes_of_loras_and_embeddings_are_said():
+    request = TextToImage(
+        prompts=("a cat",),
+        loras=(
+            LoraUse(path="/loras/my: fox.safetensors", short_hash="0123456789ab"),
+            LoraUse(path="b.pt"),
+        ),
+        embeddings=(
+            EmbeddingUse(path="/easyneg.pt", sha256="ab" * 32),
+            EmbeddingUse(path="/x.pt", token="cat", sha256="cd" * 32),
+        ),
+    )
+    said = parse_infotext(write_infotext(ready(request))).parameters
+    assert said["Lora hashes"] == "my fox: 0123456789ab"
+    assert said["TI hashes"] == f"easyneg: {'ab' * 6}, cat: {'cd' * 6}"
 
 
 def test_strength_marks_a_picture_made_from_another():

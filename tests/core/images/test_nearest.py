@@ -1,8 +1,15 @@
 import pytest
 
-from core.images.foreign import Foreign, UsedLora
+from core.images.foreign import Foreign, Match, UsedEmbedding, UsedLora, UsedSecondPass
 from core.images.nearest import MOST_SENTENCES, nearest
-from core.request import SchedulerName, TextToImage
+from core.request import (
+    EmbeddingUse,
+    Enlarging,
+    LoraUse,
+    SchedulerName,
+    SecondPass,
+    TextToImage,
+)
 
 
 def foreign(**values: object) -> Foreign:
@@ -78,8 +85,95 @@ def test_loras_are_taken_out_of_the_prompt_and_said():
     )
     near = nearest(found)
     assert near.settings["prompts"] == ("a cat",)
-    assert near.lost[0] == "The LoRA fur at 0.5 (hash ff) is not applied."
-    assert len(near.lost[1]) < 200
+    assert near.lost[0] == (
+        "The LoRA fur at 0.5 (hash ff) is not in the library and is not applied; add its file by "
+        "`stepwise models add`."
+    )
+    assert len(near.lost[1]) < 250
+    assert "loras" not in near.settings
+
+
+class Shelf:
+    """Has one LoRA and one embedding of SD 1.x, and says whether they are the very ones."""
+
+    def __init__(self, *, is_sure: bool = True) -> None:
+        self.is_sure = is_sure
+
+    def lora(self, used):
+        return self.find("fur", used)
+
+    def embedding(self, used):
+        return self.find("easyneg", used)
+
+    def find(self, name, used):
+        if used.name != name:
+            return None
+        return Match(path=f"/{name}.safetensors", family="sd1", is_sure=self.is_sure)
+
+
+USES_FILES = {
+    "prompt": "a cat <lora:fur:0.5>",
+    "loras": (UsedLora(name="fur", weight=0.5, text_weight=200.0), UsedLora(name="gone")),
+    "embeddings": (UsedEmbedding(name="easyneg"), UsedEmbedding(name="lost", hash="ff")),
+}
+
+
+def test_what_the_library_has_is_used():
+    near = nearest(foreign(**USES_FILES), finder=Shelf(), family="sd1")
+    assert near.settings["loras"] == (
+        LoraUse(path="/fur.safetensors", weight=0.5, text_weight=100.0),
+    )
+    assert near.settings["embeddings"] == (
+        EmbeddingUse(path="/easyneg.safetensors", token="easyneg"),
+    )
+    TextToImage(**near.settings)
+    beyond, lora, embedding = near.lost
+    assert "weight is beyond ours; 100 is used" in beyond
+    assert "LoRA gone at 1 is not in the library" in lora
+    assert "embedding lost (hash ff) is not in the library and is a word like" in embedding
+    given = ("loras", "embeddings")
+    assert nearest(foreign(**USES_FILES), given=given).lost == ()
+
+
+def test_a_file_of_the_same_name_is_used_and_said():
+    lost = nearest(foreign(**USES_FILES), finder=Shelf(is_sure=False), family="sd1").lost
+    assert any("fur at 0.5 is in the library with another hash" in one for one in lost)
+
+
+def test_a_file_for_another_kind_of_model_is_not_used():
+    near = nearest(foreign(**USES_FILES), finder=Shelf(), family="sdxl")
+    assert not {"loras", "embeddings"} & near.settings.keys()
+    assert any("fur at 0.5 is for another kind of model (sd1)" in one for one in near.lost)
+
+
+@pytest.mark.parametrize(
+    ("used", "second", "word"),
+    [
+        ({"scale": 2.0, "strength": 0.4, "upscaler": "Lanczos"},
+         SecondPass(scale=2.0, strength=0.4), None),
+        ({"scale": 1.5, "steps": 30, "upscaler": "Latent"},
+         SecondPass(scale=1.5, steps=30, upscaler=Enlarging.LATENT), None),
+        ({"width": 768, "height": 768, "strength": 0.4},
+         SecondPass(scale=1.5, strength=0.4), None),
+        ({"scale": 2.0, "upscaler": "R-ESRGAN 4x+"}, SecondPass(scale=2.0), "R-ESRGAN 4x+ is not"),
+        ({"scale": 2.0, "upscaler": "Latent (bicubic)"},
+         SecondPass(scale=2.0, upscaler=Enlarging.LATENT), "Latent (bicubic) is not"),
+        ({"scale": 1.0}, None, "second pass, 1 times as large"),
+        ({"scale": 9.0}, None, "second pass, 9 times"),
+        ({"scale": 1e308}, None, "second pass"),
+        ({"scale": 2.0, "strength": 0.0}, None, "strength 0, is beyond"),
+        ({"scale": 2.0, "strength": 0.001}, None, "strength 0.001, is beyond"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_second_pass_is_taken_over(used, second, word):
+    found = foreign(width=512, height=512, steps=20, second_pass=UsedSecondPass(**used))
+    near = nearest(found)
+    assert near.settings.get("second_pass") == second
+    TextToImage(**near.settings)
+    assert len(near.lost) == (word is not None)
+    assert word is None or word in near.lost[0]
+    assert nearest(found, given=("second_pass",)).lost == ()
 
 
 def test_a_start_picture_is_said_unless_one_is_given():

@@ -100,6 +100,7 @@ def test_a_lora_in_the_prompt_is_recorded_and_repeated(
     image, _ = run(engine, request_of("a red circle <lora:fox:0.8>"))
     (use,) = image.request.loras
     assert (use.path, use.weight, len(use.sha256)) == (str(lora), 0.8, 64)
+    assert len(use.short_hash) == 12
     assert image.request.prompts == ("a red circle",)
     recorded = from_json(to_json(image.request))
     assert recorded == image.request

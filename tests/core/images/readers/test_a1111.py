@@ -3,7 +3,7 @@ import zlib
 
 import pytest
 
-from core.images.foreign import UsedLora
+from core.images.foreign import UsedEmbedding, UsedLora, UsedSecondPass
 from core.images.metadata import read_metadata
 from core.request import SchedulerName
 
@@ -99,12 +99,23 @@ def test_strength_marks_a_picture_from_a_picture(build):
 def test_strength_of_a_second_pass_does_not(build):
     text = f"a\n{LAST}, Denoising strength: 0.4, Hires upscale: 2, Hires upscaler: Latent"
     found = read_metadata(build.texts(parameters=text))
-    assert found.strength is None
-    assert found.unexpressed == {
-        "Hires upscale": "2",
-        "Hires upscaler": "Latent",
-        "Hires denoising strength": "0.4",
-    }
+    assert (found.strength, found.unexpressed) == (None, {})
+    assert found.second_pass == UsedSecondPass(scale=2.0, strength=0.4, upscaler="Latent")
+    text = f"a\n{LAST}, Denoising strength: 0.4, Hires resize: 64x96, Hires steps: 7"
+    second = read_metadata(build.texts(parameters=text)).second_pass
+    assert second == UsedSecondPass(width=64, height=96, steps=7, strength=0.4)
+    text = f"a\n{LAST}, Denoising strength: 0.4, Hires steps: 7"
+    found = read_metadata(build.texts(parameters=text))
+    assert (found.strength, found.second_pass) == (None, None)
+    assert found.unexpressed == {"Hires steps": "7", "Hires denoising strength": "0.4"}
+
+
+def test_embeddings_are_named_by_their_hashes(build):
+    text = f'a\n{LAST}, TI hashes: "easyneg: 0123456789ab, other: ff"'
+    assert read_metadata(build.texts(parameters=text)).embeddings == (
+        UsedEmbedding(name="easyneg", hash="0123456789ab"),
+        UsedEmbedding(name="other", hash="ff"),
+    )
 
 
 def test_loras_have_their_weights_and_hashes(build):
@@ -115,8 +126,8 @@ def test_loras_have_their_weights_and_hashes(build):
     assert read_metadata(build.texts(parameters=text)).loras == (
         UsedLora(name="a", weight=1.0, hash="0123456789ab"),
         UsedLora(name="b", weight=0.5),
-        UsedLora(name="c", weight=0.7, hash="cdef"),
-        UsedLora(name="d", weight=0.2),
+        UsedLora(name="c", weight=0.7, hash="cdef", text_weight=0.3),
+        UsedLora(name="d", weight=0.2, text_weight=0.1),
         UsedLora(name="e", weight=-1.0),
     )
 
