@@ -253,6 +253,7 @@ def _add_models(commands: Commands, everywhere: argparse.ArgumentParser) -> None
     which = listing.add_mutually_exclusive_group()
     which.add_argument("--available", action="store_true", help="models worth downloading instead")
     which.add_argument("--cached", action="store_true", help="the Hugging Face cache's instead")
+    which.add_argument("--partial", action="store_true", help="downloads that were stopped instead")
     show = action("show", "one model and its defaults", "print one JSON object")
     show.add_argument("name", metavar="NAME|PATH")
     add = action("add", "use a model that is on this machine", "print one JSON event a line")
@@ -261,6 +262,9 @@ def _add_models(commands: Commands, everywhere: argparse.ArgumentParser) -> None
     download = action("download", "get a model from the hub", "print one JSON event a line")
     download.add_argument("id", metavar="ID", help="of list --available, or owner/name[/FILE]")
     _add_choice(download, "--variant", Variant, "precision", default=Variant.FP16)
+    download.add_argument(
+        "--discard", action="store_true", help="delete what has arrived of it instead"
+    )
     for named in (add, download):
         named.add_argument("--name", metavar="NAME", default="", help="what to call it")
     verify = action("verify", "read the files again", "print one JSON event a line")

@@ -19,6 +19,7 @@ from core.models.download import download
 from core.models.library import Library
 from core.models.library_events import Checked, LibraryEvent, State
 from core.models.library_file import Entry
+from core.models.partial_downloads import PartialDownload, discard_download, partial_downloads
 from core.models.verdict import Kind
 from core.paths import expanded
 from core.request import SchedulerName
@@ -46,6 +47,8 @@ def run(arguments: argparse.Namespace, library: Library) -> None:
             print(json.dumps(values) if arguments.json else line)
         case "add":
             _follow(_adding(arguments, library), as_json=arguments.json)
+        case "download" if arguments.discard:
+            _discard(arguments, library)
         case "download":
             try:
                 events = download(
@@ -83,6 +86,16 @@ def _follow(events: Generator[LibraryEvent, None, None], *, as_json: bool) -> li
     return wrong
 
 
+def _discard(arguments: argparse.Namespace, library: Library) -> None:
+    gone = discard_download(library.folder, arguments.id)
+    if arguments.json:
+        for one in gone:
+            print(json.dumps({"event": "discarded"} | _partial_json(one)))
+    else:
+        size = format_size(sum(one.size for one in gone))
+        print(f"What had arrived of {gone[0].id} is deleted: {size}")
+
+
 def _list(arguments: argparse.Namespace, library: Library) -> None:
     if arguments.available:
         rows = [_curated_json(model) for model in curated.CURATED]
@@ -94,6 +107,11 @@ def _list(arguments: argparse.Namespace, library: Library) -> None:
         ]
         lines = [f"{r.id}: {format_size(r.size)}, {r.path}" for r in repos]
         lines = lines or [f"There is no model in {hub_cache.cache_folder()}."]
+    elif arguments.partial:
+        waiting = partial_downloads(library.folder)
+        rows = [_partial_json(one) for one in waiting]
+        lines = [f"{one.id}: {format_size(one.size)} have arrived, {one.path}" for one in waiting]
+        lines = lines or ["There is no download to go on with."]
     else:
         shipped = [_card_json(catalog.card(name)) for name in catalog.SHIPPED]
         entries = library.entries()
@@ -153,6 +171,10 @@ def _curated_line(model: curated.Curated) -> str:
 def _is_run(model: curated.Curated) -> bool:
     """Whether this version samples from it: not from SDXL, nor from LCM's guidance embedding."""
     return model.family != "sdxl" and model.scheduler is not SchedulerName.LCM
+
+
+def _partial_json(one: PartialDownload) -> dict[str, Any]:
+    return {"id": one.id, "size": one.size, "path": str(one.path)}
 
 
 def _curated_json(model: curated.Curated) -> dict[str, Any]:

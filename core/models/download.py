@@ -9,27 +9,30 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import re
+import shutil
+import tempfile
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import filelock
 
 from core.errors import DownloadFailed, InvalidRequest, ModelInvalid, UnsafeFile, Unsupported
 from core.events import Notice
 from core.files import save_failed
 from core.models import curated
-from core.models.copying import PARTIAL, check_room, discard
+from core.models.copying import check_room, discard
 from core.models.hub import BEAT_SECONDS, Connection, Interrupted, Repo, read_repo
 from core.models.library import Library
 from core.models.library_events import Added, LibraryEvent, Meter, Outcome, Progress, Task
 from core.models.library_names import check_name
+from core.models.partial_downloads import alone, forget_older, partial_folder, source_of
 from core.models.partial_file import PartialFile, size_here
 from core.models.repo_files import INDEX, RepoFile, Variant, choose_files
+from core.models.safetensors_header import LONGEST as LONGEST_HEADER
+from core.models.verdict import judge
 
 TRIES = 6
 """How often one thing is tried while nothing comes of it."""
@@ -41,6 +44,9 @@ WORTH_IT = 1 << 20
 """Bytes that make a try count as one from which something came."""
 
 LARGEST_INDEX = 1 << 20
+
+USUAL_HEADER = 1 << 18
+"""Bytes of a weight file that are asked for first; most headers are shorter."""
 
 _NOTHING = Progress(task=Task.DOWNLOAD, what="", done=0, total=0, speed=0.0)
 
@@ -64,8 +70,9 @@ def download(
         DownloadFailed: If it does not arrive, or not as the hub says it is.
         UnsafeFile: If its weights are pickles only.
         SaveFailed: If there is no room or no right to write.
-        ModelInvalid: If it arrived whole and is no sound model.
-        Unsupported: If it arrived whole and is of a kind that is not run.
+        ModelInvalid: If it is no sound model; what the headers of its files tell is looked at
+            before their weights are fetched.
+        Unsupported: If it is of a kind that is not run.
     """
     known = curated.find(model_id)
     match = _ID.fullmatch(known.repo if known else model_id)
@@ -77,15 +84,14 @@ def download(
     check_name(name, {entry.name: entry.path for entry in library.entries()}, library.folder)
     job = _Job(library, variant)
     repo = yield from job.asking(match["repo"])
-    source = f"{repo.id}@{repo.commit}" + (f"/{match['file']}" if match["file"] else "")
+    source = source_of(repo, match["file"])
     there = next((e for e in library.entries() if e.source == source and not e.missing()), None)
     if there is not None and not name:
         yield Added(entry=there, outcome=Outcome.KNOWN)
         return
-    slug = source.replace("/", "--").replace("@", "-")
-    partial = library.folder / f"{PARTIAL}{slug}-{variant.value}"
-    with _alone(partial, repo.id):
-        _forget_older(partial)
+    partial = partial_folder(library.folder, source, variant)
+    with alone(partial, repo.id):
+        forget_older(partial)
         files = yield from job.choosing(repo, match["file"])
         yield from job.fetching(repo, files, partial)
         own_name = known.id if known else Path(match["file"] or repo.id).name
@@ -99,43 +105,6 @@ def download(
             ) from error
         if partial.exists():
             discard(partial)
-
-
-@contextmanager
-def _alone(partial: Path, repo: str) -> Iterator[None]:
-    """Keep other processes from downloading the same thing meanwhile."""
-    lock = filelock.FileLock(f"{partial}.lock", blocking=False)
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except filelock.Timeout:
-        raise DownloadFailed(
-            f"Another Stepwise is downloading {repo} right now; wait for it."
-        ) from None
-    except OSError as error:
-        raise save_failed(partial, error) from error
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            partial.rmdir()  # If nothing came, nothing is left.
-        if not partial.exists():
-            with contextlib.suppress(OSError):
-                Path(lock.lock_file).unlink()
-        lock.release()
-
-
-def _forget_older(partial: Path) -> None:
-    """Delete what is left of downloads of the same thing at older commits."""
-
-    def without_commit(name: str) -> str:
-        return re.sub("-[0-9a-f]{40}-", "-", name)
-
-    for folder in partial.parent.glob(f"{PARTIAL}*"):
-        same = without_commit(folder.name) == without_commit(partial.name)
-        if same and folder != partial and folder.is_dir():
-            with contextlib.suppress(DownloadFailed), _alone(folder, folder.name):
-                discard(folder)
 
 
 @dataclass(slots=True)
@@ -187,23 +156,85 @@ class _Job:
         self, repo: Repo, file: RepoFile
     ) -> Generator[LibraryEvent, None, dict[str, Any]]:
         """Read the list of a repository's components."""
+        text = yield from self.reading(repo, file, min(file.size, LARGEST_INDEX), end=None)
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict):
+            raise DownloadFailed(f"{file.name} of {repo.id} is damaged; choose another repository.")
+        return values
+
+    def reading(
+        self, repo: Repo, file: RepoFile, size: int, *, end: int | None
+    ) -> Generator[LibraryEvent, None, bytes]:
+        """Read the first bytes of a file into memory, again if the connection is lost.
+
+        Args:
+            repo: Where it is.
+            file: The file.
+            size: How many bytes.
+            end: As of ``Connection``.
+        """
         while True:
-            text = b""
+            data = bytearray()
             try:
-                with Connection(repo, file.name, 0) as connection:
+                with Connection(repo, file.name, 0, end) as connection:
                     for piece in connection:
-                        text += piece
-                        if len(text) > LARGEST_INDEX:
+                        data += piece
+                        if len(data) >= size:
                             break
-                values = json.loads(text)
+                        if not piece:
+                            yield dataclasses.replace(self.last, speed=0.0)
+                if len(data) < size and not connection.ended:
+                    raise Interrupted(_cut(repo, file))
             except Interrupted as error:
                 yield from self.waiting(error)
                 continue
-            except (ValueError, RecursionError):
-                values = None
-            if isinstance(values, dict):
-                return values
-            raise DownloadFailed(f"{file.name} of {repo.id} is damaged; choose another repository.")
+            return bytes(data[:size])
+
+    def foreseeing(
+        self, repo: Repo, files: tuple[RepoFile, ...], partial: Path
+    ) -> Generator[LibraryEvent, None, None]:
+        """Say what a model is before its weights come, from the headers of their files.
+
+        The small files must be here. They and the headers make up a model without weights, which is
+        judged like one that lies on the disk.
+
+        Raises:
+            ModelInvalid: If it is no sound model; what was fetched for it is deleted.
+            Unsupported: If it is of a kind that is not run; likewise.
+            UnsafeFile: If it brings code; likewise.
+        """
+        with tempfile.TemporaryDirectory(prefix="stepwise-") as place:
+            root = Path(place) / repo.id.rpartition("/")[2]
+            for file in files:
+                target = _target(root, file)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not _is_weights(file):
+                    shutil.copyfile(_target(partial, file), target)
+                    continue
+                header = yield from self.reading_header(repo, file)
+                with target.open("wb") as writer:
+                    writer.write(header)
+                    writer.truncate(file.size)
+            try:
+                judge(_target(root, files[0]) if files[0].alone else root)
+            except (ModelInvalid, Unsupported, UnsafeFile) as error:
+                discard(partial)
+                said = str(error).replace(f"{root}{os.sep}", f"{repo.id}/")
+                raise type(error)(
+                    f"{repo.id} is not downloaded: {said.replace(str(root), repo.id)}"
+                ) from error
+
+    def reading_header(self, repo: Repo, file: RepoFile) -> Generator[LibraryEvent, None, bytes]:
+        """Read the header of a safetensors file, with the eight bytes of its length before it."""
+        usual = min(file.size, USUAL_HEADER)
+        data = yield from self.reading(repo, file, usual, end=usual)
+        size = 8 + int.from_bytes(data[:8], "little")
+        if USUAL_HEADER < size <= min(file.size, LONGEST_HEADER):
+            data = yield from self.reading(repo, file, size, end=size)
+        return data[:size]
 
     def fetching(
         self, repo: Repo, files: tuple[RepoFile, ...], partial: Path
@@ -212,11 +243,16 @@ class _Job:
         arrived = {file.name: size_here(_target(partial, file), file) for file in files}
         total = sum(file.size for file in files)
         check_room(self.library.folder, total - sum(arrived.values()))
-        done = 0
+        # Weights that came in an earlier run were looked at there.
+        began = any(arrived[file.name] for file in files if _is_weights(file))
+        done, is_foreseen = 0, False
         meter = Meter(Task.DOWNLOAD, total, done=sum(arrived.values()))
         for number, file in enumerate(files):
             # Those behind this one count as far as they have come in an earlier run.
             later = sum(arrived[other.name] for other in files[number + 1 :])
+            if _is_weights(file) and not began and not is_foreseen:
+                yield from self.foreseeing(repo, files, partial)
+                is_foreseen = True
             if not _target(partial, file).is_file():
                 yield from self.fetching_file(repo, file, partial, meter, done + later)
             done += file.size
@@ -296,6 +332,10 @@ class _Job:
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(left, BEAT_SECONDS))
             yield dataclasses.replace(self.last, speed=0.0)
+
+
+def _is_weights(file: RepoFile) -> bool:
+    return file.name.endswith(".safetensors")
 
 
 def _cut(repo: Repo, file: RepoFile) -> DownloadFailed:

@@ -116,15 +116,16 @@ class Connection:
     stop at once. Nothing is read ahead but a few pieces.
     """
 
-    def __init__(self, repo: Repo, name: str, begin: int) -> None:
+    def __init__(self, repo: Repo, name: str, begin: int, end: int | None = None) -> None:
         """Ask for a file from a byte on.
 
         Args:
             repo: Where it is.
             name: The file.
             begin: How many bytes of it are not needed.
+            end: How many bytes from its beginning are enough; a server may send more.
         """
-        self._repo, self._name, self._begin = repo, name, begin
+        self._repo, self._name, self._begin, self._end = repo, name, begin, end
         self._pieces: queue.Queue[bytes | CoreError | Interrupted | None] = queue.Queue(maxsize=16)
         self._closed = threading.Event()
         self.starts_at = 0
@@ -180,8 +181,9 @@ class Connection:
         url = hf_hub_url(self._repo.id, self._name, revision=self._repo.commit, endpoint=endpoint())
         # What is hashed are the file's own bytes; a server must not pack them.
         headers = build_hf_headers() | {"Accept-Encoding": "identity"}
-        if self._begin:
-            headers["Range"] = f"bytes={self._begin}-"
+        if self._begin or self._end is not None:
+            last = "" if self._end is None else self._end - 1
+            headers["Range"] = f"bytes={self._begin}-{last}"
         timeout = httpx.Timeout(STALL_SECONDS, connect=CONNECT_SECONDS)
         with get_session().stream("GET", url, headers=headers, timeout=timeout) as response:
             if response.status_code == 416:

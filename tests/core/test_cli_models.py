@@ -149,6 +149,20 @@ def test_a_model_is_used_by_its_name(models, mine, tmp_path, capsys):
     assert image["model_sha256"] == shown["sha256"]
 
 
+def test_downloads_that_were_stopped_are_listed_and_given_up(models, tmp_path):
+    assert "no download" in models("list", "--partial")[1]
+    folder = tmp_path / "profile/models" / f".partial-a--b-{'c' * 40}-fp16"
+    (folder / "unet").mkdir(parents=True)
+    (folder / "unet/x.safetensors.part").write_bytes(bytes(2000))
+    (listed,) = rows(models("list", "--partial", "--json"))
+    assert listed == [{"id": "a/b", "size": 2000, "path": str(folder)}]
+    assert f"a/b: 2.0 kB have arrived, {folder}" in models("list", "--partial")[1]
+    assert "what does is a/b" in sentence(models("download", "sd-1.5", "--discard"))
+    (gone,) = rows(models("download", "a/b", "--discard", "--json"))
+    assert gone == {"event": "discarded", **listed[0]}
+    assert not folder.exists()
+
+
 def test_what_can_be_downloaded_and_not_run_yet_says_so(models):
     lines = {line.split(":")[0]: line for line in models("list", "--available")[1].splitlines()}
     for name, is_run in (("sdxl", False), ("lcm-dreamshaper", False), ("sd-1.5", True)):

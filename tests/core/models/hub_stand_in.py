@@ -26,6 +26,11 @@ class Asked:
     range: str | None
     token: str | None
 
+    @property
+    def is_look(self) -> bool:
+        """Whether it asks for a file's beginning only."""
+        return self.range is not None and not self.range.endswith("-")
+
 
 @dataclass
 class HubStandIn:
@@ -33,7 +38,8 @@ class HubStandIn:
 
     Attributes:
         repos: Files by repository.
-        faults: What goes wrong with the next answers, by file's name; ``"api"`` is the listing.
+        faults: What goes wrong with the next answers, by file's name; ``"api"`` is the listing,
+            ``"look NAME"`` a request for the beginning of a file.
         sizes: Sizes that the listing says though they are others.
         token: What must be sent to be let in, or nothing.
         gated: Whether files are for those only that have accepted the terms.
@@ -99,11 +105,14 @@ class HubStandIn:
         return [
             a.path.partition("/resolve/")[2].partition("/")[2]
             for a in self.asked
-            if "/resolve/" in a.path
+            if "/resolve/" in a.path and not a.is_look
         ]
 
     def ranges_asked(self, name: str) -> list[str | None]:
-        return [a.range for a in self.asked if a.path.endswith(f"/{name}")]
+        return [a.range for a in self.asked if a.path.endswith(f"/{name}") and not a.is_look]
+
+    def looks_asked(self, name: str) -> list[str | None]:
+        return [a.range for a in self.asked if a.path.endswith(f"/{name}") and a.is_look]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -115,11 +124,12 @@ class _Handler(BaseHTTPRequestHandler):
         hub = self.stand_in
         path = unquote(urlsplit(self.path).path)
         token = self.headers.get("Authorization", "").removeprefix("Bearer ") or None
-        hub.asked.append(Asked(path, self.headers.get("Range"), token))
+        asked = Asked(path, self.headers.get("Range"), token)
+        hub.asked.append(asked)
         api = path.startswith("/api/models/")
         repo, _, name = path.removeprefix("/api/models/").strip("/").partition("/resolve/")
         name = name.partition("/")[2]
-        faults = hub.faults["api" if api else name]
+        faults = hub.faults["api" if api else f"look {name}" if asked.is_look else name]
         fault = faults.pop(0) if faults else ("none", 0)
         if fault[0] == "status":
             self.fail(fault[1])
@@ -151,14 +161,17 @@ class _Handler(BaseHTTPRequestHandler):
         kind, number = fault
         begin, asked = 0, self.headers.get("Range")
         if asked is not None and not kind.startswith("no-range"):
-            begin = int(asked.removeprefix("bytes=").partition("-")[0])
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            begin = int(first)
+            whole = len(data)
+            data = data[: int(last) + 1] if last else data
             if begin >= len(data) or kind == "no-such-range":
                 self.fail(416)
                 return
             if kind == "other-range":
                 begin = number
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data)}")
+            self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{whole}")
         else:
             self.send_response(200)
         if kind == "wrong":

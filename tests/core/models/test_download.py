@@ -12,8 +12,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save
 
-from core.errors import CoreError, DownloadFailed, InvalidRequest, SaveFailed, UnsafeFile
+from core.errors import (
+    CoreError,
+    DownloadFailed,
+    InvalidRequest,
+    ModelInvalid,
+    ModelMissing,
+    SaveFailed,
+    UnsafeFile,
+    Unsupported,
+)
 from core.events import Notice
 from core.models import download as downloads
 from core.models import hub as hub_module
@@ -21,6 +32,7 @@ from core.models.download import download
 from core.models.identify import identify
 from core.models.library import Library
 from core.models.library_events import Added, LibraryEvent, Outcome, Progress, Task
+from core.models.partial_downloads import discard_download, partial_downloads
 from core.models.repo_files import Variant
 from tests.core.models.conftest import REPO
 from tests.core.models.hub_stand_in import HubStandIn
@@ -29,6 +41,7 @@ ROOT = Path(__file__).parents[3]
 UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
 VAE = "vae/diffusion_pytorch_model.safetensors"
 CONFIG = "unet/config.json"
+UNDERSCORED = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
 
 
 @pytest.fixture(autouse=True)
@@ -128,18 +141,18 @@ def test_hashes_are_known_without_another_reading(shelf, hub, monkeypatch):
     assert shelf.fingerprints.of_model(identify(entry.path).weights) == entry.sha256
 
 
-def test_one_file_of_a_repository(shelf, hub, monkeypatch):
-    from core.models import library
-    from core.models.verdict import Kind, Verdict
+def lora_file(stem: str = UNDERSCORED, width: int = 768) -> bytes:
+    down, up = torch.zeros(4, width), torch.zeros(320, 4)
+    return save({f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up})
 
-    def judged(path: Path) -> Verdict:
-        return Verdict(path=path, kind=Kind.LORA, family="sd1", title="A LoRA", files=(path,))
 
-    monkeypatch.setattr(library, "judge", judged)
-    hub.repos["some-one/loras"] = {"styles/ink.safetensors": b"ink", "b.safetensors": b"b"}
+def test_one_file_of_a_repository(shelf, hub):
+    ink = lora_file()
+    hub.repos["some-one/loras"] = {"styles/ink.safetensors": ink, "b.safetensors": b"b"}
     entry = fetched(shelf, "some-one/loras/styles/ink.safetensors").entry
     assert (entry.name, entry.path) == ("ink", shelf.folder / "ink" / "ink.safetensors")
-    assert entry.sha256 == hashlib.sha256(b"ink").hexdigest()
+    assert entry.sha256 == hashlib.sha256(ink).hexdigest()
+    assert entry.title == "LoRA for Stable Diffusion 1.x"
     with pytest.raises(DownloadFailed, match=r"has no none\.safetensors"):
         fetched(shelf, "some-one/loras/none.safetensors")
 
@@ -264,7 +277,7 @@ def test_more_bytes_than_there_are_is_a_wrong_file(shelf, hub):
 @pytest.mark.parametrize("difference", [-7, 7])
 def test_a_listing_that_lies_about_a_size_is_refused(shelf, hub, difference):
     hub.sizes[UNET] = len(hub.repos[REPO][UNET]) + difference
-    failure(shelf)
+    failure(shelf, REPO, CoreError)
 
 
 @pytest.mark.parametrize("fault", ["no-range", "other-range", "no-such-range"])
@@ -360,9 +373,55 @@ def test_pickles_are_not_fetched(shelf, hub):
     assert hub.files_asked() == []
 
 
+FLUX = "lora_unet_double_blocks_0_img_attn_proj"
+
+
+def test_what_is_not_supported_is_refused_before_its_weights_come(shelf, hub):
+    path = "some-one/loras/flux.safetensors"
+    hub.repos["some-one/loras"] = {"flux.safetensors": lora_file(FLUX, 3072)}
+    said = failure(shelf, path, Unsupported)
+    assert said.startswith("some-one/loras is not downloaded: some-one/loras/flux.safetensors is a")
+    assert "FLUX.1 LoRA" in said
+    assert (hub.files_asked(), hub.looks_asked("flux.safetensors")) == ([], ["bytes=0-54519"])
+    assert list(shelf.folder.iterdir()) == []
+    files = hub.repos[REPO]
+    files["unet/config.json"] = files["unet/config.json"].replace(b'"in_channels": 4', b'"in": 4')
+    said = failure(shelf, REPO, Unsupported)
+    assert said.startswith(f"{REPO} is not downloaded: ")
+    assert f"The UNet of {REPO} takes None channels" in said
+    assert not any(name.endswith(".safetensors") for name in hub.files_asked())
+    assert list(shelf.folder.iterdir()) == []
+
+
+def test_a_long_header_is_read_to_its_end(shelf, hub, monkeypatch):
+    monkeypatch.setattr(downloads, "USUAL_HEADER", 100)
+    fetched(shelf)
+    length = int.from_bytes(hub.repos[REPO][UNET][:8], "little")
+    assert hub.looks_asked(UNET) == ["bytes=0-99", f"bytes=0-{length + 7}"]
+    assert_whole(shelf, hub)
+
+
+@pytest.mark.parametrize("fault", [("cut", 50), ("no-range", 0), ("stall", 50), ("status", 503)])
+def test_a_look_that_goes_wrong_is_taken_again(shelf, hub, fault):
+    hub.faults[f"look {UNET}"] = [fault]
+    fetched(shelf)
+    assert_whole(shelf, hub)
+
+
+def test_headers_that_make_no_sense_are_refused(shelf, hub):
+    files = hub.repos[REPO]
+    files[UNET] = b"\xff" * 8 + files[UNET][8:]
+    assert "cannot hold the header that it announces" in failure(shelf, REPO, ModelInvalid)
+    assert UNET not in hub.files_asked()
+
+
 def test_what_arrived_whole_and_is_no_model_is_said_and_kept(shelf, hub):
     files = hub.repos[REPO]
     files["unet/config.json"] = files["unet/config.json"].replace(b'"in_channels": 4', b'"in": 4')
+    # Weights that came before, of which nobody looked at the headers.
+    begun = shelf.folder / f".partial-some-one--tiny-{hub.commit}-fp16" / f"{VAE}.part"
+    begun.parent.mkdir(parents=True)
+    begun.write_bytes(files[VAE][:100])
     with pytest.raises(CoreError, match="has arrived whole, but cannot be used"):
         list(download(REPO, shelf))
     assert_no_model(shelf)
@@ -396,16 +455,58 @@ def test_of_two_that_download_the_same_one_waits(shelf, hub):
 
 
 def test_a_newer_commit_takes_the_place_of_what_was_begun(shelf, hub):
-    hub.faults[UNET] = [("cut", 3000)]
-    events = download(REPO, shelf)
-    for event in events:
-        if isinstance(event, Notice):
-            break
-    events.close()
+    stopped(shelf, hub)
     hub.commit = "f" * 40
     hub.repos[REPO]["scheduler/scheduler_config.json"] += b"\n"
     fetched(shelf)
     assert_whole(shelf, hub)
+
+
+def stopped(shelf: Library, hub: HubStandIn, model_id: str = REPO) -> None:
+    hub.faults[UNET] = [("cut", 3000)]
+    events = download(model_id, shelf)
+    for event in events:
+        if isinstance(event, Notice):
+            break
+    events.close()
+
+
+def test_what_has_arrived_is_listed_and_can_be_given_up(shelf, hub):
+    assert partial_downloads(shelf.folder) == ()
+    stopped(shelf, hub)
+    (one,) = partial_downloads(shelf.folder)
+    assert one.id == REPO
+    assert one.size == sum(p.stat().st_size for p in one.path.rglob("*") if p.is_file()) > 3000
+    with pytest.raises(ModelMissing, match=f"Nothing of a/b waits .* what does is {REPO}"):
+        discard_download(shelf.folder, "a/b")
+    assert discard_download(shelf.folder, REPO) == (one,)
+    assert list(shelf.folder.iterdir()) == []
+    with pytest.raises(ModelMissing, match="what does is nothing"):
+        discard_download(shelf.folder, REPO)
+
+
+def test_what_arrives_right_now_cannot_be_given_up(shelf, hub):
+    events = download(REPO, shelf)
+    for event in events:
+        if isinstance(event, Progress) and event.done:
+            break
+    with pytest.raises(DownloadFailed, match="right now"):
+        discard_download(shelf.folder, REPO)
+    list(events)
+    assert_whole(shelf, hub)
+
+
+def test_one_file_on_its_way_is_called_as_it_was_asked_for(shelf, hub):
+    name = "some-one/loras/styles/ink.safetensors"
+    hub.repos["some-one/loras"] = {"styles/ink.safetensors": lora_file()}
+    hub.faults["styles/ink.safetensors"] = [("cut", 3000)]
+    for event in (events := download(name, shelf)):
+        if isinstance(event, Notice):
+            break
+    events.close()
+    assert [one.id for one in partial_downloads(shelf.folder)] == [name]
+    discard_download(shelf.folder, name)
+    assert partial_downloads(shelf.folder) == ()
 
 
 def start(profile: Path, hub: HubStandIn, model_id: str) -> subprocess.Popen[bytes]:
