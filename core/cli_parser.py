@@ -18,6 +18,7 @@ from core.request import (
     Enlarging,
     Inpaint,
     LoraUse,
+    MemoryMode,
     Precision,
     PreviewDecoder,
     SchedulerName,
@@ -107,6 +108,7 @@ def _add_picture_options(parser: argparse.ArgumentParser) -> None:
     _add_choice(what, "--dtype", Precision, "number format (auto)", dest="precision")
     what.add_argument("--vae", metavar="PATH|NAME", help="VAE in the place of the model's own")
     _add_choice(what, "--vae-tiling", Tiling, "VAE in tiles, for large pictures", dest="vae_tiling")
+    _add_choice(what, "--memory", MemoryMode, "low is slower and takes less (auto)")
     what.add_argument(
         "--lora",
         type=read_lora_use,
@@ -285,7 +287,12 @@ def _add_bench(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
     parser = _command(commands, everywhere, "bench", "measure this machine")
     parser.add_argument("--model", metavar="NAME|PATH", default="starter")
     _add_choice(parser, "--device", DeviceName, "where to compute", default=DeviceName.AUTO)
-    parser.add_argument("--steps", type=int, metavar="N", default=20, help="denoising steps (20)")
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="denoising steps (20; for --memory 2)"
+    )
+    parser.add_argument(
+        "--memory", action="store_true", help="the peak memory of each mode of --memory instead"
+    )
     _add_json(parser, "print one JSON object")
 
 

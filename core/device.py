@@ -113,12 +113,13 @@ def describe(device: torch.device) -> str:
     )
 
 
-def as_out_of_memory(error: RuntimeError) -> OutOfMemory | None:
+def as_out_of_memory(error: RuntimeError | MemoryError) -> OutOfMemory | None:
     """Read an allocator's complaint; give None for any other error."""
     words = str(error).lower()
-    if isinstance(error, torch.OutOfMemoryError) or any(w in words for w in _OUT_OF_MEMORY_WORDS):
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    if isinstance(error, kinds) or any(w in words for w in _OUT_OF_MEMORY_WORDS):
         return OutOfMemory(
             "The device ran out of memory in the middle of a picture; choose a smaller size or "
-            "batch, or close other programs."
+            "batch, or memory low, or close other programs."
         )
     return None

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import itertools
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,25 +26,26 @@ from core.events import (
     Finished,
     ImageReady,
     Loading,
+    MemoryEstimate,
     Notice,
     Pixels,
     PreviewSettings,
 )
 from core.images.canvas import Canvas, canvas_of
 from core.images.reading import read_start_image, sha256_of
-from core.models.adapters import Adapters, with_files
+from core.loaded import LoadedModel, ModelKey
+from core.models.adapters import with_files
 from core.models.catalog import refusals_for, resolve
-from core.models.components import Components
 from core.models.fingerprint import Fingerprints
 from core.models.identify import Identity, identify
 from core.models.load import load
 from core.models.names import Resolver, no_names
-from core.models.replacement_vae import vae_weights
 from core.paths import Profile
 from core.request import (
     DeviceName,
     ImageToImage,
     Inpaint,
+    MemoryMode,
     Outpaint,
     Precision,
     PreviewDecoder,
@@ -55,53 +53,14 @@ from core.request import (
     Tiling,
 )
 from core.sampling import memory
-from core.sampling.batch import Job, make_batch, plan_of, second_plan_of
+from core.sampling.batch import Job, plan_of, second_plan_of
+from core.sampling.batches import make_pictures
 from core.sampling.inpaint import Area, area_of
-from core.sampling.linear_preview import Decode, is_at_hand
-from core.sampling.preview import PreviewCosts, make_decoder
 from core.sampling.settle import settled
 from core.sampling.text import TextEmbeddings
 from core.sampling.vae import Vae
 
 ImageToImageT = TypeVar("ImageToImageT", bound=ImageToImage)
-
-
-@dataclass(frozen=True, slots=True)
-class _ModelKey:
-    """What tells models apart, also one that was trained on, or given a part, in the same folder.
-
-    Attributes:
-        identity: What it is.
-        precision: Resolved.
-        vae: Path of the VAE in the place of its own, or empty.
-        stamps: Size and time of change of each weight file.
-    """
-
-    identity: Identity
-    precision: Precision
-    vae: str
-    stamps: tuple[tuple[int, int], ...]
-
-
-@dataclass(slots=True)
-class _Loaded:
-    """The model in memory and what was learned while it was used.
-
-    Attributes:
-        key: What it was loaded from, and how.
-        components: Its modules.
-        texts: Its prompts, encoded.
-        adapters: The LoRAs and embeddings it works with.
-        decoders: The preview decoders that were asked for.
-        preview_costs: What previews cost with it.
-    """
-
-    key: _ModelKey
-    components: Components
-    texts: TextEmbeddings
-    adapters: Adapters
-    decoders: dict[PreviewDecoder, Decode | None] = field(default_factory=dict)
-    preview_costs: PreviewCosts = field(default_factory=dict)
 
 
 class TorchEngine:
@@ -131,7 +90,7 @@ class TorchEngine:
         self._find_vae = find_vae
         self._cache = Profile.default().cache if cache is None else cache
         self._fingerprints = Fingerprints.kept_in(self._cache)
-        self._loaded: _Loaded | None = None
+        self._loaded: LoadedModel | None = None
 
     def generate(
         self, request: Request, *, preview: PreviewSettings, only: int | None = None
@@ -148,10 +107,11 @@ class TorchEngine:
         device = resolve_device(self._device_name)
         try:
             yield from events
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             out_of_memory = as_out_of_memory(error)
             if out_of_memory is None:
                 raise
+            self._forget(device)
             raise out_of_memory from error
         finally:
             release_cached_memory(device)
@@ -160,11 +120,11 @@ class TorchEngine:
         device = resolve_device(self._device_name)
         precision = resolve_precision(Precision.AUTO, device)
         identity = identify(resolve(name))
-        key = _key_of(identity, precision)
+        key = ModelKey.of(identity, precision)
         if not self._has(key):
             yield Loading(what=f"the model {name}")
-        loaded = self._load(key, device)
-        yield from self._prepare_decoder(loaded, PreviewDecoder.LINEAR)
+        loaded = self._load(key)
+        yield from loaded.decoder(PreviewDecoder.LINEAR, self._cache)
         loaded.texts.of([""])
 
     def _generate(
@@ -183,19 +143,63 @@ class TorchEngine:
         )
         device = resolve_device(self._device_name)
         precision = resolve_precision(request.precision, device)
+        request = dataclasses.replace(request, precision=precision)
         identity = identify(resolve(request.model))
         _check_served(request, identity)
         _check_size(request, identity)
-        key = _key_of(identity, precision, request.vae)
+        key = ModelKey.of(identity, precision, request.vae)
         if not self._has(key):
             yield Loading(what=f"the model {request.model}")
             self._forget(device)
-        request = self._fitted(request, key, device)
-        loaded = self._load(key, device)
+        asked = request
+        request = yield from self._fitted(asked, key, device)
+        left = set(range(request.total)) if only is None else {only}
+        made = len(left)
+        try:
+            yield from self._make(request, key, preview, start, left)
+        except (RuntimeError, MemoryError) as error:
+            lower = memory.lower(asked, request, identity)
+            if as_out_of_memory(error) is None or lower is None:
+                raise
+            request = lower
+        # Behind the handler, whose error holds on to what the run had in memory.
+        if left:
+            self._forget(device)
+            yield Notice(
+                message="The device ran out of memory; what was not finished is made anew with "
+                "memory low, one picture at a time, which is slower and may differ in its last "
+                "bits."
+            )
+            yield Loading(what=f"the model {request.model}")
+            yield from self._make(request, key, preview, start, left)
+        yield Finished(pictures=made, seconds=time.perf_counter() - begin)
+
+    def _make(
+        self,
+        request: Request,
+        key: ModelKey,
+        preview: PreviewSettings,
+        start: Pixels | Canvas | None,
+        left: set[int],
+    ) -> Iterator[Event]:
+        """Make pictures of a request that leaves nothing to choose; they are taken out of ``left``.
+
+        Args:
+            request: What to make.
+            key: The model.
+            preview: How it is watched.
+            start: What the pictures begin from, if not from noise.
+            left: Indices of the pictures.
+        """
+        loaded = self._load(key, request)
         if (yield from loaded.adapters.use(request)):
             loaded.texts = TextEmbeddings(loaded.components, loaded.adapters.vectors)
-        decode = yield from self._prepare_decoder(loaded, preview.decoder)
-        vae = Vae(loaded.components, tiled=request.vae_tiling is Tiling.ON)
+        decode = yield from loaded.decoder(preview.decoder, self._cache)
+        vae = Vae(
+            loaded.components,
+            tiled=request.vae_tiling is Tiling.ON,
+            one_by_one=request.memory is MemoryMode.LOW,
+        )
         if start is not None:
             yield Loading(what="the start picture")
         canvas = start if isinstance(start, Canvas) else None
@@ -212,20 +216,23 @@ class TorchEngine:
             preview_costs=loaded.preview_costs,
             start=None if start_pixels is None else vae.encode(start_pixels),
             canvas=canvas,
-            area=_area_of(canvas, start_pixels, vae, identity),
+            area=_area_of(canvas, start_pixels, vae, key.identity),
         )
         # A number of steps that cannot be is refused before the first batch.
         plan_of(job)
         second_plan_of(job)
-        yield from _pictures(job, only)
-        made = request.total if only is None else 1
-        yield Finished(pictures=made, seconds=time.perf_counter() - begin)
+        for event in make_pictures(job, frozenset(left)):
+            if isinstance(event, ImageReady):
+                left.discard(event.picture)
+            yield event
 
-    def _has(self, key: _ModelKey) -> bool:
+    def _has(self, key: ModelKey) -> bool:
         return self._loaded is not None and self._loaded.key == key
 
-    def _load(self, key: _ModelKey, device: torch.device) -> _Loaded:
+    def _load(self, key: ModelKey, request: Request | None = None) -> LoadedModel:
         """Give the model, from memory or else from its files in place of the one before."""
+        device = resolve_device(self._device_name)
+        low = request is not None and request.memory is MemoryMode.LOW
         if self._loaded is None or not self._has(key):
             self._forget(device)
             components = load(
@@ -234,9 +241,10 @@ class TorchEngine:
                 dtype=dtype_of(key.precision),
                 fingerprints=self._fingerprints,
                 vae=Path(key.vae) if key.vae else None,
+                one_at_a_time=low,
             )
-            texts, adapters = TextEmbeddings(components), Adapters(components)
-            self._loaded = _Loaded(key, components, texts, adapters)
+            self._loaded = LoadedModel.of(key, components)
+        self._loaded.components.residence.swap(one_at_a_time=low)
         return self._loaded
 
     def _forget(self, device: torch.device) -> None:
@@ -246,49 +254,27 @@ class TorchEngine:
             gc.collect()
             release_cached_memory(device)
 
-    def _fitted(self, request: Request, key: _ModelKey, device: torch.device) -> Request:
-        """Settle what the request left open, by the memory there is.
+    def _fitted(
+        self, request: Request, key: ModelKey, device: torch.device
+    ) -> Generator[Event, None, Request]:
+        """Settle what the request left open, by the memory there is, and say what it will take.
 
         Raises:
             OutOfMemory: If the job cannot fit.
         """
-        identity, precision = key.identity, key.precision
-        free = free_memory(device)
-        if not self._has(key):
-            free -= memory.weight_bytes(identity, precision)
-        width, height = request.final_size
-        tiling = memory.choose_tiling(request)
-        one = memory.activation_bytes(
-            identity,
-            precision,
-            width=width,
-            height=height,
+        residence = self._loaded.components.residence if self._loaded else None
+        room = memory.Room(
+            free=free_memory(device),
+            held=residence.held if residence is not None and self._has(key) else 0,
             attention_in_full=device.type == "mps",
-            window=memory.window_of(request),
-            tiled=tiling is Tiling.ON,
         )
-        batch_size = memory.choose_batch_size(identity, request, one=one, free=free)
-        request = dataclasses.replace(
-            request, batch_size=batch_size, precision=precision, vae_tiling=tiling
-        )
-        memory.check(batch_size * one, free, request)
-        return request
-
-    def _prepare_decoder(
-        self, loaded: _Loaded, decoder: PreviewDecoder
-    ) -> Generator[Event, None, Decode | None]:
-        """Give a preview decoder; fitting the linear one takes seconds for a large VAE."""
-        if decoder not in loaded.decoders:
-            if decoder is PreviewDecoder.LINEAR and not is_at_hand(loaded.components, self._cache):
-                yield Loading(what="the preview's colours")
-            loaded.decoders[decoder] = make_decoder(decoder, loaded.components, self._cache)
-        return loaded.decoders[decoder]
-
-
-def _key_of(identity: Identity, precision: Precision, vae: str = "") -> _ModelKey:
-    files = [*identity.weights.values(), *(vae_weights(Path(vae)).values() if vae else ())]
-    stamps = tuple((path.stat().st_size, path.stat().st_mtime_ns) for path in files)
-    return _ModelKey(identity, precision, vae, stamps)
+        files = [Path(use.path) for use in request.loras]
+        adapters = memory.adapter_bytes(files, key.precision)
+        fitted, needed = memory.fitted(request, key.identity, room, adapters=adapters)
+        yield MemoryEstimate(needed=needed, free=room.free, mode=fitted.memory)
+        if sentence := memory.notice(request, fitted, needed, room.free):
+            yield Notice(message=sentence)
+        return fitted
 
 
 def _read_start(request: Request) -> tuple[Request, Pixels | Canvas | None]:
@@ -361,38 +347,3 @@ def _check_size(request: Request, identity: Identity) -> None:
             raise InvalidRequest(
                 name, f"{side} must be a multiple of {identity.vae_scale} for this model."
             )
-
-
-def _pictures(job: Job, only: int | None) -> Iterator[Event]:
-    """Make all pictures or one, and say what holds for many batches once."""
-    said: set[Notice] = set()
-    for pictures in _batches(job):
-        if only is not None and only not in pictures:
-            continue
-        # Closed with this generator and not when the garbage collector comes by.
-        with closing(make_batch(job, pictures)) as events:
-            for event in events:
-                match event:
-                    case ImageReady() if only not in (None, event.picture):
-                        continue
-                    case Notice() if event in said:
-                        continue
-                    case Notice():
-                        said.add(event)
-                yield event
-
-
-def _batches(job: Job) -> Iterator[tuple[int, ...]]:
-    """Give the indices of the pictures to denoise together.
-
-    Prompts of one batch take as many chunks each, so that none is filled up with empty ones because
-    of its neighbours.
-    """
-    request = job.request
-    alike = itertools.groupby(
-        range(request.total), lambda index: job.texts.chunks_of(request.prompt_of(index))
-    )
-    for _, group in alike:
-        indices = tuple(group)
-        for first in range(0, len(indices), request.batch_size):
-            yield indices[first : first + request.batch_size]

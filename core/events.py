@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from core.request import PreviewDecoder, Request
+from core.request import MemoryMode, PreviewDecoder, Request
 
 Pixels = npt.NDArray[np.uint8]
 """A picture: ``(H, W, 3) uint8``, RGB, C-contiguous, never written to again."""
@@ -24,6 +24,21 @@ class Loading:
     """
 
     what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryEstimate:
+    """What a run is thought to take, said before the model is loaded.
+
+    Attributes:
+        needed: Bytes that it will take of those free.
+        free: Bytes there are on the device.
+        mode: How it will be run, full or low.
+    """
+
+    needed: int = field(compare=False)
+    free: int = field(compare=False)
+    mode: MemoryMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +138,7 @@ class Finished:
     seconds: float = field(compare=False)
 
 
-Event = Loading | Step | ImageReady | Saved | Notice | Finished
+Event = Loading | MemoryEstimate | Step | ImageReady | Saved | Notice | Finished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

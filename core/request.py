@@ -35,6 +35,7 @@ from core.request_parts import (
     EmbeddingUse,
     Enlarging,
     LoraUse,
+    MemoryMode,
     Precision,
     PreviewDecoder,
     SchedulerName,
@@ -55,6 +56,7 @@ __all__ = [
     "ImageToImage",
     "Inpaint",
     "LoraUse",
+    "MemoryMode",
     "Outpaint",
     "Precision",
     "PreviewDecoder",
@@ -106,6 +108,8 @@ class TextToImage:
             repeated run refuses a VAE that has changed.
         vae_tiling: Whether large pictures go through the VAE in tiles, which bounds its memory and
             changes their bits; the engine records what it did.
+        memory: How much of it is used; the low mode changes last bits, so the engine records which
+            it took.
         second_pass: Makes each picture larger, or None.
     """
 
@@ -132,6 +136,7 @@ class TextToImage:
     vae: str = ""
     vae_sha256: str = ""
     vae_tiling: Tiling = Tiling.AUTO
+    memory: MemoryMode = MemoryMode.AUTO
     second_pass: SecondPass | None = None
 
     def __post_init__(self) -> None:
@@ -162,6 +167,7 @@ class TextToImage:
         check_text("vae", self.vae, empty_ok=True)
         check_text("vae_sha256", self.vae_sha256, empty_ok=True)
         check_choice("vae_tiling", self.vae_tiling, Tiling)
+        check_choice("memory", self.memory, MemoryMode)
         if self.second_pass is not None:
             self._check_second_pass(self.second_pass)
         if self.total > MAX_COUNT:
@@ -409,6 +415,7 @@ _ENUMS: dict[str, type[StrEnum]] = {
     "scheduler": SchedulerName,
     "precision": Precision,
     "vae_tiling": Tiling,
+    "memory": MemoryMode,
 }
 
 

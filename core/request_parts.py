@@ -70,6 +70,18 @@ class Enlarging(StrEnum):
     LATENT = "latent"
 
 
+class MemoryMode(StrEnum):
+    """How a run uses memory; ``AUTO`` is resolved by the engine.
+
+    ``FULL`` holds the whole model on the device. ``LOW`` holds the part at work there, computes the
+    two halves of guidance one after the other, and gives the VAE one picture at a time.
+    """
+
+    AUTO = "auto"
+    FULL = "full"
+    LOW = "low"
+
+
 class Tiling(StrEnum):
     """Whether the VAE works in tiles. ``AUTO`` is resolved by the engine."""
 

@@ -1,11 +1,11 @@
-"""``bench``: how fast this machine is, and where the time goes."""
+"""``bench``: how fast this machine is, where the time goes, and how much memory it takes."""
 
 from __future__ import annotations
 
 import argparse
 import json
 
-from core import bench
+from core import bench, bench_memory
 from core.paths import Profile
 
 
@@ -15,7 +15,14 @@ def run(arguments: argparse.Namespace, profile: Profile) -> None:
     Raises:
         CoreError: The model or the device is not there.
     """
-    result = bench.run(
-        arguments.model, arguments.device, steps=arguments.steps, cache=profile.cache
-    )
-    print(json.dumps(bench.to_json(result)) if arguments.json else bench.format_report(result))
+    if arguments.memory:
+        steps = arguments.steps or 2
+        peaks = bench_memory.run(
+            arguments.model, arguments.device, steps=steps, cache=profile.cache
+        )
+        plain, lines = bench_memory.to_plain(peaks), bench_memory.format_report(peaks)
+    else:
+        steps = arguments.steps or 20
+        result = bench.run(arguments.model, arguments.device, steps=steps, cache=profile.cache)
+        plain, lines = bench.to_json(result), bench.format_report(result)
+    print(json.dumps(plain) if arguments.json else lines)

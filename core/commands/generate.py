@@ -42,6 +42,7 @@ SETTINGS = (
     "precision",
     "vae",
     "vae_tiling",
+    "memory",
     "loras",
     "embeddings",
 )

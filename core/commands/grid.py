@@ -16,7 +16,15 @@ from core.commands.grid_report import GridJsonReport, GridProgressReport
 from core.commands.previews import PreviewFile
 from core.commands.task import Task, new_task, repeated_task
 from core.errors import CoreError, InvalidRequest, SaveFailed, Unsupported
-from core.events import Event, Finished, Loading, Notice, PreviewSettings, Saved
+from core.events import (
+    Event,
+    Finished,
+    Loading,
+    MemoryEstimate,
+    Notice,
+    PreviewSettings,
+    Saved,
+)
 from core.files import check_folder
 from core.grid import Batch, Grid, batches_of, check_axes, make_grid
 from core.grid_axes import PARAMETERS, Axis, Settings, read_axis
@@ -93,7 +101,7 @@ def _events(
             for event in events:
                 if isinstance(event, Finished) or event in said:
                     continue
-                if isinstance(event, Loading | Notice):
+                if isinstance(event, Loading | MemoryEstimate | Notice):
                     said.add(event)
                 yield batch, event
     yield None, Finished(pictures=len(grid.cells), seconds=time.perf_counter() - begin)

@@ -9,7 +9,16 @@ from typing import Any, assert_never
 
 from tqdm import tqdm
 
-from core.events import Event, Finished, ImageReady, Loading, Notice, Saved, Step
+from core.events import (
+    Event,
+    Finished,
+    ImageReady,
+    Loading,
+    MemoryEstimate,
+    Notice,
+    Saved,
+    Step,
+)
 
 
 class JsonReport:
@@ -29,6 +38,13 @@ def as_json(event: Event) -> dict[str, Any]:
     match event:
         case Loading():
             return {"event": "loading", "what": event.what}
+        case MemoryEstimate():
+            return {
+                "event": "memory",
+                "needed": event.needed,
+                "free": event.free,
+                "mode": str(event.mode),
+            }
         case Step():
             return {
                 "event": "step",
@@ -79,6 +95,7 @@ class ProgressReport:
         self._bar: tqdm[None] | None = None
         self._done = 0
         """Steps of the batches before the present one."""
+        self._saved = 0
 
     def show(self, event: Event) -> None:
         """Move the bar, or print a line."""
@@ -95,18 +112,22 @@ class ProgressReport:
             self._bar.close()
 
     def _step(self, step: Step) -> None:
+        # Counted anew at each batch: after a lack of memory they are smaller than before.
+        left = 1 if self._one_batch else step.total_pictures - self._saved
+        total = self._done + math.ceil(left / len(step.pictures)) * step.total
         if self._bar is None:
-            batches = math.ceil(step.total_pictures / len(step.pictures))
-            batches = 1 if self._one_batch else batches
-            self._bar = tqdm(total=batches * step.total, unit="it", file=sys.stderr)
+            self._bar = tqdm(total=total, unit="it", file=sys.stderr)
             # The bar appears when the first step is done; count the time that it took.
             self._bar.start_t -= step.seconds
+        self._bar.total = total
         self._bar.update(self._done + step.index - self._bar.n)
         if step.index == step.total:
             self._done += step.total
 
 
-def print_event(event: Loading | Saved | Notice | Finished | ImageReady) -> None:
+def print_event(
+    event: Loading | MemoryEstimate | Saved | Notice | Finished | ImageReady,
+) -> None:
     """Tell a person of anything but a step: beside a bar if there is one, a picture on stdout."""
     match event:
         case Loading():
@@ -119,8 +140,8 @@ def print_event(event: Loading | Saved | Notice | Finished | ImageReady) -> None
         case Finished():
             many = "picture" if event.pictures == 1 else "pictures"
             print_line(f"{event.pictures} {many} in {event.seconds:.1f} s.")
-        case ImageReady():
-            pass
+        case ImageReady() | MemoryEstimate():
+            pass  # Where memory is short, a notice says so.
         case _:
             assert_never(event)
 

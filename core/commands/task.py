@@ -26,6 +26,7 @@ from core.request import (
     ImageToImage,
     Inpaint,
     LoraUse,
+    MemoryMode,
     Outpaint,
     Request,
     SecondPass,
@@ -121,6 +122,7 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
         "shared_seed": False,
         "count": 1,
         "batch_size": 0,
+        "memory": MemoryMode.AUTO,
     }
     for name, hash_name in _HASHED.items():
         if name in given:

@@ -80,6 +80,7 @@ class Adapters:
         """Use a model; nothing is applied yet."""
         encoder = components.text_encoder
         self._modules = components_of(components.unet, encoder)
+        self._bring = components.residence.bring
         self._width = next(
             table.shape[1]
             for name, table in encoder.named_parameters()
@@ -115,7 +116,8 @@ class Adapters:
             elif use.sha256 not in loras:
                 yield Loading(what=f"the LoRA {Path(use.path).name}")
                 file = read_lora(Path(use.path))
-                loras[use.sha256] = (bind(file, self._modules), file.embeddings)
+                bound = bind(file, self._modules, self._bring)
+                loras[use.sha256] = (bound, file.embeddings)
         embeddings: dict[EmbeddingUse, Embedding] = {}
         for word in request.embeddings:
             known = self._embeddings.get(word)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from core.models.identify import Identity
+from core.models.residence import Residence
 
 
 class Tokens(Protocol):
@@ -69,6 +70,7 @@ class Components:
         scheduler_config: The model's own scheduler configuration.
         device: Where the weights lie.
         dtype: Their number format.
+        residence: Which of them are on the device.
         tokenizer_2: Of the second text tower; None in a model with one.
         text_encoder_2: SDXL's second text tower (OpenCLIP bigG); its first output is the pooled
             and projected text ``(B, D)``. None in a model with one.
@@ -88,6 +90,7 @@ class Components:
     scheduler_config: Mapping[str, Any]
     device: torch.device
     dtype: torch.dtype
+    residence: Residence
     tokenizer_2: Tokenizer | None = None
     text_encoder_2: nn.Module | None = None
 

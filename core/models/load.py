@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
-from torch import nn
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from core.errors import ModelInvalid
-from core.models import load_single_file
+from core.models import load_single_file, replacement_vae
 from core.models.clip_tokenizer.bundled import bundled_tokenizer
 from core.models.components import Components
 from core.models.fingerprint import Fingerprints
+from core.models.folder_files import read_json
 from core.models.identify import Identity
+from core.models.load_single_file import build_empty, fill, original_tensors, text_weights_of
 from core.models.reading import Readable, check_finite, quietly
-from core.models.replacement_vae import load_vae, vae_weights
-
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
+from core.models.replacement_vae import in_new_names, load_vae, vae_weights
+from core.models.residence import Residence, Source
 
 _CLASSES = {
     "text_encoder": CLIPTextModel,
@@ -36,10 +39,12 @@ def load(
     dtype: torch.dtype,
     fingerprints: Fingerprints,
     vae: Path | None = None,
+    one_at_a_time: bool = False,
 ) -> Components:
     """Load a model.
 
-    The weights are mapped from disk and copied once, to the device.
+    The weights are mapped from disk. What goes to another device or into another number format is
+    copied once; nothing else is.
 
     Args:
         identity: The model, as ``identify`` found it.
@@ -47,6 +52,7 @@ def load(
         dtype: Their number format.
         fingerprints: The memory of hashes.
         vae: A file or folder of another VAE of the same latent format; None for the model's own.
+        one_at_a_time: Whether only the part at work is on the device; see ``Residence``.
 
     Raises:
         ModelMissing: If ``vae`` is not there.
@@ -54,19 +60,24 @@ def load(
             number, or if ``vae`` has other latents.
         UnsafeFile: If a file is a pickle that asks for more than tensors.
     """
-    own = ("unet", *identity.text_encoders, *(() if vae is not None else ("vae",)))
+    residence = Residence(device, one_at_a_time=one_at_a_time)
     modules: dict[str, Any] = {}
+
+    def add(name: str, module: Any, files: Mapping[str, Path], read: Callable[..., Any]) -> None:
+        modules[name] = module.eval()
+        residence.add(name, module, Source(tuple(files.values()), partial(read, module)))
+
     if vae is not None:
         # First, because it is what may not fit.
-        modules["vae"] = _ready(load_vae(vae, like=identity, dtype=dtype), device)
-    for name in own:
-        loader = _from_file if identity.single_file else _from_folder
-        module = loader(identity, name, dtype)
-        check_finite(identity.weights[name], module.state_dict().items())
-        modules[name] = _ready(module, device)
+        read = partial(replacement_vae.weights_of, vae)
+        add("vae", load_vae(vae, like=identity, dtype=dtype), vae_weights(vae), read)
+    for name in ("unet", *identity.text_encoders, "vae"):
+        if name not in modules:
+            module = _component(identity, name, dtype)
+            add(name, module, _files_of(identity, name), partial(_weights_of, identity, name))
     tiny = None
     if identity.tiny_vae is not None:
-        tiny = _ready(_pretrained(AutoencoderTiny, identity.tiny_vae, torch_dtype=dtype), device)
+        tiny = _tiny_vae(identity.tiny_vae, dtype).to(device).eval()
     texts = [modules.get(name) for name in ("text_encoder", "text_encoder_2")]
     tokenizers: list[Any] = [
         None if text is None else _tokenizer(identity, number, text.config)
@@ -88,6 +99,7 @@ def load(
         scheduler_config=identity.configs["scheduler"],
         device=device,
         dtype=dtype,
+        residence=residence,
         tokenizer_2=tokenizers[1],
         text_encoder_2=texts[1],
     )
@@ -99,42 +111,35 @@ def _files_of(identity: Identity, component: str) -> dict[str, Path]:
     }
 
 
-def _from_file(identity: Identity, name: str, dtype: torch.dtype) -> Any:
-    return load_single_file.load_component(identity, name, _CLASSES[name], dtype)
-
-
-def _from_folder(identity: Identity, name: str, dtype: torch.dtype) -> Any:
-    options: dict[str, Any] = {"torch_dtype": dtype}
-    if name.startswith("text_encoder"):
-        # Sizes that do not fit are reported by name below.
-        options = {"dtype": dtype, "ignore_mismatched_sizes": True}
-    return _pretrained(_CLASSES[name], identity.weights[name], **options)
-
-
-def _pretrained(cls: Any, path: Path, **options: Any) -> Any:
-    """Load one component and insist that its file held every weight, and no other.
-
-    ``options`` hold the number format by the name that the library has for it.
-    """
-    with quietly(), Readable(path):
-        module, report = cls.from_pretrained(
-            path.parent,
-            variant="fp16" if ".fp16" in path.name else None,
-            use_safetensors=True,
-            local_files_only=True,
-            low_cpu_mem_usage=True,
-            output_loading_info=True,
-            **options,
-        )
-    for kind in ("missing_keys", "mismatched_keys", "unexpected_keys"):
-        # Old CLIP files carry their position numbers, which are no weights.
-        keys = [str(key) for key in report[kind] if not str(key).endswith("position_ids")]
-        if keys:
-            raise ModelInvalid(
-                f"{path} does not fit its config.json ({kind.replace('_', ' ')}: {min(keys)}); "
-                "put the two that belong together side by side."
-            )
+def _component(identity: Identity, name: str, dtype: torch.dtype) -> Any:
+    """Build a component and give it its weights, every one of them and no other."""
+    path = identity.weights[name]
+    module = build_empty(_CLASSES[name], identity.configs[name], path)
+    fill(module, _weights_of(identity, name, module), dtype, path)
+    check_finite(path, module.state_dict().items())
     return module
+
+
+def _weights_of(identity: Identity, name: str, module: nn.Module) -> dict[str, Tensor]:
+    if identity.single_file:
+        return load_single_file.weights_of(identity, name, module)
+    part: dict[str, Tensor] = {}
+    for path in _files_of(identity, name).values():
+        with original_tensors(path) as tensors:
+            part |= tensors.below("")
+    match name:
+        case "vae":
+            return in_new_names(part, identity.configs[name])
+        case "unet":
+            return part
+        case _:
+            return text_weights_of(part, module)
+
+
+def _tiny_vae(path: Path, dtype: torch.dtype) -> Any:
+    module = build_empty(AutoencoderTiny, read_json(path.parent / "config.json"), path)
+    with original_tensors(path) as tensors:
+        return fill(module, tensors.below(""), dtype, path)
 
 
 def _tokenizer(identity: Identity, number: int, config: Any) -> Any:
@@ -154,7 +159,3 @@ def _tokenizer(identity: Identity, number: int, config: Any) -> Any:
     # Some folders leave the length out, which transformers reads as endless.
     tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
     return tokenizer
-
-
-def _ready(module: ModuleT, device: torch.device) -> ModuleT:
-    return module.to(device).eval()

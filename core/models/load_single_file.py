@@ -1,4 +1,7 @@
-"""The modules of a model that is one file, its names changed to diffusers' by diffusers' rules."""
+"""Modules built without weights and given those of a file, mapped from the disk and not copied.
+
+The names of a model that is one file are changed to diffusers' by diffusers' own rules.
+"""
 
 from __future__ import annotations
 
@@ -39,32 +42,29 @@ _NO_WEIGHTS = ("position_ids", "logit_scale")
 """Ends of names that text encoders' files carry beside the weights that are used."""
 
 
-def load_component(identity: Identity, name: str, cls: Any, dtype: torch.dtype) -> Any:
-    """Load one component of a single-file model.
+def weights_of(identity: Identity, name: str, module: nn.Module) -> dict[str, Tensor]:
+    """Give the weights of one component of a single-file model by diffusers' names.
 
     Args:
         identity: The model.
         name: ``unet``, ``vae``, ``text_encoder`` or ``text_encoder_2``.
-        cls: Its class.
-        dtype: The number format to bring it to.
+        module: What they are for.
 
     Raises:
         ModelInvalid: If the file is damaged, or its tensors are not those of such a component.
         UnsafeFile: If it is a pickle that asks for more than tensors.
     """
     path, config = identity.path, identity.configs[name]
-    module = build_empty(cls, config, path)
     with original_tensors(path) as tensors:
         part = tensors.below(component_prefix(identity.family.value, name, tensors.names))
         with quietly(), Readable(path):
             match name:
                 case "unet":
-                    weights = _unet_weights(part, config, path)
+                    return _unet_weights(part, config, path)
                 case "vae":
-                    weights = vae_weights_of(part, config)
+                    return vae_weights_of(part, config)
                 case _:
-                    weights = _text_weights(part, module)
-        return fill(module, weights, dtype, path)
+                    return text_weights_of(part, module)
 
 
 class TensorFile:
@@ -145,8 +145,8 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], dtype: torch.dtype, p
     for what, names in wrong.items():
         if names:
             raise ModelInvalid(
-                f"{path} {what} {min(names)}, so it is no model of the kind that it seems; get it "
-                "again, or as a diffusers folder."
+                f"{path} {what} {min(names)}, so it is no model of the kind that it, or the "
+                "config.json beside it, says; get it again."
             )
     converted = {name: tensor.to(dtype) for name, tensor in weights.items()}
     module.load_state_dict(converted, assign=True)
@@ -185,7 +185,7 @@ def vae_weights_of(part: Mapping[str, Tensor], config: Mapping[str, Any]) -> dic
     return weights
 
 
-def _text_weights(part: dict[str, Tensor], module: Any) -> dict[str, Tensor]:
+def text_weights_of(part: dict[str, Tensor], module: Any) -> dict[str, Tensor]:
     """Bring a text encoder's tensors to transformers' names, for CLIP's and OpenCLIP's own."""
     part = {name: tensor for name, tensor in part.items() if not name.endswith(_NO_WEIGHTS)}
     if "positional_embedding" in part:

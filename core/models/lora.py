@@ -8,7 +8,7 @@ the base weights bit-identical, and a new strength takes no time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,12 +66,17 @@ class Strength:
         return self.weight if component == UNET else self.text_weight
 
 
-def bind(file: LoraFile, components: Mapping[str, nn.Module]) -> Bound:
+def bind(
+    file: LoraFile,
+    components: Mapping[str, nn.Module],
+    bring: Callable[[str], None] | None = None,
+) -> Bound:
     """Match a LoRA with a model.
 
     Args:
         file: The LoRA.
         components: ``unet``, ``text_encoder`` and, for SDXL, ``text_encoder_2``.
+        bring: Called with a component's name before its weights are looked at.
 
     Raises:
         Unsupported: If any tensor has no place in the model; it names them and what they look like.
@@ -83,8 +88,12 @@ def bind(file: LoraFile, components: Mapping[str, nn.Module]) -> Bound:
     if unknown := [stem for stem, place in placed.items() if place is None]:
         raise _no_place(file, unknown)
     changes: dict[Place, Change] = {}
-    for stem, place in placed.items():
+    at = ""
+    for stem, place in sorted(placed.items(), key=lambda item: str(item[1])):
         assert place is not None
+        if bring is not None and place[0] != at:
+            at = place[0]
+            bring(at)
         if place in changes:
             raise ModelInvalid(
                 f"{file.path} changes {place[1]} of the {place[0]} twice, under two names; save it "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,21 +53,26 @@ def load_vae(path: Path, *, like: Identity, dtype: torch.dtype) -> Any:
         Unsupported: If it is something else than Stable Diffusion's VAE; it is named.
         UnsafeFile: If it is a pickle that asks for more than tensors.
     """
-    files = tuple(vae_weights(path).values())
+    vae_weights(path)
     _check_kind(path, like)
     config = dict(like.configs["vae"])
     if path.is_dir():
         config = _config_of(path, like)
+    module = build_empty(AutoencoderKL, config, path)
+    fill(module, weights_of(path, module), dtype, path)
+    check_finite(path, module.state_dict().items())
+    return module
+
+
+def weights_of(path: Path, module: Any) -> dict[str, Tensor]:
+    """Give a VAE's weights by the names of today; see ``load_vae``."""
     weights: dict[str, Tensor] = {}
-    for file in files:
+    for file in vae_weights(path).values():
         with original_tensors(file) as tensors:
             part = tensors.below(VAE) or tensors.below("")
             with quietly(), Readable(file):
-                weights |= _in_new_names(part, config)
-    module = build_empty(AutoencoderKL, config, path)
-    fill(module, weights, dtype, path)
-    check_finite(path, module.state_dict().items())
-    return module
+                weights |= in_new_names(part, module.config)
+    return weights
 
 
 def _check_kind(path: Path, like: Identity) -> None:
@@ -111,7 +117,8 @@ _OLD_NAMES = {
 """Diffusers' names of attention up to 2022, which VAEs are still shared under."""
 
 
-def _in_new_names(part: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
+def in_new_names(part: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Bring a VAE's tensors from Stable Diffusion's original names, or diffusers' old ones."""
     if any(name.startswith("decoder.up.") for name in part):
         return vae_weights_of(part, config)
     return {_new_name(name): tensor for name, tensor in part.items()}

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from core.request import Request
+from core.request import MemoryMode, Request
 
 
 class Denoiser(Protocol):
@@ -29,12 +29,22 @@ class Denoiser(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuidanceSettings:
-    """How far and when to lead away from the negative prompt; see ``TextToImage``."""
+    """How far and when to lead away from the negative prompt; see ``TextToImage``.
+
+    Attributes:
+        scale: Guidance scale.
+        rescale: Share of rescaling.
+        start: Fraction of the run at which it begins.
+        end: Fraction of the run at which it ends.
+        one_by_one: Whether the two predictions are computed one after the other, which takes half
+            of the memory and may differ in the last bits.
+    """
 
     scale: float
     rescale: float = 0.0
     start: float = 0.0
     end: float = 1.0
+    one_by_one: bool = False
 
     @classmethod
     def of(cls, request: Request) -> GuidanceSettings:
@@ -44,6 +54,7 @@ class GuidanceSettings:
             rescale=request.guidance_rescale,
             start=request.guidance_start,
             end=request.guidance_end,
+            one_by_one=request.memory is MemoryMode.LOW,
         )
 
     @property
@@ -78,10 +89,13 @@ class Guidance:
         self._denoiser = denoiser
         self._settings = settings
         self._positive = positive
+        self._negative: Tensor | None = None
         self._both: Tensor | None = None
         if settings.is_used:
             assert negative is not None, "guidance needs the negative prompt's embedding"
-            self._both = torch.cat([negative, positive])  # (2B, T, D)
+            self._negative = negative
+            if not settings.one_by_one:
+                self._both = torch.cat([negative, positive])  # (2B, T, D)
 
     def __call__(self, latents: Tensor, timestep: Tensor, progress: float) -> Tensor:
         """Predict, guided if ``progress`` lies in the interval.
@@ -96,10 +110,14 @@ class Guidance:
             (arXiv:2207.12598, equation 6, with Stable Diffusion's scale = 1 + w).
         """
         settings = self._settings
-        if self._both is None or not settings.start <= progress < settings.end:
+        if self._negative is None or not settings.start <= progress < settings.end:
             return self._denoiser(latents, timestep, self._positive)
-        doubled = torch.cat([latents, latents])  # (2B, 4, H/8, W/8)
-        unconditional, conditional = self._denoiser(doubled, timestep, self._both).chunk(2)
+        if self._both is None:
+            unconditional = self._denoiser(latents, timestep, self._negative)
+            conditional = self._denoiser(latents, timestep, self._positive)
+        else:
+            doubled = torch.cat([latents, latents])  # (2B, 4, H/8, W/8)
+            unconditional, conditional = self._denoiser(doubled, timestep, self._both).chunk(2)
         guided = unconditional + settings.scale * (conditional - unconditional)
         return rescale(guided, conditional, settings.rescale) if settings.rescale else guided
 

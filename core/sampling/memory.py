@@ -1,10 +1,19 @@
-"""What a job will need of memory, estimated before it starts. Imports no torch."""
+"""What a job will need of memory, estimated before it starts, and how it is made to fit.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
 from core.errors import OutOfMemory
 from core.models.identify import Identity
-from core.request import Precision, Request, Tiling
+from core.models.tensor_list import read_tensors
+from core.request import MemoryMode, Precision, Request, Tiling
 
 LARGEST_BATCH = 8
 """Pictures denoised together at most; above it nothing gets faster."""
@@ -18,6 +27,9 @@ TILED_ABOVE = 1280 * 1280
 TILE_LATENTS = 80
 """Latents of a tile's side, its margins included; see ``core.sampling.tiled_vae``."""
 
+TIGHT = 0.8
+"""Share of the free memory from which it is worth a word."""
+
 _UNET_TENSORS = 40
 _VAE_TENSORS = 8
 """Tensors of full size and base width alive at the peak, fitted to Stable Diffusion 1.5 in fp32:
@@ -28,58 +40,168 @@ _RESERVE = 200_000_000
 """Bytes left to everything else."""
 
 
-def weight_bytes(identity: Identity, precision: Precision) -> int:
-    """Bytes of a model's weights in a resolved number format."""
-    return sum(identity.parameters.values()) * _BYTES[precision]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """The memory there is for a job.
+
+    Attributes:
+        free: Bytes that it may take.
+        held: Bytes of its model's weights that are there already.
+        attention_in_full: Whether attention matrices are held in memory, as MPS does.
+    """
+
+    free: int
+    held: int = 0
+    attention_in_full: bool = False
 
 
-def activation_bytes(
-    identity: Identity,
-    precision: Precision,
-    *,
-    width: int,
-    height: int,
-    attention_in_full: bool,
-    window: int = 0,
-    tiled: bool = False,
-) -> int:
-    """Estimate the bytes that one picture takes beside the weights, at its peak.
+def adapter_bytes(files: Iterable[Path], precision: Precision) -> int:
+    """Bytes of LoRAs in a resolved number format, told by their headers.
+
+    Raises:
+        CoreError: If one cannot be read; see ``read_tensors``.
+    """
+    counts = (tensor.count for file in files for tensor in read_tensors(file).tensors.values())
+    return sum(counts) * _BYTES[precision]
+
+
+def unet_bytes(identity: Identity, request: Request, *, attention_in_full: bool = False) -> int:
+    """Estimate the bytes that the UNet takes for one picture beside its weights.
 
     Args:
         identity: The model.
-        precision: Resolved.
-        width: In pixels.
-        height: In pixels.
-        attention_in_full: Whether attention matrices are held in memory, as MPS does.
-        window: Side of the windows that are denoised each by itself, in pixels; 0 for the whole.
-        tiled: Whether the VAE works in tiles.
+        request: With its precision and memory mode resolved.
+        attention_in_full: See ``Room``.
     """
-    size = _BYTES[precision]
-    scale = identity.vae_scale
-    columns, rows = width // scale, height // scale
+    size, scale = _BYTES[request.precision], identity.vae_scale
+    columns, rows = (side // scale for side in request.final_size)
     latents = columns * rows
-    if window:
+    if window := window_of(request):
         latents = min(columns, window // scale) * min(rows, window // scale)
-    # Guidance doubles the batch.
-    unet = 2 * latents * identity.unet_channels * size * _UNET_TENSORS
+    # Guidance doubles the batch unless the halves go one by one.
+    halves = 1 if request.memory is MemoryMode.LOW else 2
+    taken = halves * latents * identity.unet_channels * size * _UNET_TENSORS
     if attention_in_full:
-        unet += 2 * identity.attention_heads * latents**2 * size
+        taken += halves * identity.attention_heads * latents**2 * size
+    return taken
+
+
+def vae_bytes(identity: Identity, request: Request) -> int:
+    """Estimate the bytes that the VAE takes for one picture beside its weights.
+
+    Args:
+        identity: The model.
+        request: With its precision and tiling resolved.
+    """
+    scale = identity.vae_scale
+    columns, rows = (side // scale for side in request.final_size)
     seen = columns * rows
-    if tiled:
+    if request.vae_tiling is Tiling.ON:
         # A tile, and the tensors at the latents' own size, which are as wide as eight at full size.
         seen = min(seen, TILE_LATENTS**2 + seen // 8)
-    vae = seen * scale**2 * identity.vae_channels * size * _VAE_TENSORS
-    return max(unet, vae)
+    return seen * scale**2 * identity.vae_channels * _BYTES[request.precision] * _VAE_TENSORS
 
 
-def choose_tiling(request: Request) -> Tiling:
+def needed_bytes(
+    identity: Identity, request: Request, *, adapters: int = 0, attention_in_full: bool = False
+) -> int:
+    """Estimate all that a job takes at its peak, the weights included.
+
+    Args:
+        identity: The model.
+        request: With nothing left to choose.
+        adapters: Bytes of its LoRAs.
+        attention_in_full: See ``Room``.
+    """
+    weights = {
+        name: count * _BYTES[request.precision] for name, count in identity.parameters.items()
+    }
+    unet = unet_bytes(identity, request, attention_in_full=attention_in_full) * request.batch_size
+    vae = vae_bytes(identity, request)
+    if request.memory is MemoryMode.LOW:
+        working = weights | {"unet": weights["unet"] + unet, "vae": weights["vae"] + vae}
+        return adapters + max(working.values())
+    return adapters + sum(weights.values()) + max(unet, vae * request.batch_size)
+
+
+def fitted(
+    request: Request, identity: Identity, room: Room, *, adapters: int = 0
+) -> tuple[Request, int]:
+    """Settle what the request left open, by the memory there is.
+
+    Args:
+        request: With its precision resolved.
+        identity: The model.
+        room: The memory there is.
+        adapters: Bytes of the request's LoRAs.
+
+    Returns:
+        The request as it is carried out, and the bytes that it will take of those free.
+
+    Raises:
+        OutOfMemory: If it cannot fit.
+    """
+    modes: tuple[MemoryMode, ...] = (request.memory,)
+    if request.memory is MemoryMode.AUTO:
+        modes = (MemoryMode.FULL, MemoryMode.LOW)
+    settled, more = request, 0
+    for mode in modes:
+        settled = _settled(request, mode, identity, room, adapters)
+        whole = needed_bytes(
+            identity, settled, adapters=adapters, attention_in_full=room.attention_in_full
+        )
+        more = max(0, whole - room.held)
+        if more + _RESERVE <= room.free:
+            break
+    check(more, room.free, settled)
+    return settled, more
+
+
+def _settled(
+    request: Request, mode: MemoryMode, identity: Identity, room: Room, adapters: int
+) -> Request:
+    """Choose tiling and batch size for a memory mode."""
+    request = dataclasses.replace(request, memory=mode)
+    request = dataclasses.replace(request, vae_tiling=choose_tiling(request, identity.vae_scale))
+    one = max(
+        unet_bytes(identity, request, attention_in_full=room.attention_in_full),
+        vae_bytes(identity, request),
+    )
+    weights = sum(identity.parameters.values()) * _BYTES[request.precision]
+    free = room.free - max(0, weights + adapters - room.held)
+    batch_size = choose_batch_size(identity, request, one=one, free=free)
+    return dataclasses.replace(request, batch_size=batch_size)
+
+
+def lower(asked: Request, made: Request, identity: Identity) -> Request | None:
+    """Give the job in the next lower mode, or None if there is none.
+
+    Args:
+        asked: As it was asked for, its precision resolved.
+        made: As it was carried out and ran out of memory.
+        identity: The model.
+    """
+    request = dataclasses.replace(asked, memory=MemoryMode.LOW, batch_size=1)
+    tiling = choose_tiling(request, identity.vae_scale)
+    request = dataclasses.replace(request, vae_tiling=tiling)
+    return None if request == made else request
+
+
+def choose_tiling(request: Request, scale: int) -> Tiling:
     """Give whether the VAE works in tiles: as asked, or where a picture is large.
 
-    It depends on the size alone and not on this machine, so that one request makes one picture.
+    It depends on the size and mode alone and not on this machine, so that one request makes one
+    picture.
+
+    Args:
+        request: With its memory mode resolved.
+        scale: Pixels of a latent's side.
     """
     if request.vae_tiling is not Tiling.AUTO:
         return request.vae_tiling
     width, height = request.final_size
+    if request.memory is MemoryMode.LOW:
+        return Tiling.ON if max(width, height) > TILE_LATENTS * scale else Tiling.OFF
     return Tiling.ON if width * height > TILED_ABOVE else Tiling.OFF
 
 
@@ -96,13 +218,13 @@ def choose_batch_size(identity: Identity, request: Request, *, one: int, free: i
 
     Args:
         identity: The model.
-        request: What is to be made.
+        request: What is to be made, its memory mode resolved.
         one: Bytes that one picture takes.
         free: Bytes there are beside the weights.
     """
     if request.batch_size > 0:
         return min(request.batch_size, request.total)
-    if identity.parameters["unet"] > BIG_UNET:
+    if identity.parameters["unet"] > BIG_UNET or request.memory is MemoryMode.LOW:
         return 1
     return max(1, min(LARGEST_BATCH, request.total, free // (2 * one)))
 
@@ -111,9 +233,9 @@ def check(needed: int, free: int, request: Request) -> None:
     """Refuse a job that does not fit.
 
     Args:
-        needed: Bytes that the pictures take.
-        free: Bytes there are beside the weights; below 0 if these do not fit.
-        request: With its batch size and precision resolved.
+        needed: Bytes that it takes of those free.
+        free: Bytes there are.
+        request: With nothing left to choose.
 
     Raises:
         OutOfMemory: Saying how much is missing and what to lower.
@@ -124,9 +246,31 @@ def check(needed: int, free: int, request: Request) -> None:
     ways = [f"a smaller size than {request.width} x {request.height}"]
     if request.batch_size > 1:
         ways.insert(0, "a batch size of 1")
+    if request.memory is MemoryMode.FULL:
+        ways.insert(0, "memory low")
     if request.precision is Precision.FP32:
         ways.append("precision fp16")
     raise OutOfMemory(
         f"This needs {missing / 1e9:.1f} GB more memory than is free; choose {', or '.join(ways)}, "
         "or close other programs."
     )
+
+
+def notice(asked: Request, request: Request, needed: int, free: int) -> str:
+    """Say in a sentence that memory is short, or nothing where there is plenty.
+
+    Args:
+        asked: As it was asked for.
+        request: As it will be carried out.
+        needed: Bytes that it takes of those free.
+        free: Bytes there are.
+    """
+    if asked.memory is MemoryMode.AUTO and request.memory is MemoryMode.LOW:
+        return (
+            f"There are {free / 1e9:.1f} GB of memory free, too little for the whole model at "
+            f"once, so its parts take turns (memory low, about {needed / 1e9:.1f} GB); that is "
+            "slower."
+        )
+    if needed > TIGHT * free:
+        return f"This takes about {needed / 1e9:.1f} of {free / 1e9:.1f} GB of free memory."
+    return ""

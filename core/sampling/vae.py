@@ -26,15 +26,19 @@ class Vae:
         fell_back: Whether fp32 ever had to help.
     """
 
-    def __init__(self, components: Components, *, tiled: bool = False) -> None:
+    def __init__(
+        self, components: Components, *, tiled: bool = False, one_by_one: bool = False
+    ) -> None:
         """Use ``components``' VAE.
 
         Args:
             components: The loaded model.
             tiled: Whether pictures larger than a tile go through it in tiles.
+            one_by_one: Whether the pictures of a batch go through it one after the other.
         """
         self._components = components
         self._tiled = tiled
+        self._one_by_one = one_by_one
         self.fell_back = False
 
     @torch.inference_mode()
@@ -94,7 +98,9 @@ class Vae:
             if in_tiles:
                 scale = self._components.identity.vae_scale
                 return (tiled_vae.decode(self._components.vae, moved, scale),)
-            return (to_cpu(self._components.vae.decode(moved, return_dict=False)[0]),)
+            parts = moved.split(1) if self._one_by_one else (moved,)
+            decoded = [self._components.vae.decode(part, return_dict=False)[0] for part in parts]
+            return (torch.cat([to_cpu(pictures) for pictures in decoded]),)
 
         return to_pixels(self._guarded(decode_in)[0])
 

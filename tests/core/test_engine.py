@@ -17,7 +17,16 @@ from PIL import Image
 
 from core.engine import TorchEngine
 from core.errors import InvalidRequest, ModelInvalid, ModelMissing, OutOfMemory, Unsupported
-from core.events import Event, Finished, ImageReady, Loading, Notice, PreviewSettings, Step
+from core.events import (
+    Event,
+    Finished,
+    ImageReady,
+    Loading,
+    MemoryEstimate,
+    Notice,
+    PreviewSettings,
+    Step,
+)
 from core.models.load import load
 from core.request import (
     DeviceName,
@@ -74,7 +83,7 @@ def test_the_events_of_a_run(tiny_model: Path, tmp_path: Path, request_of: Any) 
     request = request_of(prompts=("a red circle", "a blue square"), count=2, seed=5, batch_size=3)
     events = list(engine.generate(request, preview=PreviewSettings(budget=float("inf"))))
     kinds = [type(event) for event in events]
-    assert kinds == [Loading] * 2 + ([Step] * 4 + [ImageReady] * 3) + (
+    assert kinds == [Loading, MemoryEstimate, Loading] + ([Step] * 4 + [ImageReady] * 3) + (
         [Step] * 4 + [ImageReady]
     ) + [Finished]
     assert events[0] == Loading(what=f"the model {tiny_model}")
@@ -310,7 +319,7 @@ def test_memory_that_runs_out_while_loading_is_no_damaged_file(
     tmp_path: Path, request_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        diffusers.UNet2DConditionModel, "from_pretrained", lambda *a, **k: torch.empty(2**60)
+        diffusers.UNet2DConditionModel, "from_config", lambda *a, **k: torch.empty(2**60)
     )
     with pytest.raises(OutOfMemory):
         list(TorchEngine(DeviceName.CPU, cache=tmp_path).generate(request_of(), preview=OFF))

@@ -8,13 +8,14 @@ from core.events import (
     Finished,
     ImageReady,
     Loading,
+    MemoryEstimate,
     Notice,
     Preview,
     PreviewSettings,
     Saved,
     Step,
 )
-from core.request import PreviewDecoder, TextToImage
+from core.request import MemoryMode, PreviewDecoder, TextToImage
 
 
 def ready(value: int = 0, seconds: float = 1.0) -> ImageReady:
@@ -47,6 +48,7 @@ def step(seconds: float = 1.0, value: int = 0) -> Step:
 
 def every_event(tmp_path):
     yield from (Loading(what="x"), step(), ready(), Notice(message="x"))
+    yield MemoryEstimate(needed=1, free=2, mode=MemoryMode.FULL)
     yield from (Saved(path=tmp_path, image=ready()), Finished(pictures=1, seconds=1.0))
 
 

@@ -1,0 +1,171 @@
+"""Which parts of a model are on the device: all of them, or only the one at work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from core.errors import ModelInvalid
+
+Reader = Callable[[], Mapping[str, Tensor]]
+"""Reads a part's weights anew, by the names that they have in its module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a part's weights came from and can be had again.
+
+    Attributes:
+        files: The files.
+        read: Reads them.
+    """
+
+    files: tuple[Path, ...]
+    read: Reader
+
+    def stamps(self) -> tuple[tuple[int, int], ...]:
+        """Give what changes when a file does."""
+        return tuple((status.st_size, status.st_mtime_ns) for status in map(os.stat, self.files))
+
+
+@dataclass(slots=True)
+class _Part:
+    module: nn.Module
+    source: Source
+    stamps: tuple[tuple[int, int], ...]
+    is_in: bool = True
+
+
+class Residence:
+    """Keeps the parts of a model on the device, or swaps them as they are called.
+
+    A part that is not at work waits in the machine's own memory. Where that is the device, its
+    weights are given back to the system and mapped from their files again, unchanged.
+    """
+
+    def __init__(self, device: torch.device, *, one_at_a_time: bool = False) -> None:
+        """Begin without parts.
+
+        Args:
+            device: Where parts work.
+            one_at_a_time: Whether only the part at work is there.
+        """
+        self._device = device
+        self._parts: dict[str, _Part] = {}
+        self._hooks: list[RemovableHandle] = []
+        self._one_at_a_time = one_at_a_time
+
+    def add(self, name: str, module: nn.Module, source: Source) -> None:
+        """Take in a part, which has its weights but need not be on the device yet.
+
+        Raises:
+            ModelInvalid: If its files are gone already.
+        """
+        part = self._parts[name] = _Part(module, source, _stamps(source))
+        if self._one_at_a_time:
+            self._watch(name)
+            self._put_out(part)
+        else:
+            module.to(self._device)
+
+    def swap(self, *, one_at_a_time: bool) -> None:
+        """Begin to keep only the part at work on the device, or all of them again."""
+        if one_at_a_time == self._one_at_a_time:
+            return
+        self._one_at_a_time = one_at_a_time
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+        for name, part in self._parts.items():
+            if one_at_a_time:
+                self._watch(name)
+                self._put_out(part)
+            else:
+                self._put_in(part)
+
+    def bring(self, name: str) -> None:
+        """Make sure that a part is on the device, in the place of the one there.
+
+        Raises:
+            ModelInvalid: If its weights have to be read again and have changed or gone.
+        """
+        if self._parts[name].is_in:
+            return
+        for part in self._parts.values():
+            self._put_out(part)
+        self._put_in(self._parts[name])
+
+    @property
+    def held(self) -> int:
+        """Bytes of the weights that are on the device now."""
+        return sum(
+            tensor.nbytes
+            for part in self._parts.values()
+            if part.is_in
+            for tensor in part.module.state_dict().values()
+        )
+
+    def _watch(self, name: str) -> None:
+        """Bring a part whenever it is called."""
+
+        def bring(*_: object) -> None:
+            self.bring(name)
+
+        for door in _doors(self._parts[name].module):
+            self._hooks.append(door.register_forward_pre_hook(bring))
+
+    def _put_out(self, part: _Part) -> None:
+        if not part.is_in:
+            return
+        part.is_in = False
+        # Weights made in inference mode could not be trained later.
+        with torch.inference_mode(mode=False):
+            if self._device.type != "cpu":
+                part.module.to("cpu")
+                return
+            empty = {name: t.to("meta") for name, t in part.module.state_dict().items()}
+            part.module.load_state_dict(empty, assign=True)
+
+    def _put_in(self, part: _Part) -> None:
+        if part.is_in:
+            return
+        with torch.inference_mode(mode=False):
+            if self._device.type != "cpu":
+                part.module.to(self._device)
+            else:
+                if _stamps(part.source) != part.stamps:
+                    raise ModelInvalid(
+                        f"{part.source.files[0]} has changed while it was in use; start again."
+                    )
+                weights = part.source.read()
+                # In the number format that it had, which fp32 may have taken the place of.
+                wanted = part.module.state_dict()
+                again = {name: weights[name].to(t.dtype) for name, t in wanted.items()}
+                part.module.load_state_dict(again, assign=True)
+        part.is_in = True
+
+
+def _stamps(source: Source) -> tuple[tuple[int, int], ...]:
+    try:
+        return source.stamps()
+    except OSError as error:
+        raise ModelInvalid(
+            f"{error.filename} cannot be read any more ({error.strerror}); put it back."
+        ) from error
+
+
+def _doors(module: Any) -> list[nn.Module]:
+    """Give the modules of a part of which one is always called first."""
+    if isinstance(module, AutoencoderKL):
+        # Its own methods are called, and of large pictures these modules one by one.
+        first = (module.encoder.conv_in, module.post_quant_conv, module.decoder.conv_in)
+        return [door for door in first if door is not None]
+    return [module]
