@@ -35,7 +35,7 @@ from core.images.canvas import Canvas, canvas_of
 from core.images.reading import read_start_image, sha256_of
 from core.loaded import LoadedModel, ModelKey
 from core.models.adapters import with_files
-from core.models.catalog import refusals_for, resolve
+from core.models.catalog import not_run, refusals_for, resolve
 from core.models.fingerprint import Fingerprints
 from core.models.identify import Identity, identify
 from core.models.load import load
@@ -324,15 +324,10 @@ def _check_served(request: Request, identity: Identity) -> None:
             f"{identity.path} is an inpainting model; give it a start picture and a mask, or "
             "choose another model."
         )
-    kinds = {
-        "an SDXL model": identity.needs_size,
-        "a model that takes guidance as a number": identity.guidance_embedding,
-    }
-    for kind, is_it in kinds.items():
-        if is_it:
-            raise Unsupported(
-                f"{identity.path} is {kind}; this version knows it but makes no pictures with it."
-            )
+    if why := not_run(
+        needs_size=identity.needs_size, guidance_embedding=identity.guidance_embedding
+    ):
+        raise Unsupported(f"{identity.path} cannot be used. {why}")
     refused = refusals_for(identity)
     if request.scheduler in refused:
         raise Unsupported(

@@ -22,7 +22,6 @@ from core.models.library_file import Entry
 from core.models.partial_downloads import PartialDownload, discard_download, partial_downloads
 from core.models.verdict import Kind
 from core.paths import expanded
-from core.request import SchedulerName
 
 
 def run(arguments: argparse.Namespace, library: Library) -> None:
@@ -162,15 +161,10 @@ def _curated_line(model: curated.Curated) -> str:
         f"{format_size(model.memory)} of memory, licence {model.licence}{gated}. {model.what_for}"
         + (
             ""
-            if _is_run(model)
+            if not curated.not_run(model)
             else " This version keeps it, but cannot make pictures with it yet."
         )
     )
-
-
-def _is_run(model: curated.Curated) -> bool:
-    """Whether this version samples from it: not from SDXL, nor from LCM's guidance embedding."""
-    return model.family != "sdxl" and model.scheduler is not SchedulerName.LCM
 
 
 def _partial_json(one: PartialDownload) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,9 +56,18 @@ def partial_downloads(folder: Path) -> tuple[PartialDownload, ...]:
     for path in sorted(folder.glob(f"{PARTIAL}*")):
         if (match := _FOLDER.fullmatch(path.name)) is not None and path.is_dir():
             name = (match["repo"] + (match["file"] or "")).replace("--", "/")
-            size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-            found.append(PartialDownload(id=name, size=size, path=path))
+            found.append(PartialDownload(id=name, size=_size_of(path), path=path))
     return tuple(found)
+
+
+def _size_of(folder: Path) -> int:
+    """Add up the files of a folder in which another process may be at work."""
+    total = 0
+    for where, _below, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(OSError):
+                total += Path(where, name).stat().st_size
+    return total
 
 
 def discard_download(folder: Path, model_id: str) -> tuple[PartialDownload, ...]:

@@ -7,7 +7,7 @@ chunk is full, what follows its last comma moves to the next one if that is no m
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from core.errors import Unsupported
@@ -111,7 +111,15 @@ def cut(prompt: str, *, tokenize: Tokenize, size: int, words: Mapping[str, int])
     return cutter.done
 
 
-def _finder(words: Mapping[str, int]) -> tuple[re.Pattern[str], dict[str, str]] | None:
+def words_used(prompt: str, words: Collection[str]) -> frozenset[str]:
+    """Say which of the embeddings' words stand in a prompt, in small or capital letters."""
+    if (finder := _finder(words)) is None:
+        return frozenset()
+    pattern, names = finder
+    return frozenset(names[(m["a"] or m["b"]).lower()] for m in pattern.finditer(prompt))
+
+
+def _finder(words: Collection[str]) -> tuple[re.Pattern[str], dict[str, str]] | None:
     """Find any of the words, alone, in angle brackets or after ``embedding:``."""
     if not words:
         return None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import Unsupported
-from core.sampling.chunks import COMMA_REACH, Chunk, cut
+from core.sampling.chunks import COMMA_REACH, Chunk, cut, words_used
 
 SIZE = 75
 
@@ -78,3 +78,18 @@ def test_no_token_is_lost(prompt: str) -> None:
     assert all(len(chunk) <= SIZE for chunk in chunks)
     whole = cut(prompt, tokenize=letters, size=10**6, words={})
     assert [t for chunk in chunks for t in chunk] == [t for chunk in whole for t in chunk]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "used"),
+    [
+        ("a cat", {"cat"}),
+        ("(Cat:1.2), <bad-hands>", {"cat", "bad-hands"}),
+        ("concat, cats", set()),
+        ("embedding:bad-hands", {"bad-hands"}),
+        ("", set()),
+    ],
+)
+def test_words_of_embeddings_are_found_in_a_prompt(prompt: str, used: set[str]) -> None:
+    assert words_used(prompt, ("cat", "bad", "bad-hands")) == used
+    assert words_used(prompt, ()) == frozenset()
