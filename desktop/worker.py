@@ -1,4 +1,4 @@
-"""The one thread that works with the engine; the window never waits for it."""
+"""The threads in which the window lets work be done, so that it never waits for any."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Generic, Protocol, TypeVar
 
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
@@ -88,27 +89,91 @@ class _LatestStep:
         return step
 
 
-class EngineWorker(QThread):
-    """Carries out jobs one after the other and saves their pictures.
+class Task(Protocol):
+    """What a worker carries out."""
 
-    Steps that come faster than the window takes them are dropped, all but the latest. Everything
-    else arrives, in order.
+    @property
+    def id(self) -> int:
+        """Its number, under which it reports."""
+
+    @property
+    def cancelled(self) -> threading.Event:
+        """The switch that stops it."""
+
+
+TaskT = TypeVar("TaskT", bound=Task)
+
+
+class Worker(QThread, Generic[TaskT]):
+    """Carries out tasks one after the other.
 
     Signals:
-        job_event(int, Event): What the job of that number reports.
-        job_ended(int, Outcome): Once for every job, after its last event.
+        job_event(int, object): What the task of that number reports.
+        job_ended(int, Outcome): Once for every task, after its last event.
     """
 
     job_event = Signal(int, object)
     job_ended = Signal(int, object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        """Wait for tasks, once started."""
+        super().__init__(parent)
+        self._tasks: SimpleQueue[TaskT | None] = SimpleQueue()
+        self._closing = threading.Event()
+
+    def submit(self, task: TaskT) -> None:
+        """Carry out ``task`` when those before it are over."""
+        self._tasks.put(task)
+
+    def close(self) -> None:
+        """End after the present event; tasks that wait are dropped. Returns at once."""
+        self._closing.set()
+        self._tasks.put(None)
+
+    def run(self) -> None:
+        """Work until closed; the thread's own entry."""
+        while (task := self._tasks.get()) is not None and not self._closing.is_set():
+            try:
+                outcome = self.carry_out(task)
+            except CoreError as error:
+                outcome = Failed(str(error))
+            except Exception as error:
+                if self._closing.is_set():
+                    # The child at work has been ended under the run.
+                    log.info("job %d was given up: %s", task.id, error)
+                    outcome = Cancelled()
+                else:
+                    log.exception("job %d met a bug", task.id)
+                    outcome = Failed(f"{type(error).__name__}: {error}", is_bug=True)
+            self.tidy()
+            self.job_ended.emit(task.id, outcome)
+
+    def carry_out(self, task: TaskT) -> Outcome:
+        """Do the work of one task and report it by ``job_event``."""
+        raise NotImplementedError
+
+    def tidy(self) -> None:
+        """Make ready for the next task, however the last one went."""
+
+    def is_to_stop(self, task: TaskT) -> bool:
+        """Whether a task is to end after its present event."""
+        return task.cancelled.is_set() or self._closing.is_set()
+
+
+class EngineWorker(Worker["Job | _WarmUp"]):
+    """The one thread that works with the engine: carries out jobs and saves their pictures.
+
+    Steps that come faster than the window takes them are dropped, all but the latest. Everything
+    else arrives, in order.
+    """
+
     _step_left = Signal(object)
 
     def __init__(self, make_engine: Callable[[], Engine], parent: QObject | None = None) -> None:
         """Make the engine by ``make_engine``, in the thread and not before the first task."""
         super().__init__(parent)
         self._make_engine = make_engine
-        self._tasks: SimpleQueue[Job | _WarmUp | None] = SimpleQueue()
-        self._closing = threading.Event()
+        self._engine: Engine | None = None
         self._finishing = False
         self._step_left.connect(self._deliver_step)
 
@@ -117,40 +182,13 @@ class EngineWorker(QThread):
         """Whether the steps of a picture are done and it is not on disk yet."""
         return self._finishing
 
-    def submit(self, job: Job) -> None:
-        """Carry out ``job`` when those before it are over."""
-        self._tasks.put(job)
-
     def warm_up(self, model: str) -> None:
         """Load the engine and a model while nothing else is to be done; reports as ``WARM_UP``."""
         self._tasks.put(_WarmUp(model, self._closing))
 
-    def close(self) -> None:
-        """End after the present step; jobs that wait are dropped. Returns at once."""
-        self._closing.set()
-        self._tasks.put(None)
-
-    def run(self) -> None:
-        """Work until closed; the thread's own entry."""
-        engine: Engine | None = None
-        while (task := self._tasks.get()) is not None and not self._closing.is_set():
-            try:
-                engine = engine or self._make_engine()
-                outcome = self._carry_out(engine, task)
-            except CoreError as error:
-                outcome = Failed(str(error))
-            except Exception as error:
-                if self._closing.is_set():
-                    # The engine has been ended under the run.
-                    log.info("job %d was given up: %s", task.id, error)
-                    outcome = Cancelled()
-                else:
-                    log.exception("job %d met a bug", task.id)
-                    outcome = Failed(f"{type(error).__name__}: {error}", is_bug=True)
-            self._finishing = False
-            self.job_ended.emit(task.id, outcome)
-
-    def _carry_out(self, engine: Engine, task: Job | _WarmUp) -> Outcome:
+    def carry_out(self, task: Job | _WarmUp) -> Outcome:
+        """Make the pictures of a job, or warm the engine up."""
+        engine = self._engine = self._engine or self._make_engine()
         if isinstance(task, _WarmUp):
             stream = engine.warm_up(task.model)
         elif task.cancelled.is_set():
@@ -176,10 +214,13 @@ class EngineWorker(QThread):
                     return Cancelled()
         return Done()
 
+    def tidy(self) -> None:
+        """Note that nothing is on its way any more."""
+        self._finishing = False
+
     def _stops(self, task: Job | _WarmUp, event: Event) -> bool:
         """Say whether to stop here: never between a finished picture and its file."""
-        asked = task.cancelled.is_set() or self._closing.is_set()
-        return asked and not isinstance(event, ImageReady | Finished)
+        return self.is_to_stop(task) and not isinstance(event, ImageReady | Finished)
 
     @Slot(object)
     def _deliver_step(self, latest: _LatestStep) -> None:

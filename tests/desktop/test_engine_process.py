@@ -9,7 +9,8 @@ import pytest
 from core.errors import InvalidRequest, OutOfMemory
 from core.events import Finished, ImageReady, Loading, PreviewSettings, Step
 from core.request import TextToImage
-from desktop.engine_process import EngineEnded, ProcessEngine
+from desktop.child_process import ChildEnded
+from desktop.engine_process import ProcessEngine
 from tests.desktop.fake_engine import FakeEngine
 
 REQUEST = TextToImage(prompts=("a",), steps=3, width=64, height=64, seed=5, count=2)
@@ -111,7 +112,7 @@ def test_error_that_cannot_be_sent_arrives_as_words(engine):
 def test_crash_is_not_called_want_of_memory_and_closing_its_run_begins_no_child(engine):
     request = TextToImage(prompts=("crash",), width=64, height=64)
     stream = engine.generate(request, preview=PreviewSettings())
-    with pytest.raises(EngineEnded, match="exit code 3"):
+    with pytest.raises(ChildEnded, match="exit code 3"):
         next(stream)
     children = multiprocessing.active_children()
     stream.close()
@@ -124,10 +125,10 @@ def test_close_ends_a_child_at_work_at_once():
     child = int(events_of(engine)[0].what)
     threading.Timer(0.5, engine.close).start()
     began = time.monotonic()
-    with pytest.raises(EngineEnded):
+    with pytest.raises(ChildEnded):
         events_of(engine, "stuck")
     assert time.monotonic() - began < 20
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
-    with pytest.raises(EngineEnded, match="closed"):
+    with pytest.raises(ChildEnded, match="closed"):
         events_of(engine)
