@@ -23,8 +23,10 @@ from desktop.engine_process import ProcessEngine
 from desktop.icons import APP_ICON
 from desktop.interrupts import Interrupts
 from desktop.jobs import JobQueue
+from desktop.library_worker import Downloads
 from desktop.logs import start_log
 from desktop.settings import SettingsStore
+from desktop.shelf import Shelf
 from desktop.theme import Theme
 from desktop.widgets.main_window import MainWindow
 from desktop.worker import WARM_UP, EngineWorker, Failed, Outcome
@@ -44,6 +46,7 @@ class Session:
     engine: ProcessEngine
     worker: EngineWorker
     jobs: JobQueue
+    shelf: Shelf
     window: MainWindow
 
     def run(self) -> int:
@@ -56,6 +59,7 @@ class Session:
             if not self.worker.is_finishing:
                 self.engine.close()
         self.engine.close()
+        self.shelf.close(PATIENCE_MS)
         interrupts.close()
         return status
 
@@ -88,12 +92,14 @@ def open_session(profile: Profile) -> Session:
     engine = make_engine(profile)
     worker = EngineWorker(lambda: engine)
     jobs = JobQueue(worker, profile.pictures)
-    window = MainWindow(profile, store, theme, jobs)
+    shelf = Shelf(Library(profile), Downloads(profile))
+    window = MainWindow(profile, store, theme, jobs, shelf)
     _report_warm_up(worker, window)
     _report_faults(window)
+    window.first_painted.connect(shelf.start)
     worker.start()
     window.show()
-    return Session(app, engine, worker, jobs, window)
+    return Session(app, engine, worker, jobs, shelf, window)
 
 
 def make_engine(profile: Profile) -> ProcessEngine:

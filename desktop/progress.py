@@ -48,3 +48,13 @@ class Progress:
             steps_per_second=speed,
             seconds_left=steps_left / speed if speed else 0.0,
         )
+
+
+def duration(seconds: float) -> str:
+    """Give a time as a person says it: ``8 s``, ``2 min 5 s``, ``1 h 12 min``."""
+    whole = max(round(seconds), 0)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -37,6 +37,13 @@ AUTOSAVE_MS = 1000
 _SettingsT = TypeVar("_SettingsT")
 
 
+class Placing(StrEnum):
+    """Where the files of added models are kept."""
+
+    WHERE_IT_LIES = "where-it-lies"
+    COPY = "copy"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateSettings:
     """What stands in the controls of the Create page.
@@ -130,6 +137,7 @@ class WindowSettings:
         theme: The palette chosen.
         advanced_open: Whether the advanced controls are unfolded.
         models: Folders of models that were opened.
+        placing: Where the files of added models are kept.
     """
 
     geometry: str = ""
@@ -137,6 +145,7 @@ class WindowSettings:
     theme: ThemeMode = ThemeMode.SYSTEM
     advanced_open: bool = False
     models: tuple[str, ...] = ()
+    placing: Placing = Placing.WHERE_IT_LIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,8 @@ def style_sheet(colours: Colours) -> str:
     QPushButton[primary="true"]:hover {{ background: {c.accent_hover}; }}
     QPushButton[primary="true"]:focus {{ border-color: {c.text}; }}
     QPushButton[primary="true"]:pressed {{ background: {c.accent_line}; }}
+    QPushButton[primary="true"]:disabled {{ background: {c.hover}; color: {c.disabled};
+        border-color: {c.line}; }}
     QPushButton[chip="true"] {{ border-radius: 14px; padding: 4px 14px; }}
 
     QToolButton {{ background: transparent; color: {c.text}; border: 1px solid transparent;
@@ -120,6 +122,14 @@ def style_sheet(colours: Colours) -> str:
     #startWell[over="true"] {{ border: 1px dashed {c.accent_line}; background: {c.notice_ground}; }}
     #startWell:hover {{ border-color: {c.quiet}; }}
     #startWell:focus {{ border-color: {c.accent_line}; }}
+    #models {{ background: {c.window}; border: none; outline: none; }}
+    #details {{ background: {c.canvas}; }}
+    #trouble {{ background: {c.notice_ground}; border-radius: 8px; }}
+    #trouble[grave="true"] {{ background: {c.error_ground}; }}
+    #details QPushButton {{ min-height: 24px; }}
+    #trouble QLabel {{ background: transparent; }}
+    #dropHint {{ background: #e6{c.notice_ground[1:]}; color: {c.accent_line};
+        border: 2px dashed {c.accent_line}; border-radius: 12px; font-size: 15pt; }}
     #strip {{ background: {c.window}; border: none; border-top: 1px solid {c.line};
         outline: none; }}
     #footer {{ background: {c.window}; }}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from PySide6.QtCore import Qt
@@ -60,10 +61,18 @@ class Choice(CalmCombo, Generic[ChoiceT]):
         if value in self._offered:
             self.setCurrentIndex(self._values.index(value))
 
-    def offer(self, values: Collection[ChoiceT], reason: str) -> None:
-        """Let only ``values`` be chosen; the others give ``reason`` as their tooltip.
+    def offer(
+        self,
+        values: Collection[ChoiceT],
+        reason: str,
+        reasons: Mapping[ChoiceT, str] = MappingProxyType({}),
+    ) -> None:
+        """Let only ``values`` be chosen; if the present choice is none, the first takes its place.
 
-        If the present choice is not among them, the first that is takes its place.
+        Args:
+            values: Those that can be chosen.
+            reason: The tooltip of the others.
+            reasons: The tooltips of those among them that have one of their own.
         """
         self._offered = set(values)
         items = self.model()
@@ -71,7 +80,8 @@ class Choice(CalmCombo, Generic[ChoiceT]):
         for row, value in enumerate(self._values):
             offered = value in values
             items.item(row).setEnabled(offered)
-            tip = self._tips[row] if offered else reason
+            tip = self._tips[row] if offered else reasons.get(value, reason)
             self.setItemData(row, tip, Qt.ItemDataRole.ToolTipRole)
+            self.setItemData(row, tip, Qt.ItemDataRole.AccessibleDescriptionRole)
         if self.value() not in values:
             self.set_value(next(value for value in self._values if value in values))

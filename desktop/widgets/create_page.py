@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from PySide6.QtCore import QMimeData, Qt, Slot
@@ -10,10 +11,14 @@ from PySide6.QtWidgets import QFileDialog, QSplitter, QVBoxLayout, QWidget
 
 from core.errors import CoreError
 from core.events import PreviewSettings
+from core.models.listing import Listed
+from core.models.verdict import Kind
 from core.paths import Profile
 from core.request import Request
 from desktop.drops import SUFFIXES, has_picture, kept_picture
 from desktop.jobs import JobQueue, QueueSnapshot
+from desktop.model_facts import family_name, lora_tag
+from desktop.prompt_words import named_again, with_embeddings
 from desktop.recall import recall
 from desktop.widgets.create_panel import CreatePanel
 from desktop.widgets.results import Results
@@ -27,6 +32,7 @@ class CreatePage(QWidget):
         super().__init__()
         self._profile = profile
         self._jobs = jobs
+        self._library: tuple[Listed, ...] = ()
         self.panel = panel
         self.results = Results(profile, jobs)
         self.splitter = QSplitter(Qt.Orientation.Horizontal)
@@ -41,12 +47,17 @@ class CreatePage(QWidget):
         self.setAcceptDrops(True)
         self._connect()
 
+    def set_library(self, models: tuple[Listed, ...]) -> None:
+        """Know the models of the library, as they are now."""
+        self._library = models
+        self.panel.model.set_library(models)
+
     @Slot()
     def generate(self) -> None:
         """Put what the controls say at the end of the queue."""
         self.results.banner.hide()
         try:
-            request = self.panel.take_request()
+            request = with_embeddings(self.panel.take_request(), self._embeddings())
         except CoreError as error:
             self.results.show_error(str(error))
             return
@@ -90,6 +101,26 @@ class CreatePage(QWidget):
         self.start_from(QGuiApplication.clipboard().mimeData())
 
     @Slot(object)
+    def use(self, row: Listed) -> None:
+        """Take up what was chosen of the library: a model, or a LoRA or embedding to add."""
+        self.results.banner.hide()
+        if row.kind is Kind.MODEL:
+            self.panel.model.set_model(row.name)
+            if self.panel.model.chosen_model == row.name:
+                self.panel.set_defaults()
+            return
+        word = lora_tag(row) if row.kind is Kind.LORA else row.name
+        self.panel.prompt.append_word(word)
+        self.panel.edit_prompt()
+        card = self.panel.model.card
+        if card is not None and card.family != row.family:
+            message = self.tr(
+                "{0} is made for {1} and the model chosen is {2}; choose another one."
+            )
+            families = family_name(row.family), family_name(card.family)
+            self.results.show_notice(message.format(row.name, *families))
+
+    @Slot(object)
     def reuse(self, path: Path) -> None:
         """Bring back the settings that a picture was made with."""
         recalled = recall(path)
@@ -97,6 +128,9 @@ class CreatePage(QWidget):
             message = self.tr("{0} carries no settings that can be used.").format(path.name)
             self.results.show_notice(message)
             return
+        recalled = dataclasses.replace(
+            recalled, request=named_again(recalled.request, self._library)
+        )
         values = recalled.settings(self.panel.values())
         self.panel.set_values(values)
         if values.start_image and not self.panel.start.path:
@@ -132,6 +166,15 @@ class CreatePage(QWidget):
             self.results.strip.step(steps[Qt.Key(event.key())])
         else:
             super().keyPressEvent(event)
+
+    def _embeddings(self) -> frozenset[str]:
+        """Name the embeddings of the library that are made for the model chosen."""
+        card = self.panel.model.card
+        return frozenset(
+            row.name
+            for row in self._library
+            if card is not None and row.kind is Kind.EMBEDDING and row.family == card.family
+        )
 
     def _connect(self) -> None:
         panel, results = self.panel, self.results

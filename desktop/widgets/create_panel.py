@@ -126,7 +126,7 @@ class CreatePanel(QWidget):
         self._refresh()
 
     def set_defaults(self) -> None:
-        """Bring the controls to what suits the model best; for a person's first time."""
+        """Bring the controls to what suits the model best."""
         if card := self.model.card:
             self.steps.set_value(card.steps)
             self.guidance.set_value(card.guidance_scale)
@@ -252,7 +252,7 @@ class CreatePanel(QWidget):
         """Fit the controls to the model; those that stood at the last one's defaults move along."""
         before, self._card = self._card, card
         why = self.tr("This model does not work with it.")
-        self.scheduler.offer(card.schedulers, why)
+        self.scheduler.offer(card.schedulers, why, card.refused_schedulers)
         self.advanced.preview.offer(card.preview_decoders, self.tr("This model has none."))
         self.picture_size.set_model_size(card.width, card.height, card.size_multiple)
         if before is not None:

@@ -6,15 +6,17 @@ import dataclasses
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QTimer, QUrl, Signal, Slot
-from PySide6.QtGui import QCloseEvent, QDesktopServices, QKeySequence, QPaintEvent
+from PySide6.QtGui import QAction, QCloseEvent, QDesktopServices, QKeySequence, QPaintEvent
 from PySide6.QtWidgets import QApplication, QMainWindow, QMessageBox
 
 from core.about import APP_NAME, version
 from core.events import Event, Step
+from core.models.listing import Listed
 from core.paths import Profile
 from desktop.jobs import JobQueue, QueueSnapshot
 from desktop.progress import Progress
 from desktop.settings import SettingsStore, WindowSettings
+from desktop.shelf import Shelf
 from desktop.theme import Theme, ThemeMode
 from desktop.widgets.create_page import CreatePage
 from desktop.widgets.create_panel import CreatePanel
@@ -26,7 +28,11 @@ from desktop.widgets.menus import (
     fill_theme_menu,
 )
 from desktop.widgets.model_picker import ModelPicker
+from desktop.widgets.models_page import ModelsPage
 from desktop.widgets.shell import Page, Shell
+
+CREATE, MODELS = range(2)
+"""The pages, in their order."""
 
 
 class MainWindow(QMainWindow):
@@ -39,7 +45,12 @@ class MainWindow(QMainWindow):
     first_painted = Signal(str)
 
     def __init__(
-        self, profile: Profile, store: SettingsStore, theme: Theme, jobs: JobQueue
+        self,
+        profile: Profile,
+        store: SettingsStore,
+        theme: Theme,
+        jobs: JobQueue,
+        shelf: Shelf,
     ) -> None:
         """Build the window as it was left."""
         super().__init__()
@@ -49,13 +60,21 @@ class MainWindow(QMainWindow):
         models = ModelPicker(remembered.window.models)
         self.page = CreatePage(profile, CreatePanel(models), jobs)
         self.panel = self.page.panel
-        self.shell = Shell((Page("create", self.tr("Create"), self.page),))
+        self.models = ModelsPage(profile, shelf)
+        self.shell = Shell(
+            (
+                Page("create", self.tr("Create"), self.page),
+                Page("kind-model", self.tr("Models"), self.models),
+            )
+        )
         self.setCentralWidget(self.shell)
         self.setWindowTitle(APP_NAME)
         self.setMinimumSize(720, 540)
         self._make_menus()
         self._restore(remembered.window)
         models.failed.connect(self.page.results.show_error)
+        shelf.changed.connect(lambda snapshot: self.page.set_library(snapshot.models))
+        self.models.used.connect(self._use)
         self.panel.set_values(remembered.create)
         if store.is_new:
             self.panel.set_defaults()
@@ -85,6 +104,7 @@ class MainWindow(QMainWindow):
                 theme=self._store.settings.window.theme,
                 advanced_open=self.panel.fold.is_open(),
                 models=self.panel.model.folders,
+                placing=self.models.panel.placing.value(),
             )
         )
         self._store.flush()
@@ -98,13 +118,21 @@ class MainWindow(QMainWindow):
         file = bar.addMenu(self.tr("&File"))
         add_action(file, self.tr("Open Start Picture…"), self.page.choose_start, "Ctrl+O")
         add_action(file, self.tr("Open Model Folder…"), self.panel.model.open_folder)
+        add_action(file, self.tr("Add Models to the Library…"), self.models.panel.choose_files)
         add_action(file, self.tr("Show Pictures Folder"), self._show_pictures)
         file.addSeparator()
         add_action(file, self.tr("Quit"), self.close, QKeySequence.StandardKey.Quit)
-        fill_edit_menu(bar.addMenu(self.tr("&Edit")), self.page)
-        self._stop = fill_run_menu(bar.addMenu(self.tr("&Run")), self.page)
-        fill_picture_menu(bar.addMenu(self.tr("&Picture")), self.page)
+        edit, run = bar.addMenu(self.tr("&Edit")), bar.addMenu(self.tr("&Run"))
+        fill_edit_menu(edit, self.page)
+        self._stop = fill_run_menu(run, self.page)
+        picture = bar.addMenu(self.tr("&Picture"))
+        fill_picture_menu(picture, self.page)
+        for menu in (edit, run, picture):
+            menu.triggered.connect(self._show_create_for)
         view = bar.addMenu(self.tr("&View"))
+        add_action(view, self.tr("Create"), lambda: self.shell.show_page(CREATE), "Ctrl+1")
+        add_action(view, self.tr("Models"), lambda: self.shell.show_page(MODELS), "Ctrl+2")
+        view.addSeparator()
         fill_theme_menu(view, self._theme.mode, self._choose_theme, self)
         about = bar.addMenu(self.tr("&Help"))
         add_action(about, self.tr("Show Log Folder"), self._show_logs)
@@ -115,7 +143,9 @@ class MainWindow(QMainWindow):
         if not self.restoreGeometry(geometry):
             self.resize(1180, 800)
         panel = min(max(window.panel, 1), self.width() - 1)
-        self.page.splitter.setSizes([panel, self.width() - panel])
+        for page in (self.page, self.models):
+            page.splitter.setSizes([panel, self.width() - panel])
+        self.models.panel.placing.set_value(window.placing)
         self.panel.fold.set_open(shown=window.advanced_open)
 
     @Slot()
@@ -136,6 +166,18 @@ class MainWindow(QMainWindow):
         if isinstance(event, Step):
             percent = round(100 * Progress.of(event).fraction)
             self.setWindowTitle(f"{percent} % - {APP_NAME}")
+
+    @Slot(object)
+    def _use(self, row: Listed) -> None:
+        """Put a model, a LoRA or an embedding to work on the Create page."""
+        self.shell.show_page(CREATE)
+        self.page.use(row)
+
+    @Slot(QAction)
+    def _show_create_for(self, action: QAction) -> None:
+        """Show the page that an action works on; to stop a run needs no look at it."""
+        if action is not self._stop:
+            self.shell.show_page(CREATE)
 
     def _choose_theme(self, mode: ThemeMode) -> None:
         self._theme.set_mode(mode)

@@ -45,6 +45,18 @@ class PromptBox(QPlainTextEdit):
             cursor.select(QTextCursor.SelectionType.Document)
             cursor.insertText(text)
 
+    def append_word(self, word: str) -> None:
+        """Put a word at the end unless it stands here already, in a way that can be undone."""
+        text = self.toPlainText()
+        if word in text:
+            return
+        cursor = QTextCursor(self.document())
+        cursor.movePosition(QTextCursor.MoveOperation.End)
+        # In a block of its own, so that undoing it leaves what was typed before.
+        cursor.beginEditBlock()
+        cursor.insertText(word if not text or text[-1].isspace() else f" {word}")
+        cursor.endEditBlock()
+
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Break the lines anew and fit the height to them."""
         super().resizeEvent(event)

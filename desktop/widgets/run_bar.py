@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QFontMetrics, QResizeEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
 
-from desktop.progress import Progress
+from desktop.progress import Progress, duration
 from desktop.theme import mark
+from desktop.widgets.elided_label import ElidedLabel
 from desktop.widgets.icon_button import IconButton
 
 PARTS = 1000
@@ -31,7 +31,7 @@ class RunBar(QWidget):
         self.bar.setTextVisible(False)
         self.bar.setRange(0, PARTS)
         self.bar.setAccessibleName(self.tr("Progress"))
-        self.text = _ElidedLabel()
+        self.text = ElidedLabel()
         self.waiting = QLabel()
         mark(self.waiting, "quiet")
         self.clear = IconButton("close", self.tr("Drop the jobs that wait"))
@@ -93,41 +93,3 @@ class RunBar(QWidget):
         if steps_per_second >= 1:
             return self.tr("{0:.1f} it/s").format(steps_per_second)
         return self.tr("{0:.1f} s/it").format(1 / steps_per_second)
-
-
-def duration(seconds: float) -> str:
-    """Give a time as a person says it: ``8 s``, ``2 min 5 s``, ``1 h 12 min``."""
-    whole = max(round(seconds), 0)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-class _ElidedLabel(QLabel):
-    """A label that gives way; its whole text is the tooltip then."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._whole = ""
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-
-    def set_text(self, text: str) -> None:
-        self._whole = text
-        self.setAccessibleName(text)
-        self._elide()
-
-    def minimumSizeHint(self) -> QSize:
-        return QSize(60, super().minimumSizeHint().height())
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._elide()
-
-    def _elide(self) -> None:
-        elided = QFontMetrics(self.font()).elidedText(
-            self._whole, Qt.TextElideMode.ElideRight, self.width()
-        )
-        self.setText(elided)
-        self.setToolTip(self._whole if elided != self._whole else "")

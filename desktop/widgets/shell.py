@@ -46,10 +46,20 @@ class Shell(QWidget):
             buttons.addWidget(button)
             self._stack.addWidget(page.widget)
         buttons.addStretch(1)
-        self.rail.setVisible(len(pages) > 1)
-        self._group.idClicked.connect(self._stack.setCurrentIndex)
+        self._group.idClicked.connect(self.show_page)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(self.rail)
         layout.addWidget(self._stack, 1)
+        self.rail.setVisible(len(pages) > 1)
+
+    @property
+    def page(self) -> int:
+        """The number of the page shown, from 0."""
+        return self._stack.currentIndex()
+
+    def show_page(self, number: int) -> None:
+        """Turn to a page, by its number from 0."""
+        self._group.button(number).setChecked(True)
+        self._stack.setCurrentIndex(number)

@@ -13,10 +13,13 @@ from PySide6.QtWidgets import QApplication
 
 from core.models import catalog
 from core.models.catalog import ModelCard
+from core.models.library import Library
 from core.paths import Profile
 from core.request import PreviewDecoder, SchedulerName
 from desktop.jobs import JobQueue, JobState
+from desktop.library_worker import Downloads
 from desktop.settings import SettingsStore
+from desktop.shelf import Shelf
 from desktop.theme import Theme, ThemeMode
 from desktop.widgets.main_window import MainWindow
 from desktop.worker import EngineWorker
@@ -63,13 +66,16 @@ class Session:
         app = QApplication.instance()
         assert isinstance(app, QApplication)
         self.theme = Theme(app, theme)
-        self.window = MainWindow(self.profile, self.store, self.theme, self.jobs)
+        self.shelf = Shelf(Library(self.profile), Downloads(self.profile))
+        self.window = MainWindow(self.profile, self.store, self.theme, self.jobs, self.shelf)
+        self.models = self.window.models
         self.page, self.panel = self.window.page, self.window.panel
         self.results = self.page.results
         qtbot.addWidget(self.window)
         self.window.show()
         qtbot.waitExposed(self.window)
         self.worker.start()
+        self.shelf.start()
 
     def press(self, key: Qt.Key, modifiers=Qt.KeyboardModifier.NoModifier, at=None) -> None:
         self.qtbot.keyClick(at or self.window, key, modifiers)
@@ -112,6 +118,7 @@ class Session:
         self.engine.gate.set()
         self.worker.close()
         assert self.worker.wait(8000)
+        self.shelf.close()
 
 
 @pytest.fixture

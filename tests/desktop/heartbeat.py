@@ -22,10 +22,13 @@ from PySide6.QtCore import QElapsedTimer, QEventLoop, QObject, Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
 from core.events import Engine
+from core.models.library import Library
 from core.paths import Profile
 from desktop.app import make_engine
 from desktop.jobs import JobQueue
+from desktop.library_worker import Downloads
 from desktop.settings import SettingsStore
+from desktop.shelf import Shelf
 from desktop.theme import Theme, ThemeMode
 from desktop.widgets.main_window import MainWindow
 from desktop.worker import EngineWorker
@@ -83,11 +86,12 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     child = make_engine(profile)
     worker = EngineWorker(partial(_in_thread, profile) if options.in_thread else lambda: child)
     jobs = JobQueue(worker, profile.pictures)
-    window = MainWindow(
-        profile, SettingsStore(profile.settings_file), Theme(app, ThemeMode.DARK), jobs
-    )
+    shelf = Shelf(Library(profile), Downloads(profile))
+    store = SettingsStore(profile.settings_file)
+    window = MainWindow(profile, store, Theme(app, ThemeMode.DARK), jobs, shelf)
     window.show()
     worker.start()
+    shelf.start()
     spin(lambda: False, 0.5)
     beat, figures = Heartbeat(), {}
     warmed: list[object] = []
@@ -115,6 +119,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     worker.close()
     worker.wait()
     child.close()
+    shelf.close()
     return figures
 
 

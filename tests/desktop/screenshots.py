@@ -13,19 +13,28 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QElapsedTimer, QEventLoop
+from PySide6.QtCore import QElapsedTimer, QEventLoop, QMimeData, QPoint, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent
 from PySide6.QtWidgets import QApplication
 
 from core.errors import OutOfMemory
 from core.events import Engine
+from core.models.library import Library
+from core.models.library_events import Progress, Task
 from core.paths import Profile
 from desktop.app import make_engine
 from desktop.jobs import JobQueue
+from desktop.library_work import Begun
+from desktop.library_worker import Downloads
 from desktop.settings import CreateSettings, SettingsStore
+from desktop.shelf import Shelf
+from desktop.shelf_snapshot import Transfer, TransferState, Work
 from desktop.theme import Theme, ThemeMode
-from desktop.widgets.main_window import MainWindow
+from desktop.widgets.main_window import MODELS, MainWindow
+from desktop.widgets.model_rows import Show
 from desktop.worker import EngineWorker
 from tests.desktop.fake_engine import FakeEngine
+from tests.desktop.shelf_files import fill_library
 
 PROMPT = "a blue star on a yellow background"
 
@@ -35,7 +44,7 @@ class Scene:
 
     def __init__(self, theme: ThemeMode, width: int, height: int, *, real: bool = False) -> None:
         self._folder = tempfile.TemporaryDirectory()
-        profile = Profile(root=Path(self._folder.name))
+        self.profile = profile = Profile(root=Path(self._folder.name))
         app = QApplication.instance()
         assert isinstance(app, QApplication)
         self.store = SettingsStore(profile.settings_file)
@@ -44,11 +53,13 @@ class Scene:
         shown: Engine = self.child if real else self.engine
         self.worker = EngineWorker(lambda: shown)
         self.jobs = JobQueue(self.worker, profile.pictures)
-        self.window = MainWindow(profile, self.store, Theme(app, theme), self.jobs)
+        self.shelf = Shelf(Library(profile), Downloads(profile))
+        self.window = MainWindow(profile, self.store, Theme(app, theme), self.jobs, self.shelf)
         self.window.page.results.banner.hide()
         self.window.resize(width, height)
         self.window.show()
         self.worker.start()
+        self.shelf.start()
 
     def set(self, **changes: object) -> None:
         values = dataclasses.replace(self.window.panel.values(), **changes)
@@ -72,6 +83,7 @@ class Scene:
         self.worker.close()
         self.worker.wait()
         self.child.close()
+        self.shelf.close()
         self.window.deleteLater()
         self._folder.cleanup()
 
@@ -140,6 +152,96 @@ def error(scene: Scene) -> None:
     scene.finish()
 
 
+def library(scene: Scene) -> None:
+    """Show a library of a few models, with a LoRA chosen."""
+    fill_library(scene.profile)
+    scene.window.shell.show_page(MODELS)
+    scene.run(lambda: len(scene.shelf.snapshot.models) > 5)
+    scene.window.models.panel.list.turn_to("model ink-wash")
+
+
+def starter_alone(scene: Scene) -> None:
+    scene.window.shell.show_page(MODELS)
+    scene.run(lambda: bool(scene.shelf.snapshot.models))
+
+
+def missing(scene: Scene) -> None:
+    library(scene)
+    scene.window.models.panel.list.turn_to("model dreamy-v3")
+
+
+def unsampled(scene: Scene) -> None:
+    library(scene)
+    scene.window.models.panel.list.turn_to("model fill-in")
+
+
+def downloading(scene: Scene) -> None:
+    """Show a download under way, another one that waits, and files being added."""
+    library(scene)
+    shelf = scene.shelf
+    progress = Progress(
+        task=Task.DOWNLOAD, what="unet", done=512 * 10**6, total=1380 * 10**6, speed=11.4e6
+    )
+    transfers = {
+        "bk-sdm-small": Transfer(TransferState.RUNNING, progress),
+        "sd-2.1": Transfer(TransferState.WAITING),
+    }
+    offers = tuple(
+        dataclasses.replace(
+            offer,
+            transfer=transfers.get(offer.model.id),
+            arrived=310 * 10**6 if offer.model.id == "bk-sdm-tiny" else 0,
+        )
+        for offer in shelf.snapshot.offers
+    )
+    begun = Begun(Path("realistic-vision.safetensors"), 2, 5)
+    reading = Progress(
+        task=Task.HASH,
+        what="realistic-vision.safetensors",
+        done=1_320_000_000,
+        total=2_130_000_000,
+        speed=480e6,
+    )
+    snapshot = dataclasses.replace(shelf.snapshot, offers=offers, work=Work(begun, reading))
+    shelf.changed.emit(snapshot)
+    scene.window.models.panel.list.turn_to("offer bk-sdm-small")
+
+
+def offered(scene: Scene) -> None:
+    library(scene)
+    scene.window.models.panel.list.turn_to("offer sdxl")
+
+
+def refused(scene: Scene) -> None:
+    """Show what becomes of files that are no models."""
+    library(scene)
+    broken = scene.profile.root / "holiday.safetensors"
+    broken.write_bytes(b"<html>Not found</html>")
+    scene.window.models.add((broken,))
+    banner = scene.window.models.banner
+    scene.run(banner.isVisible, 20)
+
+
+def nothing_found(scene: Scene) -> None:
+    library(scene)
+    scene.window.models.panel.show_kind.set_value(Show.CONTROLNET)
+
+
+def dropping(scene: Scene) -> None:
+    library(scene)
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(scene.profile.root / "a.safetensors"))])
+    scene.window.models.dragEnterEvent(
+        QDragEnterEvent(
+            QPoint(90, 90),
+            Qt.DropAction.CopyAction,
+            mime,
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+    )
+
+
 SCENES: dict[str, tuple[Callable[[Scene], None], ThemeMode, int, int]] = {
     "empty-dark": (empty, ThemeMode.DARK, 1180, 800),
     "empty-light": (empty, ThemeMode.LIGHT, 1180, 800),
@@ -153,6 +255,20 @@ SCENES: dict[str, tuple[Callable[[Scene], None], ThemeMode, int, int]] = {
     "start-light": (start, ThemeMode.LIGHT, 1180, 860),
     "error-dark": (error, ThemeMode.DARK, 1180, 800),
     "error-light": (error, ThemeMode.LIGHT, 1180, 800),
+    "models-dark": (library, ThemeMode.DARK, 1180, 800),
+    "models-light": (library, ThemeMode.LIGHT, 1180, 800),
+    "models-starter-dark": (starter_alone, ThemeMode.DARK, 1180, 800),
+    "models-starter-light": (starter_alone, ThemeMode.LIGHT, 1180, 800),
+    "models-missing-dark": (missing, ThemeMode.DARK, 1180, 800),
+    "models-unsampled-light": (unsampled, ThemeMode.LIGHT, 1180, 800),
+    "models-downloading-dark": (downloading, ThemeMode.DARK, 1180, 800),
+    "models-downloading-light": (downloading, ThemeMode.LIGHT, 1180, 800),
+    "models-offered-dark": (offered, ThemeMode.DARK, 1180, 800),
+    "models-refused-light": (refused, ThemeMode.LIGHT, 1180, 800),
+    "models-nothing-dark": (nothing_found, ThemeMode.DARK, 1180, 800),
+    "models-dropping-dark": (dropping, ThemeMode.DARK, 1180, 800),
+    "models-narrow-dark": (library, ThemeMode.DARK, 740, 600),
+    "models-wide-light": (library, ThemeMode.LIGHT, 1920, 1000),
     "narrow-dark": (four, ThemeMode.DARK, 740, 600),
     "wide-dark": (four, ThemeMode.DARK, 1920, 1000),
 }

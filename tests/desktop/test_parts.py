@@ -16,10 +16,9 @@ from desktop.colours import DARK, LIGHT
 from desktop.icons import FOLDER, tinted_pixmap
 from desktop.images import SHOWN_SIDE, enlarged, image_of, pixels_of, shown
 from desktop.live import LiveRun
-from desktop.progress import Progress
+from desktop.progress import Progress, duration
 from desktop.theme import Theme, ThemeMode, palette_of
 from desktop.widgets.canvas import GAP, fitted, grid
-from desktop.widgets.run_bar import duration
 from desktop.widgets.size_field import sized
 
 

@@ -31,6 +31,8 @@ from desktop.colours import DARK
 from desktop.jobs import JobState
 from desktop.theme import ThemeMode
 from desktop.widgets.empty_state import EXAMPLES
+from desktop.widgets.icon_button import IconButton
+from desktop.widgets.shell import Page, Shell
 from tests.desktop.fake_engine import disc, picture_file
 
 
@@ -584,8 +586,18 @@ def test_tab_goes_down_the_panel(session):
     assert places == sorted(places)
 
 
-def test_rail_stays_away_while_there_is_one_page(session):
-    assert not session.window.shell.rail.isVisible()
+def test_rail_leads_to_the_pages_and_stays_away_if_there_is_one(session, qtbot):
+    shell = session.window.shell
+    assert shell.rail.isVisible()
+    create, models = shell.rail.findChildren(IconButton)
+    models.click()
+    assert session.models.isVisible()
+    create.click()
+    assert session.page.isVisible()
+    alone = Shell((Page("create", "Create", QWidget()),))
+    qtbot.addWidget(alone)
+    alone.show()
+    assert not alone.rail.isVisible()
 
 
 def test_text_to_image_without_a_start_picture(session):

@@ -1,0 +1,229 @@
+"""The Models page: what there is, what may be had, and how both come into the library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QMimeData, QPoint, Qt, QUrl, Signal, Slot
+from PySide6.QtGui import (
+    QDesktopServices,
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDropEvent,
+    QShowEvent,
+)
+from PySide6.QtWidgets import (
+    QFileDialog,
+    QLabel,
+    QMenu,
+    QMessageBox,
+    QSplitter,
+    QVBoxLayout,
+    QWidget,
+)
+
+from core.models.listing import Listed
+from core.paths import Profile
+from desktop.model_facts import removal_question, title_of
+from desktop.settings import Placing
+from desktop.shelf import Shelf
+from desktop.shelf_messages import Message, MessageKind
+from desktop.shelf_snapshot import Offer, ShelfSnapshot
+from desktop.widgets.banner import Banner, BannerKind
+from desktop.widgets.model_details import ModelDetails
+from desktop.widgets.models_panel import ModelsPanel
+from desktop.widgets.picture_actions import show_in_folder
+from desktop.widgets.work_bar import WorkBar
+
+
+class ModelsPage(QWidget):
+    """Where models are added, downloaded, checked, put to use and removed.
+
+    Signals:
+        used(Listed): The person wants it on the Create page.
+    """
+
+    used = Signal(object)
+
+    def __init__(self, profile: Profile, shelf: Shelf) -> None:
+        """Build the page around the library."""
+        super().__init__()
+        self._profile = profile
+        self._shelf = shelf
+        self.panel = ModelsPanel()
+        self.details = ModelDetails()
+        self.banner = Banner()
+        self.work_bar = WorkBar()
+        self.drop_hint = QLabel(self)
+        self.drop_hint.setObjectName("dropHint")
+        self.drop_hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.drop_hint.hide()
+        self.splitter = QSplitter(Qt.Orientation.Horizontal)
+        right = QWidget()
+        column = QVBoxLayout(right)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.banner)
+        column.addWidget(self.details, 1)
+        column.addWidget(self.work_bar)
+        self.splitter.addWidget(self.panel)
+        self.splitter.addWidget(right)
+        self.splitter.setStretchFactor(1, 1)
+        self.splitter.setChildrenCollapsible(False)
+        self.splitter.setHandleWidth(1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.splitter)
+        self.setAcceptDrops(True)
+        self._connect()
+        self._on_changed(shelf.snapshot)
+
+    @Slot(object)
+    def add(self, paths: tuple[Path, ...]) -> None:
+        """Add files and folders, kept as the person has chosen."""
+        self.banner.hide()
+        self._shelf.add(paths, copy=self.panel.placing.value() is Placing.COPY)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Read anew what there is: another program may have added to it."""
+        super().showEvent(event)
+        self.panel.list.setFocus()
+        self._shelf.refresh()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Take files and folders."""
+        if _dropped_paths(event.mimeData()):
+            event.acceptProposedAction()
+            text = self.tr("Drop to add; the files are used where they lie")
+            if self.panel.placing.value() is Placing.COPY:
+                text = self.tr("Drop to copy into the library")
+            self.drop_hint.setText(text)
+            self.drop_hint.setGeometry(self.rect().adjusted(12, 12, -12, -12))
+            self.drop_hint.raise_()
+            self.drop_hint.show()
+
+    def dragLeaveEvent(self, _event: QDragLeaveEvent) -> None:
+        """Take the hint away."""
+        self.drop_hint.hide()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Add what was dropped."""
+        self.drop_hint.hide()
+        event.acceptProposedAction()
+        self.add(_dropped_paths(event.mimeData()))
+
+    def _connect(self) -> None:
+        panel, details, shelf = self.panel, self.details, self._shelf
+        panel.add_requested.connect(self.add)
+        panel.list.turned_to.connect(details.show_row)
+        panel.list.entered_row.connect(self._on_entered)
+        panel.list.menu_requested.connect(self._show_menu)
+        panel.list.delete_requested.connect(self._on_delete)
+        panel.rows.modelReset.connect(self._on_rows)
+        details.use_requested.connect(self._use)
+        details.show_requested.connect(lambda row: show_in_folder(row.path))
+        details.verify_requested.connect(lambda row: self._shelf.verify(row.name))
+        details.find_requested.connect(self._look_for)
+        details.remove_requested.connect(self._remove)
+        details.download_requested.connect(self._download)
+        details.stop_requested.connect(lambda offer: shelf.stop_download(offer.model.id))
+        details.forget_requested.connect(lambda offer: shelf.forget_download(offer.model.id))
+        self.work_bar.stop_requested.connect(shelf.stop_work)
+        shelf.changed.connect(self._on_changed)
+        shelf.told.connect(self._on_told)
+        shelf.added.connect(self._on_added)
+
+    @Slot(object)
+    def _on_changed(self, snapshot: ShelfSnapshot) -> None:
+        self.panel.rows.set_snapshot(snapshot)
+        self.work_bar.show_snapshot(snapshot)
+        current = self.panel.list.current()
+        if current is not None and current != self.details.row:
+            self.details.show_row(current)
+
+    @Slot()
+    def _on_rows(self) -> None:
+        if not self.panel.rows.rows:
+            self.details.show_row(None)
+
+    @Slot(str)
+    def _on_added(self, name: str) -> None:
+        self.panel.show_all()
+        self.panel.list.turn_to(f"model {name}")
+
+    @Slot(object)
+    def _on_told(self, message: Message) -> None:
+        match message.kind:
+            case MessageKind.NOTICE:
+                self.banner.show_message(BannerKind.NOTICE, message.text)
+            case MessageKind.ERROR:
+                self.banner.show_message(BannerKind.ERROR, message.text)
+            case MessageKind.FAULT:
+                text = self.tr("Stepwise met a fault of its own ({0}). The log tells more.")
+                logs = QUrl.fromLocalFile(str(self._profile.logs))
+                self.banner.show_message(
+                    BannerKind.ERROR,
+                    text.format(message.text),
+                    self.tr("Open Log"),
+                    lambda: QDesktopServices.openUrl(logs),
+                )
+
+    @Slot()
+    def _on_entered(self) -> None:
+        """Do by a double click or Return what the strong button does."""
+        for button in (self.details.use, self.details.download):
+            if button.isVisibleTo(self.details) and button.isEnabled():
+                button.click()
+
+    @Slot()
+    def _on_delete(self) -> None:
+        if self.details.remove.isVisibleTo(self.details):
+            self.details.remove.click()
+
+    @Slot(QPoint)
+    def _show_menu(self, place: QPoint) -> None:
+        menu = QMenu(self)
+        self.details.fill(menu)
+        menu.aboutToHide.connect(menu.deleteLater)
+        menu.popup(place)
+
+    @Slot(object)
+    def _use(self, row: Listed) -> None:
+        self.banner.hide()
+        self.used.emit(row)
+
+    @Slot(object)
+    def _download(self, offer: Offer) -> None:
+        self.banner.hide()
+        self._shelf.download(offer.model.id)
+
+    @Slot(object)
+    def _look_for(self, row: Listed) -> None:
+        folder = QFileDialog.getExistingDirectory(
+            self, self.tr("Look for {0} in").format(title_of(row))
+        )
+        if folder:
+            self._shelf.verify(row.name, (Path(folder),))
+
+    @Slot(object)
+    def _remove(self, row: Listed) -> None:
+        if self._is_removal_meant(row):
+            self.banner.hide()
+            self._shelf.remove(row.name)
+
+    def _is_removal_meant(self, row: Listed) -> bool:
+        box = QMessageBox(self)
+        box.setIcon(QMessageBox.Icon.Question)
+        box.setWindowTitle(self.tr("Remove a Model"))
+        box.setText(self.tr("Remove {0} from the library?").format(title_of(row)))
+        box.setInformativeText(removal_question(row))
+        text = self.tr("Delete") if row.owned else self.tr("Remove")
+        yes = box.addButton(text, QMessageBox.ButtonRole.DestructiveRole)
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        box.exec()
+        return box.clickedButton() is yes
+
+
+def _dropped_paths(mime: QMimeData) -> tuple[Path, ...]:
+    """Give the files and folders of this machine that were dropped."""
+    return tuple(Path(url.toLocalFile()) for url in mime.urls() if url.isLocalFile())
