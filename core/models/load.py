@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,12 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
 
 from core.errors import ModelInvalid
 from core.models import load_single_file, replacement_vae
@@ -61,28 +67,17 @@ def load(
         UnsafeFile: If a file is a pickle that asks for more than tensors.
     """
     residence = Residence(device, one_at_a_time=one_at_a_time)
-    modules: dict[str, Any] = {}
-
-    def add(name: str, module: Any, files: Mapping[str, Path], read: Callable[..., Any]) -> None:
-        modules[name] = module.eval()
-        residence.add(name, module, Source(tuple(files.values()), partial(read, module)))
-
-    if vae is not None:
-        # First, because it is what may not fit.
-        read = partial(replacement_vae.weights_of, vae)
-        add("vae", load_vae(vae, like=identity, dtype=dtype), vae_weights(vae), read)
-    for name in ("unet", *identity.text_encoders, "vae"):
-        if name not in modules:
-            module = _component(identity, name, dtype)
-            add(name, module, _files_of(identity, name), partial(_weights_of, identity, name))
-    tiny = None
-    if identity.tiny_vae is not None:
-        tiny = _tiny_vae(identity.tiny_vae, dtype).to(device).eval()
-    texts = [modules.get(name) for name in ("text_encoder", "text_encoder_2")]
-    tokenizers: list[Any] = [
-        None if text is None else _tokenizer(identity, number, text.config)
-        for number, text in enumerate(texts)
-    ]
+    with quietly(), ThreadPoolExecutor(1) as beside:
+        # Adding up the weights leaves Python idle for the time that tokenizers take.
+        reading = [
+            beside.submit(_tokenizer, identity, number)
+            for number in range(len(identity.text_encoders))
+        ]
+        modules = _modules(identity, residence, dtype, vae)
+        tiny = None
+        if identity.tiny_vae is not None:
+            tiny = _tiny_vae(identity.tiny_vae, dtype).to(device).eval()
+        tokenizers: list[Any] = [job.result() for job in reading]
     vae_files = vae_weights(vae) if vae is not None else _files_of(identity, "vae")
     return Components(
         identity=identity,
@@ -100,9 +95,30 @@ def load(
         device=device,
         dtype=dtype,
         residence=residence,
-        tokenizer_2=tokenizers[1],
-        text_encoder_2=texts[1],
+        tokenizer_2=tokenizers[1] if len(tokenizers) > 1 else None,
+        text_encoder_2=modules.get("text_encoder_2"),
     )
+
+
+def _modules(
+    identity: Identity, residence: Residence, dtype: torch.dtype, vae: Path | None
+) -> dict[str, Any]:
+    """Load all parts and give them to ``residence``."""
+    modules: dict[str, Any] = {}
+
+    def add(name: str, module: Any, files: Mapping[str, Path], read: Callable[..., Any]) -> None:
+        modules[name] = module.eval()
+        residence.add(name, module, Source(tuple(files.values()), partial(read, module)))
+
+    if vae is not None:
+        # First, because it is what may not fit.
+        read = partial(replacement_vae.weights_of, vae)
+        add("vae", load_vae(vae, like=identity, dtype=dtype), vae_weights(vae), read)
+    for name in ("unet", *identity.text_encoders, "vae"):
+        if name not in modules:
+            module = _component(identity, name, dtype)
+            add(name, module, _files_of(identity, name), partial(_weights_of, identity, name))
+    return modules
 
 
 def _files_of(identity: Identity, component: str) -> dict[str, Path]:
@@ -142,14 +158,15 @@ def _tiny_vae(path: Path, dtype: torch.dtype) -> Any:
         return fill(module, tensors.below(""), dtype, path)
 
 
-def _tokenizer(identity: Identity, number: int, config: Any) -> Any:
-    """Load a tokenizer and hold it to what the text encoder of ``config`` can take."""
+def _tokenizer(identity: Identity, number: int) -> Any:
+    """Load a tokenizer and hold it to what its text encoder can take."""
+    config = CLIPTextConfig(**identity.configs[identity.text_encoders[number]])
     if identity.single_file:
         place = identity.path
         tokenizer = bundled_tokenizer(load_single_file.PAD_TOKENS[identity.family][number])
     else:
         place = identity.folder / ("tokenizer", "tokenizer_2")[number]
-        with quietly(), Readable(place):
+        with Readable(place):
             tokenizer = CLIPTokenizer.from_pretrained(place, local_files_only=True)
     if max(tokenizer.get_vocab().values(), default=0) >= config.vocab_size:
         raise ModelInvalid(

@@ -18,6 +18,7 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_vae_checkpoint,
     convert_open_clip_checkpoint,
 )
+from diffusers.models.modeling_utils import no_init_weights
 from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import CLIPTextConfig
@@ -119,7 +120,7 @@ def build_empty(cls: Any, config: Mapping[str, Any], path: Path) -> nn.Module:
     Raises:
         ModelInvalid: If the configuration makes no sense; ``path`` is the model it is for.
     """
-    with quietly(), Readable(path), init_empty_weights():
+    with quietly(), Readable(path), no_init_weights(), init_empty_weights():
         module: nn.Module
         if hasattr(cls, "load_config"):
             module = cls.from_config(dict(config))

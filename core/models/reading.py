@@ -74,15 +74,19 @@ def check_finite(path: Path, weights: Iterable[tuple[str, Tensor]]) -> None:
     Raises:
         ModelInvalid: Naming the first that are not.
     """
-    for name, tensor in weights:
-        if tensor.is_floating_point() and not bool(torch.isfinite(_sum(tensor))):
+    floats = [(name, tensor) for name, tensor in weights if tensor.is_floating_point()]
+    if not floats:
+        return
+    with torch.inference_mode():
+        # In fp32 at least: half precision would overflow.
+        sums = [
+            tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32)).float()
+            for _, tensor in floats
+        ]
+        finite = torch.isfinite(torch.stack(sums)).tolist()
+    for (name, _), is_finite in zip(floats, finite, strict=True):
+        if not is_finite:
             raise ModelInvalid(
                 f"{path} holds numbers that are not finite, in {name}; it is damaged, download it "
                 "again."
             )
-
-
-@torch.inference_mode()
-def _sum(tensor: Tensor) -> Tensor:
-    """Add all up, in fp32 at least: half precision would overflow."""
-    return tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32))
