@@ -102,6 +102,8 @@ class ProgressReport:
         if isinstance(event, Step):
             self._step(event)
             return
+        if isinstance(event, Saved):
+            self._saved += 1
         if isinstance(event, Finished):
             self.close()
         print_event(event)
