@@ -3,7 +3,7 @@
 ``python -m tests.benchmarks.tiled_decode`` decodes random latents of 2048 x 2048 pixels with the
 starter's VAE, each way in a fresh process, and prints one JSON object: the peak of resident memory
 over what was held before, and the mean difference of the two pictures, of 255 levels. The latents
-are a smooth field of noise, further from a picture's than any that a model makes.
+are a smooth field of noise and no picture's.
 ``--model`` takes another model; where the whole does not fit, its size is the estimate that the
 engine goes by (``whole_measured`` tells which).
 """
