@@ -24,6 +24,7 @@ PICTURE_OPTIONS: Mapping[str, str] = {
     "precision": "--dtype",
     "loras": "--lora",
     "embeddings": "--embedding",
+    "memory": "--memory",
     "vae": "--vae",
     "vae_tiling": "--vae-tiling",
     "init_image": "--init",

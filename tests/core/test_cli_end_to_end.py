@@ -105,7 +105,7 @@ def test_a_start_picture_that_has_changed_is_refused(generate, start_picture, ca
     (path,) = generate("moon", "--init", str(start_picture), "--steps", "6")
     Image.new("RGB", (8, 8)).save(start_picture)
     assert cli.main(["generate", "--from", str(path), "--out", str(path.parent)]) == 1
-    assert "init_image" in capsys.readouterr().err
+    assert "--init" in capsys.readouterr().err
 
 
 def test_watching_changes_nothing(generate, tmp_path):
