@@ -371,4 +371,4 @@ def test_settings_come_back_with_the_loras_and_embeddings_of_the_library(
     session.page.reuse(save_picture(image, tmp_path))
     prompt = session.panel.prompt.toPlainText()
     assert prompt == "a fox, mood <lora:ink:0.7> <lora:ink:0.25:1>"
-    assert not session.results.banner.isVisible()
+    assert session.results.banner.isHidden()
