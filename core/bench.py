@@ -178,6 +178,7 @@ def _parts(
     """Give what is measured, by name, each ready to be called again and again."""
     import torch
 
+    from core.sampling.conditioning import with_numbers
     from core.sampling.noise import draw, generators_of
     from core.sampling.preview import make_decoder
     from core.sampling.schedulers import make_plan
@@ -189,7 +190,12 @@ def _parts(
     shape = (4, request.height // scale, request.width // scale)
     latents = draw(generators_of([0]), shape)
     doubled = latents.repeat(2, 1, 1, 1)
-    both = TextEmbeddings(components).of(["", PROMPT])
+    both = with_numbers(
+        TextEmbeddings(components).of(["", PROMPT]),
+        components.identity,
+        size=(request.width, request.height),
+        guidance_scale=request.guidance_scale,
+    )
     unet = TorchUNet(components)
     plan = make_plan(request.scheduler, components.scheduler_config, steps=request.steps)
     timestep = plan.calls[0].timestep
@@ -222,18 +228,20 @@ def run_loop(components: Components, request: TextToImage, latents: Tensor) -> T
     Returns:
         ``(B, 4, H/8, W/8)``.
     """
+    from core.sampling.conditioning import Conditioning
     from core.sampling.denoise import denoise
     from core.sampling.guidance import Guidance, GuidanceSettings
     from core.sampling.noise import generators_of
     from core.sampling.schedulers import make_plan
 
-    def answer(latents: Tensor, timestep: Tensor, conditioning: Tensor) -> Tensor:
+    def answer(latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         del timestep, conditioning
         return latents
 
-    text = latents.new_zeros((len(latents), 1, 1))
+    text = Conditioning(text=latents.new_zeros((len(latents), 1, 1)))
     plan = make_plan(request.scheduler, components.scheduler_config, steps=request.steps)
-    guidance = Guidance(answer, GuidanceSettings.of(request), positive=text, negative=text)
+    settings = GuidanceSettings.of(request, embedded=components.identity.guidance_embedding)
+    guidance = Guidance(answer, settings, positive=text, negative=text)
     for moment in denoise(latents, plan, guidance, generators_of([0] * len(latents))):
         latents = moment.latents
     return latents

@@ -19,7 +19,7 @@ from core.device import (
     resolve_device,
     resolve_precision,
 )
-from core.errors import InvalidRequest, Unsupported
+from core.errors import InvalidRequest
 from core.events import (
     Event,
     EventStream,
@@ -35,7 +35,7 @@ from core.images.canvas import Canvas, canvas_of
 from core.images.reading import read_start_image, sha256_of
 from core.loaded import LoadedModel, ModelKey
 from core.models.adapters import with_files
-from core.models.catalog import not_run, refusals_for, resolve
+from core.models.catalog import resolve
 from core.models.fingerprint import Fingerprints
 from core.models.identify import Identity, identify
 from core.models.load import load
@@ -56,6 +56,7 @@ from core.sampling import memory
 from core.sampling.batch import Job, plan_of, second_plan_of
 from core.sampling.batches import make_pictures
 from core.sampling.inpaint import Area, area_of
+from core.sampling.served import check_served, ignored
 from core.sampling.settle import settled
 from core.sampling.text import TextEmbeddings
 from core.sampling.vae import Vae
@@ -145,8 +146,9 @@ class TorchEngine:
         precision = resolve_precision(request.precision, device)
         request = dataclasses.replace(request, precision=precision)
         identity = identify(resolve(request.model))
-        _check_served(request, identity)
-        _check_size(request, identity)
+        check_served(request, identity)
+        if notice := ignored(request, identity):
+            yield Notice(message=notice)
         key = ModelKey.of(identity, precision, request.vae)
         if not self._has(key):
             yield Loading(what=f"the model {request.model}")
@@ -315,30 +317,3 @@ def _area_of(
     return area_of(
         vae, start, canvas.area(), scale=identity.vae_scale, inpainting=identity.inpainting
     )
-
-
-def _check_served(request: Request, identity: Identity) -> None:
-    """Refuse a model that cannot make such pictures, and a scheduler that does not serve it."""
-    if identity.inpainting and not isinstance(request, Inpaint | Outpaint):
-        raise Unsupported(
-            f"{identity.path} is an inpainting model; give it a start picture and a mask, or "
-            "choose another model."
-        )
-    if why := not_run(
-        needs_size=identity.needs_size, guidance_embedding=identity.guidance_embedding
-    ):
-        raise Unsupported(f"{identity.path} cannot be used. {why}")
-    refused = refusals_for(identity)
-    if request.scheduler in refused:
-        raise Unsupported(
-            f"The scheduler {request.scheduler} does not serve this model. "
-            f"{refused[request.scheduler]} Choose {identity.defaults.scheduler}."
-        )
-
-
-def _check_size(request: Request, identity: Identity) -> None:
-    for name, side in zip(("width", "height"), request.final_size, strict=True):
-        if side % identity.vae_scale:
-            raise InvalidRequest(
-                name, f"{side} must be a multiple of {identity.vae_scale} for this model."
-            )

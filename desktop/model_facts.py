@@ -76,8 +76,6 @@ def trouble(row: Listed | Offer) -> str:
     if isinstance(row, Offer):
         if row.model.gated:
             return _tr("The hub asks you to accept its terms first; set HF_TOKEN to your token.")
-        if row.refused:
-            return _tr("It can be downloaded and kept. {0}").format(row.refused)
         return ""
     if row.missing:
         return _tr("It is not at {0} any more. Look for it, or remove it.").format(row.path)

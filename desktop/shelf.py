@@ -10,7 +10,6 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal, Slot
 
 from core.events import Notice
-from core.models import curated
 from core.models.curated import CURATED
 from core.models.library import Library
 from core.models.library_events import Added, Checked, Progress, Removed
@@ -42,9 +41,7 @@ class Shelf(QObject):
         super().__init__(parent)
         self._library = library
         self._downloads = downloads
-        self._snapshot = ShelfSnapshot(
-            offers=tuple(Offer(model, curated.not_run(model)) for model in CURATED)
-        )
+        self._snapshot = ShelfSnapshot(offers=tuple(Offer(model) for model in CURATED))
         self._reader, self._worker, self._loader = (LibraryWorker() for _ in range(3))
         self._next_id = 1
         self._reads = 0

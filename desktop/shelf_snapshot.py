@@ -40,14 +40,12 @@ class Offer:
 
     Attributes:
         model: It.
-        refused: Why this version makes no pictures with it, or empty.
         installed: Whether the library has it.
         arrived: Bytes of it that have arrived and wait for the rest.
         transfer: Its download, if one was asked for.
     """
 
     model: Curated
-    refused: str = ""
     installed: bool = False
     arrived: int = 0
     transfer: Transfer | None = None

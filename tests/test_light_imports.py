@@ -50,6 +50,7 @@ LIGHT = [
     "core.request_parts",
     "core.sampling.chunks",
     "core.sampling.prompt_syntax",
+    "core.sampling.served",
     "core.sampling.settle",
     "desktop.__main__",
     "desktop.app",

@@ -159,11 +159,6 @@ def _curated_line(model: curated.Curated) -> str:
     return (
         f"{model.id}: {model.title}, about {format_size(model.size)} to download, needs about "
         f"{format_size(model.memory)} of memory, licence {model.licence}{gated}. {model.what_for}"
-        + (
-            ""
-            if not curated.not_run(model)
-            else " This version keeps it, but cannot make pictures with it yet."
-        )
     )
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.errors import InvalidRequest
 from core.events import Event, Loading
 from core.models.components import Components
 from core.models.embeddings import Embedding, check_widths, read_embedding
 from core.models.fingerprint import Fingerprints
-from core.models.lora import AppliedLoras, Bound, Strength, bind, components_of
+from core.models.lora import AppliedLoras, Bound, Strength, bind
 from core.models.lora_file import read_lora
-from core.models.lora_keys import TEXT
+from core.models.lora_keys import UNET
 from core.models.names import Resolver, locate
 from core.models.replacement_vae import vae_weights
 from core.request import EmbeddingUse, LoraUse, Request
@@ -78,14 +78,10 @@ class Adapters:
 
     def __init__(self, components: Components) -> None:
         """Use a model; nothing is applied yet."""
-        encoder = components.text_encoder
-        self._modules = components_of(components.unet, encoder)
+        towers = components.text_towers
+        self._modules = {UNET: components.unet} | {tower.name: tower.encoder for tower in towers}
         self._bring = components.residence.bring
-        self._width = next(
-            table.shape[1]
-            for name, table in encoder.named_parameters()
-            if name.endswith("token_embedding.weight")
-        )
+        self._widths = {tower.name: _width_of(tower.encoder) for tower in towers}
         self._applied = AppliedLoras(self._modules)
         self._loras: dict[str, tuple[Bound, tuple[Embedding, ...]]] = {}
         self._embeddings: dict[EmbeddingUse, Embedding] = {}
@@ -123,7 +119,7 @@ class Adapters:
             known = self._embeddings.get(word)
             embeddings[word] = known or read_embedding(Path(word.path), word.token)
         bundled = [embedding for _, brought in loras.values() for embedding in brought]
-        _check_embeddings([*embeddings.values(), *bundled], self._width)
+        _check_embeddings([*embeddings.values(), *bundled], self._widths)
         self._applied.set(
             [
                 Strength(
@@ -138,17 +134,26 @@ class Adapters:
         return True
 
     @property
-    def vectors(self) -> dict[str, Tensor]:
-        """The words that stand for vectors ``(n, D)`` of their own."""
+    def vectors(self) -> dict[str, Mapping[str, Tensor]]:
+        """The words that stand for vectors ``(n, D)`` of their own, for each text encoder."""
         bundled = [embedding for _, brought in self._loras.values() for embedding in brought]
         every = [*bundled, *self._embeddings.values()]
-        return {embedding.token: embedding.vectors[TEXT] for embedding in every}
+        return {embedding.token: embedding.vectors for embedding in every}
 
 
-def _check_embeddings(embeddings: Sequence[Embedding], width: int) -> None:
+def _width_of(encoder: nn.Module) -> int:
+    """Read how wide the vectors are that words become."""
+    return next(
+        table.shape[1]
+        for name, table in encoder.named_parameters()
+        if name.endswith("token_embedding.weight")
+    )
+
+
+def _check_embeddings(embeddings: Sequence[Embedding], widths: Mapping[str, int]) -> None:
     words: set[str] = set()
     for embedding in embeddings:
-        check_widths(embedding, {TEXT: width})
+        check_widths(embedding, widths)
         if embedding.token.lower() in words:
             raise InvalidRequest(
                 "embeddings",

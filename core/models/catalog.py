@@ -204,21 +204,6 @@ def refusals_for(identity: Identity) -> dict[SchedulerName, str]:
     )
 
 
-def not_run(*, needs_size: bool, guidance_embedding: bool) -> str:
-    """Say why this version makes no pictures with a kind of model, or give an empty text.
-
-    Args:
-        needs_size: Whether its UNet is told the size and crop of the picture, as SDXL's is.
-        guidance_embedding: Whether its UNet takes guidance as a number, as an LCM's does.
-    """
-    kinds = {
-        "an SDXL model": needs_size,
-        "a model that takes guidance as a number": guidance_embedding,
-    }
-    kind = next((kind for kind, is_it in kinds.items() if is_it), "")
-    return kind and f"This is {kind}; this version knows it but makes no pictures with it."
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Settings:
     """What a model's ``stepwise.json`` says, with its kind's defaults for the rest."""

@@ -51,6 +51,21 @@ class Autoencoder(Protocol):
         """Map unscaled ``(B, 4, H/8, W/8)`` to ``(B, 3, H, W)`` in about -1..1."""
 
 
+@dataclass(frozen=True, slots=True)
+class TextTower:
+    """One of a model's text encoders.
+
+    Attributes:
+        name: ``text_encoder`` or ``text_encoder_2``.
+        tokenizer: CLIP's byte-pair encoder, with the padding that this encoder knows.
+        encoder: The module.
+    """
+
+    name: str
+    tokenizer: Tokenizer
+    encoder: nn.Module
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Components:
     """A model in memory.
@@ -93,6 +108,14 @@ class Components:
     residence: Residence
     tokenizer_2: Tokenizer | None = None
     text_encoder_2: nn.Module | None = None
+
+    @property
+    def text_towers(self) -> tuple[TextTower, ...]:
+        """The text encoders, in the order in which the UNet reads them."""
+        first = TextTower("text_encoder", self.tokenizer, self.text_encoder)
+        if self.text_encoder_2 is None or self.tokenizer_2 is None:
+            return (first,)
+        return first, TextTower("text_encoder_2", self.tokenizer_2, self.text_encoder_2)
 
 
 def change_dtype(module: object, dtype: torch.dtype) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.models import catalog
 from core.models.verdict import Kind
 from core.request import SchedulerName
 
@@ -241,11 +240,3 @@ def find(model_id: str) -> Curated | None:
     """Give the model of an id or repository, in small or capital letters, if it is in the list."""
     wish = model_id.casefold()
     return next((c for c in CURATED if wish in (c.id.casefold(), c.repo.casefold())), None)
-
-
-def not_run(model: Curated) -> str:
-    """Say why this version makes no pictures with a model, or give an empty text."""
-    return catalog.not_run(
-        needs_size=model.family == "sdxl",
-        guidance_embedding=model.scheduler is SchedulerName.LCM,
-    )

@@ -36,6 +36,7 @@ class Identity:
         prediction_type: What the UNet predicts.
         inpainting: Whether the UNet takes a mask and what is kept beside it (9 channels).
         needs_size: Whether the UNet is told size and crop of the picture, as SDXL's is.
+        zeros_for_empty: Whether an empty negative prompt is all zeros to it, as to SDXL's.
         guidance_embedding: Whether the UNet takes guidance as a number, as an LCM's does.
         zero_terminal_snr: Whether its schedule is to end in pure noise (arXiv:2305.08891).
         distillation: How it was taught to need few steps, if it was.
@@ -47,7 +48,7 @@ class Identity:
         vae_channels: Of the VAE at full size.
         attention_heads: Of the UNet at full size.
         text_encoders: Names of its text encoders, one or two.
-        configs: Each component's configuration and the scheduler's.
+        configs: Each component's configuration, the scheduler's, and a folder's ``pipeline``.
         parameters: Count of the numbers in all weights, by component.
         weights: The weight file of each component; those after the first of a component that is
             split are numbered (``unet.2``).
@@ -61,6 +62,7 @@ class Identity:
     prediction_type: PredictionType
     inpainting: bool
     needs_size: bool
+    zeros_for_empty: bool
     guidance_embedding: bool
     zero_terminal_snr: bool
     distillation: Distillation
@@ -119,6 +121,8 @@ def identify(path: Path, configs: Path = CONFIGS) -> Identity:
         prediction_type=_prediction_type(path, scheduler),
         inpainting=unet["in_channels"] == 9,
         needs_size=parts.is_sdxl,
+        zeros_for_empty=parts.is_sdxl
+        and bool(parts.configs.get("pipeline", {}).get("force_zeros_for_empty_prompt", True)),
         guidance_embedding=unet.get("time_cond_proj_dim") is not None,
         zero_terminal_snr=bool(scheduler.get("rescale_betas_zero_snr")),
         distillation=distillation,

@@ -125,12 +125,9 @@ def _listed(entry: Entry) -> Listed:
 def _card(model: str) -> tuple[ModelCard | None, str]:
     """Give what is known of a model, or why it cannot be used."""
     try:
-        card = catalog.card(model)
+        return catalog.card(model), ""
     except CoreError as error:
         return None, str(error)
-    return card, catalog.not_run(
-        needs_size=card.needs_size, guidance_embedding=card.guidance_embedding
-    )
 
 
 def _with_good_settings(card: ModelCard, name: str, known: Curated | None) -> ModelCard:

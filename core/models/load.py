@@ -78,6 +78,11 @@ def load(
         if identity.tiny_vae is not None:
             tiny = _tiny_vae(identity.tiny_vae, dtype).to(device).eval()
         tokenizers: list[Any] = [job.result() for job in reading]
+    if len(tokenizers) > 1 and tokenizers[0].get_vocab() != tokenizers[1].get_vocab():
+        raise ModelInvalid(
+            f"The two tokenizers of {identity.path} have different words; they are not of one "
+            "model."
+        )
     vae_files = vae_weights(vae) if vae is not None else _files_of(identity, "vae")
     return Components(
         identity=identity,

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from core.errors import ModelInvalid, Unsupported
 from core.models.lora_file import LoraFile
-from core.models.lora_keys import TEXT, TEXT_2, UNET, Role, Targets, family_of
+from core.models.lora_keys import UNET, Role, Targets, family_of
 from core.models.lora_math import Change, Difference, LowRank, gain_of
 from core.models.lora_updates import make_update
 
@@ -277,8 +277,3 @@ def _made_for(file: LoraFile) -> str:
     ]
     family = family_of(file.groups, widths)
     return f" It looks made for {family}; use it with such a model." if family else ""
-
-
-def components_of(unet: nn.Module, *text_encoders: nn.Module) -> dict[str, nn.Module]:
-    """Name a model's components as LoRA files do."""
-    return {UNET: unet} | dict(zip((TEXT, TEXT_2), text_encoders, strict=False))

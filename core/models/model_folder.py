@@ -50,8 +50,10 @@ def read_folder(folder: Path) -> Parts:
         Unsupported: If it is a sound model of a kind that is not run; it is named.
         UnsafeFile: If its weights are pickles only, or it asks for code of its own.
     """
-    components = _check_index(folder)
+    index = read_json(folder / "model_index.json")
+    components = _check_index(folder, index)
     configs = {name: read_json(folder / name / "config.json") for name in components}
+    configs["pipeline"] = index
     configs["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
     for name in components:
         if name.startswith("text_encoder"):
@@ -79,9 +81,8 @@ def _joined(files: tuple[Path, ...]) -> Mapping[str, TensorInfo]:
     return tensors
 
 
-def _check_index(folder: Path) -> tuple[str, ...]:
+def _check_index(folder: Path, index: Mapping[str, Any]) -> tuple[str, ...]:
     """Check what ``model_index.json`` wants, and give the components that have weights."""
-    index = read_json(folder / "model_index.json")
     pipeline = index.get("_class_name")
     if pipeline not in PIPELINES + XL_PIPELINES:
         name = FOREIGN_PIPELINES.get(str(pipeline), f"a {pipeline}")

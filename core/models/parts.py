@@ -33,7 +33,8 @@ class Parts:
 
     Attributes:
         path: The folder or the file that it is.
-        configs: Each component's configuration, the scheduler's among them.
+        configs: Each component's configuration, the scheduler's among them, and where it is a
+            folder the ``pipeline``'s.
         headers: The tensors of each component.
         weights: The weight file of each component; those after the first of a component that is
             split are numbered (``unet.2``).

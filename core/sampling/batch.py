@@ -15,6 +15,7 @@ from core.images.canvas import Canvas
 from core.images.scaling import scaled
 from core.models.components import Components
 from core.request import Enlarging, ImageToImage, Request, SecondPass
+from core.sampling.conditioning import Conditioning, with_numbers
 from core.sampling.denoise import Denoised, denoise
 from core.sampling.guidance import Denoiser, Guidance, GuidanceSettings
 from core.sampling.inpaint import Area, Beginning, Shown, begin_inpainting
@@ -164,8 +165,8 @@ class _Run:
             denoiser = Shown(denoiser, beginning.shown)
         if window:
             denoiser = Windowed(denoiser, window // self.job.components.identity.vae_scale)
-        guidance = _guidance(self.job, denoiser, self.pictures)
         latents = beginning.latents
+        guidance = _guidance(self.job, denoiser, self.pictures, self._size)
         moments = denoise(latents, self.plan, guidance, self.generators, beginning.known)
         # Closed here and not when the garbage collector comes by.
         with closing(moments):
@@ -174,13 +175,16 @@ class _Run:
                 yield step
         return latents
 
+    @property
+    def _size(self) -> tuple[int, int]:
+        """Width and height of its pictures, in pixels."""
+        request = self.job.request
+        return request.final_size if self.done else (request.width, request.height)
+
     def _watched(self, moments: Iterator[Denoised]) -> Iterator[tuple[Denoised, Step]]:
         """Time the steps and show them."""
         job, pictures = self.job, self.pictures
-        width, height = (
-            job.request.final_size if self.done else (job.request.width, job.request.height)
-        )
-        size = (job.preview.decoder, width, height, len(pictures))
+        size = (job.preview.decoder, *self._size, len(pictures))
         # What was learned fades: one slow moment must not end the previews of all runs after it.
         cost = job.preview_costs.get(size)
         previewer = Previewer(job.preview, job.decode, None if cost is None else cost / 2)
@@ -206,18 +210,30 @@ class _Run:
             lap = time.perf_counter()
 
 
-def _guidance(job: Job, denoiser: Denoiser, pictures: tuple[int, ...]) -> Guidance:
-    request = job.request
-    settings = GuidanceSettings.of(request)
+def _guidance(
+    job: Job, denoiser: Denoiser, pictures: tuple[int, ...], size: tuple[int, int]
+) -> Guidance:
+    request, identity = job.request, job.components.identity
+    settings = GuidanceSettings.of(request, embedded=identity.guidance_embedding)
     prompts = [request.prompt_of(i) for i in pictures]
     texts = [*prompts, request.negative_prompt] if settings.is_used else prompts
     # The UNet takes both halves of the batch at one length.
     chunks = max(job.texts.chunks_of(text) for text in texts)
-    positive = job.texts.of(prompts, chunks=chunks)  # (B, T, D)
-    negative: Tensor | None = None
+    positive = job.texts.of(prompts, chunks=chunks)
+    negative: Conditioning | None = None
     if settings.is_used:
-        negative = job.texts.of([request.negative_prompt], chunks=chunks).expand_as(positive)
-    return Guidance(denoiser, settings, positive=positive, negative=negative)
+        away = job.texts.negative_of(request.negative_prompt, chunks=chunks)
+        negative = away.expand(len(prompts))
+
+    def told(texts: Conditioning) -> Conditioning:
+        return with_numbers(texts, identity, size=size, guidance_scale=request.guidance_scale)
+
+    return Guidance(
+        denoiser,
+        settings,
+        positive=told(positive),
+        negative=None if negative is None else told(negative),
+    )
 
 
 def _beginning(job: Job, plan: Plan, generators: list[torch.Generator]) -> Beginning:

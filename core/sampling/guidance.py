@@ -9,18 +9,19 @@ import torch
 from torch import Tensor
 
 from core.request import MemoryMode, Request
+from core.sampling.conditioning import Conditioning, joined
 
 
 class Denoiser(Protocol):
     """A trained network that tells signal from noise; what computes it is its own affair."""
 
-    def __call__(self, latents: Tensor, timestep: Tensor, conditioning: Tensor) -> Tensor:
+    def __call__(self, latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """Predict.
 
         Args:
             latents: ``(B, 4, H/8, W/8)``, scaled, at the model's scale, fp32, on the CPU.
             timestep: 0-dimensional.
-            conditioning: ``(B, T, D)``.
+            conditioning: What is to be seen in the pictures, a batch of B.
 
         Returns:
             ``(B, 4, H/8, W/8)``, fp32, on the CPU: noise, velocity or clean latents.
@@ -47,8 +48,10 @@ class GuidanceSettings:
     one_by_one: bool = False
 
     @classmethod
-    def of(cls, request: Request) -> GuidanceSettings:
-        """Take a request's."""
+    def of(cls, request: Request, *, embedded: bool = False) -> GuidanceSettings:
+        """Take a request's; none of it where guidance is ``embedded``, an input of the UNet."""
+        if embedded:
+            return cls(scale=1.0)
         return cls(
             scale=request.guidance_scale,
             rescale=request.guidance_rescale,
@@ -75,27 +78,27 @@ class Guidance:
         denoiser: Denoiser,
         settings: GuidanceSettings,
         *,
-        positive: Tensor,
-        negative: Tensor | None,
+        positive: Conditioning,
+        negative: Conditioning | None,
     ) -> None:
         """Wrap a denoiser.
 
         Args:
             denoiser: What predicts.
             settings: The guidance.
-            positive: ``(B, T, D)``, the prompts.
-            negative: ``(B, T, D)``, what to lead away from; needed if guidance is used.
+            positive: The prompts, a batch of B.
+            negative: What to lead away from, a batch of B; needed if guidance is used.
         """
         self._denoiser = denoiser
         self._settings = settings
         self._positive = positive
-        self._negative: Tensor | None = None
-        self._both: Tensor | None = None
+        self._negative: Conditioning | None = None
+        self._both: Conditioning | None = None
         if settings.is_used:
             assert negative is not None, "guidance needs the negative prompt's embedding"
             self._negative = negative
             if not settings.one_by_one:
-                self._both = torch.cat([negative, positive])  # (2B, T, D)
+                self._both = joined([negative, positive])  # a batch of 2B
 
     def __call__(self, latents: Tensor, timestep: Tensor, progress: float) -> Tensor:
         """Predict, guided if ``progress`` lies in the interval.

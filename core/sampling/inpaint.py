@@ -17,6 +17,7 @@ from torch import Tensor
 
 from core.events import Pixels
 from core.images.mask import Mask
+from core.sampling.conditioning import Conditioning
 from core.sampling.guidance import Denoiser
 from core.sampling.noise import draw
 from core.sampling.schedulers import Plan, Scheduler
@@ -89,7 +90,7 @@ class Shown:
         self._denoiser = denoiser
         self._shown = shown
 
-    def __call__(self, latents: Tensor, timestep: Tensor, conditioning: Tensor) -> Tensor:
+    def __call__(self, latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """Predict; see ``Denoiser``. Guidance may have doubled the batch."""
         shown = self._shown.repeat(len(latents) // len(self._shown), 1, 1, 1)
         return self._denoiser(torch.cat([latents, shown], dim=1), timestep, conditioning)

@@ -171,7 +171,8 @@ def make_plan(
 
     Raises:
         InvalidRequest: If the method cannot take so many steps.
-        ModelInvalid: If the configuration makes no sense.
+        ModelInvalid: If the configuration makes no sense (of a schedule that ends in pure noise,
+            see Lin et al. 2023, arXiv:2305.08891, section 3.1).
         Unsupported: If the method cannot work with the model's kind of prediction.
     """
     prediction_type = PredictionType(config.get("prediction_type", PredictionType.EPSILON))
@@ -181,6 +182,12 @@ def make_plan(
     if name in refused:
         raise Unsupported(
             f"The scheduler {name} does not serve this model. {refused[name]} Choose ddim."
+        )
+    if prediction_type is PredictionType.EPSILON and config.get("rescale_betas_zero_snr"):
+        raise ModelInvalid(
+            "The model's scheduler_config.json lets its schedule end in pure noise, where a "
+            "prediction of the noise, which is this model's, says nothing of the picture; put back "
+            "the one that belongs to the model."
         )
     scheduler = _make_scheduler(name, config)
     _set_timesteps(scheduler, name, steps)

@@ -1,4 +1,4 @@
-"""Prompts as CLIP's hidden states, each text encoded once."""
+"""Prompts as the hidden states of a model's text encoders, each text encoded once."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ModelInvalid
-from core.models.components import Components
+from core.models.components import Components, TextTower
 from core.sampling.chunks import Chunk, cut
+from core.sampling.conditioning import Conditioning, joined
 
 KEPT = 64
 """Texts whose embeddings are kept; one is 231 KB for Stable Diffusion 1.x in fp32."""
 
+Vectors = Mapping[str, Mapping[str, Tensor]]
+"""Words that stand for vectors ``(n, D)`` of their own, for each text encoder by its name."""
 
 SMALLEST_MEAN = 0.01
 """Share of the states' standard deviation below which their mean says nothing."""
@@ -30,22 +33,23 @@ class TextEmbeddings:
 
     Every text is encoded by itself, so that its embedding does not depend on its neighbours. A
     text of more tokens than the encoder takes is encoded in chunks, which follow one another.
+    Where there are two encoders, both read the same text and their states lie side by side.
     """
 
-    def __init__(self, components: Components, vectors: Mapping[str, Tensor] | None = None) -> None:
-        """Use a loaded model's tokenizer and text encoder.
+    def __init__(self, components: Components, vectors: Vectors | None = None) -> None:
+        """Use a loaded model's tokenizers and text encoders.
 
         Args:
             components: The model.
-            vectors: The words that stand for vectors ``(n, D)`` of their own.
+            vectors: The embeddings.
         """
         self._components = components
         self._vectors = dict(vectors or {})
-        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self._kept: OrderedDict[str, Conditioning] = OrderedDict()
         tokenizer = components.tokenizer
         self._size = tokenizer.model_max_length - 2  # without the begin and the end
 
-    def of(self, texts: Sequence[str], *, chunks: int | None = None) -> Tensor:
+    def of(self, texts: Sequence[str], *, chunks: int | None = None) -> Conditioning:
         """Encode texts.
 
         Args:
@@ -54,7 +58,8 @@ class TextEmbeddings:
                 has; None for as many as the longest of them has.
 
         Returns:
-            ``(len(texts), chunks * T, D)``, on the model's device in its number format.
+            A batch of as many, ``chunks * T`` tokens long, on the model's device in its number
+            format.
 
         Raises:
             ModelInvalid: If the encoder's answer is not finite.
@@ -62,9 +67,27 @@ class TextEmbeddings:
         """
         embeddings = [self._embedding(text) for text in texts]
         length = self._components.tokenizer.model_max_length
-        longest = max(embedding.shape[1] for embedding in embeddings)
+        longest = max(embedding.text.shape[1] for embedding in embeddings)
         wanted = longest if chunks is None else chunks * length
-        return torch.cat([self._filled(embedding, wanted) for embedding in embeddings])
+        return joined([self._filled(embedding, wanted) for embedding in embeddings])
+
+    def negative_of(self, text: str, *, chunks: int) -> Conditioning:
+        """Encode what is to be led away from.
+
+        Stable Diffusion has learned to draw nothing in particular from an empty text, SDXL from
+        zeros (Podell et al. 2023, arXiv:2307.01952, as its published pipeline is configured).
+
+        Args:
+            text: The text.
+            chunks: See ``of``.
+
+        Returns:
+            A batch of one.
+        """
+        embedding = self.of([text], chunks=chunks)
+        if not text and self._components.identity.zeros_for_empty:
+            return embedding.map(torch.zeros_like)
+        return embedding
 
     def chunks_of(self, text: str) -> int:
         """Count the chunks that a text takes."""
@@ -75,7 +98,7 @@ class TextEmbeddings:
         return sum(len(chunk) for chunk in self._cut(text))
 
     def _cut(self, text: str) -> list[Chunk]:
-        words = {word: len(vectors) for word, vectors in self._vectors.items()}
+        words = {word: len(next(iter(of.values()))) for word, of in self._vectors.items()}
         return cut(text, tokenize=self._tokens, size=self._size, words=words)
 
     def _tokens(self, text: str) -> list[int]:
@@ -83,32 +106,57 @@ class TextEmbeddings:
         tokenizer = self._components.tokenizer
         return list(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
-    def _embedding(self, text: str) -> Tensor:
+    def _embedding(self, text: str) -> Conditioning:
         if text not in self._kept:
             chunks = [_encode(self._components, c, self._vectors) for c in self._cut(text)]
-            self._kept[text] = torch.cat(chunks, dim=1)
+            # What is read as one vector is the first chunk, as in AUTOMATIC1111's web UI.
+            states = torch.cat([chunk.text for chunk in chunks], dim=1)
+            self._kept[text] = Conditioning(text=states, pooled=chunks[0].pooled)
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(text)
         return self._kept[text]
 
-    def _filled(self, embedding: Tensor, length: int) -> Tensor:
+    def _filled(self, embedding: Conditioning, length: int) -> Conditioning:
         """Follow an embedding with empty chunks until it is ``length`` tokens long."""
-        missing = (length - embedding.shape[1]) // self._components.tokenizer.model_max_length
+        missing = (length - embedding.text.shape[1]) // self._components.tokenizer.model_max_length
         if not missing:
             return embedding
-        return torch.cat([embedding, *[self._embedding("")] * missing], dim=1)
+        states = torch.cat([embedding.text, *[self._embedding("").text] * missing], dim=1)
+        return Conditioning(text=states, pooled=embedding.pooled)
+
+
+def _encode(components: Components, chunk: Chunk, vectors: Vectors) -> Conditioning:
+    """Encode one chunk with every text encoder that there is.
+
+    Returns:
+        A batch of one. Its states are the encoders', side by side; its pooled text is that of the
+        encoder that gives any.
+    """
+    encoded = [_encode_by(tower, components, chunk, vectors) for tower in components.text_towers]
+    for values in (values for pair in encoded for values in pair if values is not None):
+        if not torch.isfinite(values).all():
+            raise ModelInvalid(
+                f"The text encoder of {components.identity.path} gives numbers that are not "
+                "finite; choose precision fp32, or copy its weights again."
+            )
+    states = torch.cat([_weighted(states, chunk) for states, _ in encoded], dim=-1)
+    pooled = next((pooled for _, pooled in encoded if pooled is not None), None)
+    return Conditioning(text=states, pooled=pooled).map(lambda values: values.to(components.dtype))
 
 
 @torch.inference_mode()
-def _encode(components: Components, chunk: Chunk, vectors: Mapping[str, Tensor]) -> Tensor:
-    """Encode one chunk.
+def _encode_by(
+    tower: TextTower, components: Components, chunk: Chunk, vectors: Vectors
+) -> tuple[Tensor, Tensor | None]:
+    """Encode one chunk with one text encoder.
 
     Returns:
         ``(1, T, D)``: the last hidden states after the final norm, as Stable Diffusion 1.x and 2.x
-        were trained on, weighted.
+        were trained on, or those before the last layer, as SDXL was; and there the pooled text
+        ``(1, P)`` of the encoder that projects it.
     """
-    tokenizer = components.tokenizer
+    tokenizer = tower.tokenizer
     frame: Any = tokenizer(
         "", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt"
     )
@@ -120,14 +168,11 @@ def _encode(components: Components, chunk: Chunk, vectors: Mapping[str, Tensor])
     if components.text_uses_mask:
         mask = torch.zeros_like(ids)
         mask[:, : len(chunk) + 2] = 1
-    with _in_place(components.text_encoder, chunk, vectors):
-        embedding: Tensor = components.text_encoder(ids, attention_mask=mask)[0]
-    if not torch.isfinite(embedding).all():
-        raise ModelInvalid(
-            f"The text encoder of {components.identity.path} gives numbers that are not finite; "
-            "choose precision fp32, or copy its weights again."
-        )
-    return _weighted(embedding, chunk).to(components.dtype)
+    with _in_place(tower, chunk, vectors):
+        if not components.identity.needs_size:
+            return tower.encoder(ids, attention_mask=mask)[0], None
+        output = tower.encoder(ids, output_hidden_states=True)
+    return output.hidden_states[-2], getattr(output, "text_embeds", None)
 
 
 def _weighted(embedding: Tensor, chunk: Chunk) -> Tensor:
@@ -152,7 +197,7 @@ def _weighted(embedding: Tensor, chunk: Chunk) -> Tensor:
 
 
 @contextmanager
-def _in_place(encoder: nn.Module, chunk: Chunk, vectors: Mapping[str, Tensor]) -> Iterator[None]:
+def _in_place(tower: TextTower, chunk: Chunk, vectors: Vectors) -> Iterator[None]:
     """Let an encoder see embeddings' vectors at their places; its own table is not written to."""
     places = [(1 + i, token.vector) for i, token in enumerate(chunk) if token.vector is not None]
     if not places:
@@ -162,10 +207,11 @@ def _in_place(encoder: nn.Module, chunk: Chunk, vectors: Mapping[str, Tensor]) -
     def put(_module: nn.Module, _ids: Any, table_rows: Tensor) -> Tensor:
         rows = table_rows.clone()  # (1, T, D)
         for place, (word, number) in places:
-            rows[:, place] = vectors[word][number].to(rows.device, rows.dtype)
+            rows[:, place] = vectors[word][tower.name][number].to(rows.device, rows.dtype)
         return rows
 
-    handle = encoder.get_submodule(_word_table(encoder)).register_forward_hook(put)
+    table = tower.encoder.get_submodule(_word_table(tower.encoder))
+    handle = table.register_forward_hook(put)
     try:
         yield
     finally:

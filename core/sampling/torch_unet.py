@@ -9,6 +9,7 @@ from torch import Tensor
 
 from core.errors import ModelInvalid
 from core.models.components import Components, change_dtype
+from core.sampling.conditioning import Conditioning
 
 
 class TorchUNet:
@@ -41,7 +42,7 @@ class TorchUNet:
         """Give the weights their number format back; fp16 survives fp32 unchanged."""
         self._use(self._components.dtype)
 
-    def __call__(self, latents: Tensor, timestep: Tensor, conditioning: Tensor) -> Tensor:
+    def __call__(self, latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """Predict; see ``Denoiser``.
 
         Raises:
@@ -59,13 +60,20 @@ class TorchUNet:
             )
         return prediction
 
-    def _predict(self, latents: Tensor, timestep: Tensor, conditioning: Tensor) -> Tensor:
+    def _predict(self, latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         device = self._components.device
+        told = conditioning.map(lambda values: values.to(device, self._dtype))
+        size = None
+        if conditioning.sizes is not None:
+            # Half precision would round the numbers of pixels.
+            size = {"text_embeds": told.pooled, "time_ids": conditioning.sizes.to(device)}
         # A 0-dimensional timestep on the CPU is copied to the device inside of the UNet.
         prediction: Tensor = self._components.unet(
             latents.to(device, self._dtype),
             timestep,
-            encoder_hidden_states=conditioning.to(device, self._dtype),
+            encoder_hidden_states=told.text,
+            timestep_cond=told.guidance,
+            added_cond_kwargs=size,
             return_dict=False,
         )[0]
         return prediction.to("cpu", torch.float32)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from core.sampling.conditioning import Conditioning
 from core.sampling.guidance import Denoiser
 
 
@@ -28,7 +29,7 @@ class Windowed:
         self._denoiser = denoiser
         self._side = side
 
-    def __call__(self, latents: Tensor, timestep: Tensor, conditioning: Tensor) -> Tensor:
+    def __call__(self, latents: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         """Predict; see ``Denoiser``."""
         height, width = latents.shape[-2:]
         rows, columns = _spans(height, self._side), _spans(width, self._side)

@@ -161,9 +161,3 @@ def test_downloads_that_were_stopped_are_listed_and_given_up(models, tmp_path):
     (gone,) = rows(models("download", "a/b", "--discard", "--json"))
     assert gone == {"event": "discarded", **listed[0]}
     assert not folder.exists()
-
-
-def test_what_can_be_downloaded_and_not_run_yet_says_so(models):
-    lines = {line.split(":")[0]: line for line in models("list", "--available")[1].splitlines()}
-    for name, is_run in (("sdxl", False), ("lcm-dreamshaper", False), ("sd-1.5", True)):
-        assert ("cannot make pictures with it yet" in lines[name]) is not is_run

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
+from pathlib import Path
 
 import pytest
+import torch
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit, QMessageBox, QWidget
+from safetensors.torch import load_file, save_file
 
 from core.events import ImageReady
 from core.images.writing import save_picture
@@ -32,6 +37,18 @@ def page(session, monkeypatch):
     session.window.shell.show_page(MODELS)
     session.wait(lambda: bool(session.shelf.snapshot.models))
     return session.models
+
+
+@pytest.fixture
+def fill_in(tiny_model, tmp_path):
+    """The tiny model with a UNet that wants a mask, which the window cannot give it."""
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "fill-in"))
+    config = folder / "unet/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"in_channels": 9}))
+    weights = load_file(folder / "unet/diffusion_pytorch_model.safetensors")
+    weights["conv_in.weight"] = torch.zeros(8, 9, 3, 3)
+    save_file(weights, folder / "unet/diffusion_pytorch_model.safetensors", {"format": "pt"})
+    return folder
 
 
 def titles(page):
@@ -159,14 +176,14 @@ def test_model_is_used_with_its_good_settings(session, page, tiny_model):
     assert values.scheduler is SchedulerName.PNDM
 
 
-def test_picker_follows_the_library(session, page, tiny_model, tiny_xl_model):
+def test_picker_follows_the_library(session, page, tiny_model, fill_in):
     picker = session.panel.model
-    add(session, page, tiny_model, tiny_xl_model)
+    add(session, page, tiny_model, fill_in)
     texts = [picker.itemText(i) for i in range(picker.count())]
-    assert texts[:3] == ["Starter", "tiny", "tiny-xl"]
-    assert picker.model().item(1).isEnabled()
-    assert not picker.model().item(2).isEnabled()
-    assert "SDXL" in picker.itemData(2, Qt.ItemDataRole.ToolTipRole)
+    assert texts[:3] == ["Starter", "fill-in", "tiny"]
+    assert picker.model().item(2).isEnabled()
+    assert not picker.model().item(1).isEnabled()
+    assert "mask" in picker.itemData(1, Qt.ItemDataRole.ToolTipRole)
     picker.set_model("tiny")
     assert picker.folders == ()
     session.shelf.remove("tiny")
@@ -190,12 +207,12 @@ def test_a_refused_scheduler_says_why(session, cards):
         assert scheduler.itemData(row, role) == why
 
 
-def test_model_that_is_not_sampled_is_listed_with_the_reason(session, page, tiny_xl_model):
-    add(session, page, tiny_xl_model)
-    turn_to(page, "tiny-xl")
+def test_model_that_is_not_sampled_is_listed_with_the_reason(session, page, fill_in):
+    add(session, page, fill_in)
+    turn_to(page, "fill-in")
     assert not page.details.use.isEnabled()
-    assert "SDXL" in page.details.trouble.text()
-    assert "SDXL" in page.details.use.toolTip()
+    assert "mask" in page.details.trouble.text()
+    assert "mask" in page.details.use.toolTip()
 
 
 def test_missing_file_is_said_and_found(session, page, ink, tmp_path, monkeypatch):

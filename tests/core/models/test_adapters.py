@@ -51,6 +51,25 @@ def embedding(tmp_path: Path) -> Path:
     return tmp_path / "wolf.safetensors"
 
 
+@pytest.fixture
+def xl_lora(tmp_path: Path) -> Path:
+    """A LoRA of both text encoders, and of nothing else."""
+    tensors = {}
+    for number, (tower, width) in enumerate((("te1", 16), ("te2", 24))):
+        stem = f"lora_{tower}_text_model_encoder_layers_0_self_attn_v_proj"
+        tensors[f"{stem}.lora_down.weight"] = random(4, width, seed=number)
+        tensors[f"{stem}.lora_up.weight"] = random(width, 4, seed=10 + number)
+    save_file(tensors, tmp_path / "owl.safetensors")
+    return tmp_path / "owl.safetensors"
+
+
+@pytest.fixture
+def xl_embedding(tmp_path: Path) -> Path:
+    path = tmp_path / "hare.safetensors"
+    save_file({"clip_l": random(2, 16), "clip_g": random(2, 24, seed=1)}, path)
+    return path
+
+
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> TorchEngine:
     return TorchEngine(DeviceName.CPU, cache=tmp_path_factory.mktemp("cache"))
@@ -60,7 +79,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> TorchEngine:
 def request_of(tiny_model: Path) -> Any:
     def make(prompt: str = "a red circle", **changes: Any) -> TextToImage:
         settings: dict[str, Any] = {"steps": 2, "width": 64, "height": 64}
-        return TextToImage(model=str(tiny_model), prompts=(prompt,), **(settings | changes))
+        settings |= {"model": str(tiny_model)}
+        return TextToImage(prompts=(prompt,), **(settings | changes))
 
     return make
 
@@ -174,3 +194,40 @@ def test_what_does_not_fit_leaves_what_was_applied(
     with pytest.raises(Unsupported, match="vectors are 768 wide and the model's are 16"):
         run(engine, request_of(embeddings=(EmbeddingUse(path=str(wide)),)))
     np.testing.assert_array_equal(pixels(engine, request), before)
+
+
+def test_a_lora_works_on_both_text_encoders(
+    engine: TorchEngine, tiny_xl_model: Path, request_of: Any, xl_lora: Path, tmp_path: Path
+) -> None:
+    def made(*files: Path) -> Pixels:
+        uses = tuple(LoraUse(path=str(file)) for file in files)
+        return pixels(engine, request_of(model=str(tiny_xl_model), loras=uses))
+
+    halves = []
+    for tower in ("te1", "te2"):
+        half = {name: t for name, t in load_file(xl_lora).items() if tower in name}
+        save_file(half, tmp_path / f"{tower}.safetensors")
+        halves.append(tmp_path / f"{tower}.safetensors")
+    plain, both = made(), made(xl_lora)
+    alone = [made(half) for half in halves]
+    assert all(not np.array_equal(plain, other) for other in (both, *alone))
+    assert np.array_equal(both, made(*halves))
+    assert np.array_equal(plain, made())
+
+
+def test_a_pair_of_embeddings_takes_its_word_in_both_encoders(
+    engine: TorchEngine, tiny_xl_model: Path, request_of: Any, xl_embedding: Path, embedding: Path
+) -> None:
+    def made(file: Path, prompt: str) -> Pixels:
+        uses = (EmbeddingUse(path=str(file)),)
+        return pixels(engine, request_of(prompt, model=str(tiny_xl_model), embeddings=uses))
+
+    assert not np.array_equal(made(xl_embedding, "a hare"), made(xl_embedding, "a red"))
+    values = load_file(xl_embedding)
+    for name in values:
+        changed = xl_embedding.with_name(f"{name}.safetensors")
+        save_file(values | {name: -values[name]}, changed)
+        changed.replace(other := changed.with_name("hare2.safetensors"))
+        assert not np.array_equal(made(xl_embedding, "a hare"), made(other, "a hare2"))
+    with pytest.raises(Unsupported, match="vectors are 16 wide and the model's are 16 and 24"):
+        made(embedding, "a wolf")

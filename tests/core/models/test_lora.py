@@ -18,8 +18,9 @@ from core.errors import ModelInvalid, UnsafeFile, Unsupported
 from core.models.fingerprint import Fingerprints
 from core.models.identify import identify
 from core.models.load import load
-from core.models.lora import AppliedLoras, Bound, Strength, bind, components_of, merge_into
+from core.models.lora import AppliedLoras, Bound, Strength, bind, merge_into
 from core.models.lora_file import read_lora
+from core.models.lora_keys import TEXT, UNET
 
 BLOCK = "down_blocks.0.attentions.0"
 LINEAR = f"{BLOCK}.transformer_blocks.0.attn2.to_k"
@@ -56,7 +57,7 @@ def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Modules
         dtype=torch.float32,
         fingerprints=Fingerprints.kept_in(tmp_path_factory.mktemp("cache")),
     )
-    return components_of(loaded.unet, loaded.text_encoder)
+    return {UNET: loaded.unet, TEXT: loaded.text_encoder}
 
 
 def module_of(model: Modules, name: str) -> nn.Module:

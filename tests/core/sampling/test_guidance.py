@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from core.sampling.conditioning import Conditioning
 from core.sampling.guidance import Guidance, GuidanceSettings, rescale
 
 LATENTS = torch.zeros(2, 4, 1, 1)
 TIMESTEP = torch.tensor(1)
-POSITIVE = torch.full((2, 3, 5), 3.0)
-NEGATIVE = torch.full((2, 3, 5), 1.0)
+POSITIVE = Conditioning(text=torch.full((2, 3, 5), 3.0))
+NEGATIVE = Conditioning(text=torch.full((2, 3, 5), 1.0))
 
 
 class Recorder:
@@ -20,10 +21,10 @@ class Recorder:
         self.sizes: list[int] = []
 
     def __call__(
-        self, latents: torch.Tensor, timestep: torch.Tensor, conditioning: torch.Tensor
+        self, latents: torch.Tensor, timestep: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
         self.sizes.append(len(latents))
-        return conditioning[:, :1, :4].reshape(-1, 4, 1, 1)
+        return conditioning.text[:, :1, :4].reshape(-1, 4, 1, 1)
 
 
 def guided(settings: GuidanceSettings, *progress: float) -> tuple[list[int], list[float]]:
@@ -84,7 +85,7 @@ def test_rescale_gives_each_picture_its_own_contrast() -> None:
 def test_rescaling_is_part_of_the_prediction() -> None:
     class Spread(Recorder):
         def __call__(
-            self, latents: torch.Tensor, timestep: torch.Tensor, conditioning: torch.Tensor
+            self, latents: torch.Tensor, timestep: torch.Tensor, conditioning: Conditioning
         ) -> torch.Tensor:
             return super().__call__(latents, timestep, conditioning) * torch.tensor(
                 [1.0, 2.0, 3.0, 4.0]

@@ -76,6 +76,7 @@ def test_previews_never_change_the_picture(
 def test_the_clean_latents_are_found_again(
     scheduler: SchedulerName, v: bool, tiny_model: Path, tiny_v_model: Path
 ) -> None:
+    from core.sampling.conditioning import Conditioning
     from core.sampling.denoise import denoise
     from core.sampling.guidance import Guidance, GuidanceSettings
     from core.sampling.schedulers import make_plan
@@ -91,7 +92,7 @@ def test_the_clean_latents_are_found_again(
         noise = (z - bar**0.5 * clean) / (1 - bar) ** 0.5
         return bar**0.5 * noise - (1 - bar) ** 0.5 * clean if v else noise
 
-    text = torch.zeros(1, 1, 1)
+    text = Conditioning(text=torch.zeros(1, 1, 1))
     guidance = Guidance(oracle, GuidanceSettings(scale=1.0), positive=text, negative=None)
     generators = generators_of([0])
     start = draw(generators, (4, 8, 8)) * plan.scheduler.init_noise_sigma

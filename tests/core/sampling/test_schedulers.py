@@ -10,6 +10,7 @@ import torch
 from core.errors import InvalidRequest, ModelInvalid, Unsupported
 from core.models.families import PredictionType, refused_schedulers
 from core.request import MAX_STEPS, SchedulerName
+from core.sampling.conditioning import Conditioning
 from core.sampling.denoise import denoise
 from core.sampling.guidance import Guidance, GuidanceSettings
 from core.sampling.noise import draw, generators_of
@@ -28,10 +29,10 @@ def calls_of(name: SchedulerName, steps: int) -> int:
 
 def walk(plan: Plan) -> torch.Tensor:
     """Run the loop with a denoiser that finds a bit of noise in everything."""
-    text = torch.zeros(1, 1, 1)
+    text = Conditioning(text=torch.zeros(1, 1, 1))
 
     def answer(
-        latents: torch.Tensor, timestep: torch.Tensor, conditioning: torch.Tensor
+        latents: torch.Tensor, timestep: torch.Tensor, conditioning: Conditioning
     ) -> torch.Tensor:
         return 0.9 * latents
 
@@ -128,3 +129,25 @@ def test_what_a_model_predicts_is_stepped_from_or_refused(
 def test_a_configuration_of_nonsense_is_named(nonsense: dict[str, Any]) -> None:
     with pytest.raises(ModelInvalid, match=r"scheduler_config\.json"):
         make_plan(SchedulerName.DDIM, SCHEDULER_CONFIG | nonsense, steps=3)
+
+
+def test_pure_noise_says_nothing_to_a_prediction_of_the_noise() -> None:
+    config = SCHEDULER_CONFIG | {"prediction_type": "epsilon", "rescale_betas_zero_snr": True}
+    with pytest.raises(ModelInvalid, match=r"scheduler_config\.json lets its schedule end in pure"):
+        make_plan(SchedulerName.DDIM, config, steps=3)
+
+
+@pytest.mark.parametrize("name", SchedulerName)
+def test_a_schedule_that_ends_in_pure_noise_is_run_or_refused(name: SchedulerName) -> None:
+    config = SCHEDULER_CONFIG | {
+        "prediction_type": "v_prediction",
+        "rescale_betas_zero_snr": True,
+        "timestep_spacing": "trailing",
+    }
+    if name in refused_schedulers(PredictionType.V, zero_terminal_snr=True):
+        with pytest.raises(Unsupported, match="begin at pure noise"):
+            make_plan(name, config, steps=3)
+        return
+    plan = make_plan(name, config, steps=3)
+    assert plan.calls[0].alpha_bar < 1e-7
+    assert torch.isfinite(walk(plan)).all()

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from core.sampling.conditioning import Conditioning
 from core.sampling.windows import Windowed
 
 
@@ -14,6 +15,6 @@ def test_windows_of_a_local_denoiser_are_the_whole(height, width):
 
     latents = torch.randn(2, 4, height, width, generator=torch.Generator().manual_seed(0))
     time = torch.tensor(3.0)
-    predicted = Windowed(denoiser, 16)(latents, time, torch.zeros(2, 1, 1))
+    predicted = Windowed(denoiser, 16)(latents, time, Conditioning(text=torch.zeros(2, 1, 1)))
     torch.testing.assert_close(predicted, denoiser(latents, time, None))
     assert max(max(shape) for shape in seen[:-1]) <= 16
