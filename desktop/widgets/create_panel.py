@@ -269,9 +269,15 @@ class CreatePanel(QWidget):
     def _refresh(self) -> None:
         """Let every control say whether it has a say."""
         self.start.set_steps(int(self.steps.value()))
+        card = self._card
+        # What other models ignore they ignore at guidance 1 alone.
+        ignored = card.ignored if card is not None and card.guidance_embedding else {}
         unguided = self.guidance.value() <= 1
         why = self.tr("Guidance is 1, so nothing leads away from the negative prompt; raise it.")
-        set_unavailable(self.negative, why if unguided else "")
+        set_unavailable(self.negative, ignored.get("negative_prompt", why if unguided else ""))
         why = self.tr("Guidance is 1, so there is none to adjust; raise it.")
-        for control in (self.advanced.rescale, self.advanced.interval):
-            set_unavailable(control, why if unguided else "")
+        for name, control in (
+            ("guidance_rescale", self.advanced.rescale),
+            ("guidance_start", self.advanced.interval),
+        ):
+            set_unavailable(control, ignored.get(name, why if unguided else ""))

@@ -528,6 +528,27 @@ def test_guidance_one_disables_what_it_ignores(session):
     assert "Guidance is 1" not in session.panel.negative.toolTip()
 
 
+def test_guidance_as_a_number_disables_what_it_leaves_without_effect(session, cards, tmp_path):
+    import dataclasses
+
+    why = "This model takes guidance as a number."
+    cards[str(tmp_path)] = dataclasses.replace(
+        cards["starter"],
+        name=str(tmp_path),
+        guidance_scale=8.0,
+        guidance_embedding=True,
+        ignored=dict.fromkeys(("negative_prompt", "guidance_rescale", "guidance_start"), why),
+    )
+    session.panel.model.set_model(str(tmp_path))
+    panel = session.panel
+    for control in (panel.negative, panel.advanced.rescale, panel.advanced.interval):
+        assert (control.isEnabled(), control.toolTip()) == (False, why)
+    assert panel.guidance.isEnabled()
+    panel.model.set_model("starter")
+    panel.guidance.set_value(3.0)
+    assert panel.negative.isEnabled()
+
+
 def test_model_limits_the_schedulers_and_moves_defaults(session, cards, tmp_path):
     import dataclasses
 
