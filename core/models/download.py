@@ -199,14 +199,15 @@ class _Job:
         """Say what a model is before its weights come, from the headers of their files.
 
         The small files must be here. They and the headers make up a model without weights, which is
-        judged like one that lies on the disk.
+        judged like one that lies on the disk. Where there is no room for that, it is judged when it
+        has arrived.
 
         Raises:
             ModelInvalid: If it is no sound model; what was fetched for it is deleted.
             Unsupported: If it is of a kind that is not run; likewise.
             UnsafeFile: If it brings code; likewise.
         """
-        with tempfile.TemporaryDirectory(prefix="stepwise-") as place:
+        with contextlib.suppress(OSError), tempfile.TemporaryDirectory() as place:
             root = Path(place) / repo.id.rpartition("/")[2]
             for file in files:
                 target = _target(root, file)

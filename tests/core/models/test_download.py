@@ -408,6 +408,18 @@ def test_a_look_that_goes_wrong_is_taken_again(shelf, hub, fault):
     assert_whole(shelf, hub)
 
 
+def test_where_there_is_no_room_for_a_look_the_model_is_judged_when_it_is_here(
+    shelf, hub, monkeypatch
+):
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(downloads.tempfile, "TemporaryDirectory", full)
+    fetched(shelf)
+    assert_whole(shelf, hub)
+    assert hub.looks_asked(UNET) == []
+
+
 def test_headers_that_make_no_sense_are_refused(shelf, hub):
     files = hub.repos[REPO]
     files[UNET] = b"\xff" * 8 + files[UNET][8:]
