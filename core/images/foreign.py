@@ -99,6 +99,7 @@ class Foreign:
         model: Name of the model.
         model_hash: Hash of the model, in whatever form the program has it.
         vae: Name of a VAE that took the place of the model's own.
+        vae_hash: Hash of that VAE, as the program wrote it.
         clip_skip: Layers of the text encoder left out, counted from 1 (none left out).
         loras: The LoRAs that took part.
         embeddings: The textual inversions that took part, where they are said apart.
@@ -124,6 +125,7 @@ class Foreign:
     model: str = ""
     model_hash: str = ""
     vae: str = ""
+    vae_hash: str = ""
     clip_skip: int | None = None
     loras: tuple[UsedLora, ...] = ()
     embeddings: tuple[UsedEmbedding, ...] = ()

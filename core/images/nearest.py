@@ -6,7 +6,7 @@ Nothing is dropped in silence: what has no like here is said, a sentence each.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from core.images.foreign import Foreign, Match, UsedEmbedding, UsedLora, UsedSecondPass
@@ -53,6 +53,9 @@ class Finder(Protocol):
     def embedding(self, used: UsedEmbedding) -> Match | None:
         """Find an embedding."""
 
+    def vae(self, name: str, sha256: str) -> Match | None:
+        """Find a VAE by its name and its hash."""
+
 
 class _Nothing:
     """Finds nothing."""
@@ -63,6 +66,10 @@ class _Nothing:
 
     def embedding(self, used: UsedEmbedding) -> Match | None:
         del used
+        return None
+
+    def vae(self, name: str, sha256: str) -> Match | None:
+        del name, sha256
         return None
 
 
@@ -141,6 +148,14 @@ class _Way:
             found = finder.embedding(word)
             if match := self._fitting(name, word.hash, found, family, "a word like any other"):
                 embeddings.append(EmbeddingUse(path=match.path, token=_clean(word.name)))
+        if self._found.vae and "vae" not in self._given:
+            name, digits = f"The VAE {_quoted(self._found.vae)}", self._found.vae_hash
+            found = finder.vae(self._found.vae, digits)
+            if found is not None and family in ("sd1", "sd2") and found.family != "sdxl":
+                # Stable Diffusion 1.x and 2.x have the same latents.
+                found = replace(found, family=family)
+            if match := self._fitting(name, digits, found, family, "not used"):
+                self._set("vae", match.path)
         if loras:
             self._set("loras", tuple(loras))
         if embeddings:
@@ -290,7 +305,7 @@ class _Way:
 
     def rest(self) -> None:
         found = self._found
-        others = {"VAE": found.vae} if found.vae and "vae" not in self._given else {}
+        others: dict[str, str] = {}
         if found.clip_skip is not None and found.clip_skip > 1:
             others["Clip skip"] = str(found.clip_skip)
         others |= found.unexpressed

@@ -46,6 +46,11 @@ class Matching:
         found = self._find(Kind.LORA, used.name, used.hash)
         return None if found is None else found[0]
 
+    def vae(self, name: str, sha256: str) -> Match | None:
+        """Find a VAE by its name and the beginning of its hash."""
+        found = self._find(Kind.VAE, name, sha256)
+        return None if found is None else found[0]
+
     def embedding(self, used: UsedEmbedding) -> Match | None:
         """Find an embedding."""
         found = self._find(Kind.EMBEDDING, used.name, used.hash)

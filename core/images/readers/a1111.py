@@ -97,6 +97,7 @@ def from_infotext(found: Infotext, *, source: str = "a1111") -> Foreign:
         model=pairs.get("Model", ""),
         model_hash=pairs.get("Model hash", ""),
         vae=_chosen(pairs.get("VAE", "")),
+        vae_hash=pairs.get("VAE hash", ""),
         clip_skip=as_int(pairs.get("Clip skip")),
         loras=loras_of(found.prompt, _hashes(pairs, "Lora hashes", "lora:")),
         embeddings=tuple(

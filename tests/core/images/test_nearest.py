@@ -105,6 +105,9 @@ class Shelf:
     def embedding(self, used):
         return self.find("easyneg", used)
 
+    def vae(self, name, sha256):
+        return self.find("soft.pt", UsedLora(name=name, hash=sha256))
+
     def find(self, name, used):
         if used.name != name:
             return None
@@ -133,6 +136,22 @@ def test_what_the_library_has_is_used():
     assert "embedding lost (hash ff) is not in the library and is a word like" in embedding
     given = ("loras", "embeddings")
     assert nearest(foreign(**USES_FILES), given=given).lost == ()
+
+
+@pytest.mark.parametrize(
+    ("vae", "family", "path", "word"),
+    [
+        ("soft.pt", "sd1", "/soft.pt.safetensors", None),
+        ("soft.pt", "sd2", "/soft.pt.safetensors", None),
+        ("soft.pt", "sdxl", None, "VAE soft.pt (hash ff) is for another kind of model"),
+        ("best.pt", "sd1", None, "VAE best.pt (hash ff) is not in the library and is not used"),
+    ],
+)
+def test_a_vae_is_used_if_it_fits(vae, family, path, word):
+    near = nearest(foreign(vae=vae, vae_hash="ff"), finder=Shelf(), family=family)
+    assert near.settings.get("vae") == path
+    assert len(near.lost) == (word is not None)
+    assert word is None or word in near.lost[0]
 
 
 def test_a_file_of_the_same_name_is_used_and_said():
@@ -190,10 +209,10 @@ def test_what_has_no_like_is_said_in_few_lines():
         vae="best.pt", clip_skip=2, unexpressed={f"Key {i}": "v\n" * 500 for i in range(100)}
     )
     lost = nearest(found).lost
-    assert len(lost) == MOST_SENTENCES + 1
-    assert lost[0].startswith("VAE: best.pt ")
+    assert len(lost) == MOST_SENTENCES + 2
+    assert lost[0].startswith("The VAE best.pt is not in the library")
     assert lost[1].startswith("Clip skip: 2 ")
-    assert f"{102 - MOST_SENTENCES} more" in lost[-1]
+    assert f"{101 - MOST_SENTENCES} more" in lost[-1]
     assert all("\n" not in sentence and len(sentence) < 200 for sentence in lost)
 
 
