@@ -126,6 +126,10 @@ def _run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFac
             from core.commands import grid
 
             grid.run(arguments, profile, make_engine)
+        case "upscale":
+            from core.commands import upscale
+
+            upscale.run(arguments, profile, make_engine)
         case "inspect":
             from core.commands import inspect_picture
 

@@ -50,7 +50,7 @@ def build_parser(prog: str, *, window: bool) -> argparse.ArgumentParser:
     if window:
         parser.add_argument("--profile", metavar="DIR", type=Path, help="keep all data in DIR")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=not window)
-    for add in (_add_generate, _add_grid, _add_inspect, _add_models, _add_bench):
+    for add in (_add_generate, _add_grid, _add_upscale, _add_inspect, _add_models, _add_bench):
         add(commands, everywhere)
     return parser
 
@@ -78,14 +78,31 @@ def _add_grid(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
     _add_picture_options(parser)
 
 
+def _add_upscale(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
+    parser = _command(commands, everywhere, "upscale", "make pictures larger, with new details")
+    parser.epilog = (
+        "What is not given is as the picture itself says that it was made: its prompt, its model, "
+        "its seed. Memory is bounded by --window, whatever the size."
+    )
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="what to make larger")
+    parser.add_argument(
+        "--scale", type=float, metavar="X", default=2.0, help="times as large (default: 2)"
+    )
+    parser.add_argument("--strength", type=float, metavar="S", help="share replaced (0.35)")
+    parser.add_argument(
+        "--window",
+        type=int,
+        metavar="N",
+        help="denoise in windows of so many pixels (the model's own size); 0 for the whole",
+    )
+    parser.add_argument("--prompt", metavar="TEXT", help="what the picture shows")
+    _add_sampling(parser.add_argument_group("with what"))
+    _add_how(parser)
+
+
 def _add_picture_options(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what to make (where not given, the model's own defaults)")
-    what.add_argument("--model", metavar="NAME|PATH", help="model to use (default: starter)")
-    what.add_argument("--negative", metavar="TEXT", dest="negative_prompt", help="what to avoid")
-    what.add_argument("--steps", type=int, metavar="N", help="denoising steps")
-    what.add_argument(
-        "--guidance", type=float, metavar="X", dest="guidance_scale", help="guidance scale"
-    )
+    _add_sampling(what)
     what.add_argument(
         "--guidance-rescale", type=float, metavar="X", help="share of rescaling, 0 to 1"
     )
@@ -95,16 +112,35 @@ def _add_picture_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--guidance-end", type=float, metavar="X", help="fraction of the run where it ends"
     )
-    what.add_argument("--seed", type=int, metavar="N", help="of the first picture (default: any)")
     what.add_argument("--count", type=int, metavar="N", help="pictures for each prompt (1)")
     what.add_argument(
         "--batch", type=int, metavar="N", dest="batch_size", help="pictures made together"
     )
-    _add_choice(what, "--scheduler", SchedulerName, "sampling method")
     what.add_argument("--width", type=int, metavar="W", help="pixels, a multiple of 8")
     what.add_argument("--height", type=int, metavar="H", help="pixels, a multiple of 8")
     what.add_argument("--init", metavar="IMAGE", dest="init_image", help="picture to start from")
     what.add_argument("--strength", type=float, metavar="S", help="share of it replaced (0.8)")
+    what.add_argument(
+        "--from",
+        type=Path,
+        metavar="PICTURE",
+        dest="source",
+        help="make a picture again; options given beside it change that setting",
+    )
+    _add_mask(parser)
+    _add_second_pass(parser)
+    _add_how(parser)
+
+
+def _add_sampling(what: argparse._ActionsContainer) -> None:
+    what.add_argument("--model", metavar="NAME|PATH", help="model to use (default: starter)")
+    what.add_argument("--negative", metavar="TEXT", dest="negative_prompt", help="what to avoid")
+    what.add_argument("--steps", type=int, metavar="N", help="denoising steps")
+    what.add_argument(
+        "--guidance", type=float, metavar="X", dest="guidance_scale", help="guidance scale"
+    )
+    what.add_argument("--seed", type=int, metavar="N", help="of the first picture (default: any)")
+    _add_choice(what, "--scheduler", SchedulerName, "sampling method")
     _add_choice(what, "--dtype", Precision, "number format (auto)", dest="precision")
     what.add_argument("--vae", metavar="PATH|NAME", help="VAE in the place of the model's own")
     _add_choice(what, "--vae-tiling", Tiling, "VAE in tiles, for large pictures", dest="vae_tiling")
@@ -125,15 +161,9 @@ def _add_picture_options(parser: argparse.ArgumentParser) -> None:
         dest="embeddings",
         help="embedding that prompts may use (repeatable)",
     )
-    what.add_argument(
-        "--from",
-        type=Path,
-        metavar="PICTURE",
-        dest="source",
-        help="make a picture again; options given beside it change that setting",
-    )
-    _add_mask(parser)
-    _add_second_pass(parser)
+
+
+def _add_how(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how")
     _add_choice(how, "--device", DeviceName, "where to compute", default=DeviceName.AUTO)
     _add_choice(

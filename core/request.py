@@ -28,6 +28,7 @@ from core.request_checks import (
     check_run,
     check_side,
     check_text,
+    check_window,
     parse_choice,
 )
 from core.request_parts import (
@@ -65,6 +66,7 @@ __all__ = [
     "SecondPass",
     "TextToImage",
     "Tiling",
+    "Upscale",
     "from_json",
     "parse_choice",
     "to_json",
@@ -349,10 +351,39 @@ class Outpaint(ImageToImage):
         return self.width - self.left - self.right, self.height - self.top - self.bottom
 
 
-Request = TextToImage | ImageToImage | Inpaint | Outpaint
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upscale(ImageToImage):
+    """A picture made larger, and its details anew.
+
+    ``width`` x ``height`` is the size of the result. The picture is scaled to it, and denoised in
+    overlapping windows that agree at every step, so that memory is bounded and no seam is left
+    (Bar-Tal et al. 2023, arXiv:2302.08113).
+
+    Attributes:
+        window: Side of the windows in pixels, a multiple of 8; 0 for the whole picture at once.
+    """
+
+    kind: ClassVar[str] = "upscale"
+    STRENGTH: ClassVar[float] = 0.35
+
+    window: int = 0
+    strength: float = STRENGTH
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be made; see ``TextToImage``.
+
+        Raises:
+            InvalidRequest: Naming the first field that is wrong and what would be right.
+        """
+        ImageToImage.__post_init__(self)
+        check_window("window", self.window)
+        _check_no_second_pass(self)
+
+
+Request = TextToImage | ImageToImage | Inpaint | Outpaint | Upscale
 
 _KINDS: dict[str, type[Request]] = {
-    kind.kind: kind for kind in (TextToImage, ImageToImage, Inpaint, Outpaint)
+    kind.kind: kind for kind in (TextToImage, ImageToImage, Inpaint, Outpaint, Upscale)
 }
 _ADAPTERS: dict[str, type[LoraUse] | type[EmbeddingUse]] = {
     "loras": LoraUse,

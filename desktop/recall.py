@@ -11,7 +11,7 @@ from core.images.foreign import Foreign
 from core.images.metadata import Recorded, read_metadata
 from core.images.nearest import nearest
 from core.images.samplers import SAMPLERS
-from core.request import ImageToImage, Inpaint, Outpaint, Request, TextToImage
+from core.request import ImageToImage, Inpaint, Outpaint, Request, TextToImage, Upscale
 from desktop.settings import CreateSettings
 
 
@@ -45,6 +45,7 @@ class Recalled:
             "the mask": isinstance(request, Inpaint),
             "the sides painted on": isinstance(request, Outpaint),
             "the second pass": request.second_pass is not None,
+            "the windows": isinstance(request, Upscale) and request.window > 0,
         }
         return tuple(name for name, is_used in parts.items() if is_used)
 

@@ -15,6 +15,7 @@ LIGHT = [
     "core.commands.grid",
     "core.commands.inspect_picture",
     "core.commands.models",
+    "core.commands.upscale",
     "core.errors",
     "core.events",
     "core.files",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from core.paths import Profile
 
 if TYPE_CHECKING:
     from core.cli import EngineFactory
+    from core.events import Engine
 
 SETTINGS = (
     "model",
@@ -56,12 +57,22 @@ def run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFact
         CoreError: It cannot be done.
         KeyboardInterrupt: It was stopped; finished pictures are kept and were named.
     """
-    task = _task(arguments, profile)
+    carry_out([_task(arguments, profile)], arguments, profile, make_engine)
+
+
+def carry_out(
+    tasks: Sequence[Task],
+    arguments: argparse.Namespace,
+    profile: Profile,
+    make_engine: EngineFactory,
+) -> None:
+    """Carry out tasks one after the other with one engine; see ``run``."""
     folder: Path = arguments.out or profile.pictures
     check_folder(folder)
-    report = JsonReport() if arguments.json else ProgressReport(one_batch=task.only is not None)
+    one_batch = any(task.only is not None for task in tasks)
+    report = JsonReport() if arguments.json else ProgressReport(one_batch=one_batch)
     previews = PreviewFile(folder / "preview.png", arguments.preview)
-    events = _events(task, arguments, profile, make_engine)
+    events = _events(tasks, arguments, profile, make_engine)
     stream = saved(events, folder, arguments.picture_format)
     kept: list[str] = []
     try:
@@ -113,19 +124,25 @@ def _task(arguments: argparse.Namespace, profile: Profile) -> Task:
 
 
 def _events(
-    task: Task, arguments: argparse.Namespace, profile: Profile, make_engine: EngineFactory
+    tasks: Sequence[Task],
+    arguments: argparse.Namespace,
+    profile: Profile,
+    make_engine: EngineFactory,
 ) -> Generator[Event, None, None]:
-    """Give the events of the task, the loading of the engine itself included."""
-    for message in task.notices:
-        yield Notice(message=message)
-    yield Loading(what="the engine")
-    engine = make_engine(arguments.device, profile)
+    """Give the events of the tasks, the loading of the engine itself included."""
+    engine: Engine | None = None
     preview = PreviewSettings(decoder=arguments.preview)
-    with closing(engine.generate(task.request, preview=preview, only=task.only)) as events:
-        for event in events:
-            if isinstance(event, ImageReady) and task.device not in ("", event.device):
-                yield Notice(
-                    message=f"The picture was made on {task.device} and is made again on "
-                    f"{event.device}; its last bits may differ."
-                )
-            yield event
+    for task in tasks:
+        for message in task.notices:
+            yield Notice(message=message)
+        if engine is None:
+            yield Loading(what="the engine")
+            engine = make_engine(arguments.device, profile)
+        with closing(engine.generate(task.request, preview=preview, only=task.only)) as events:
+            for event in events:
+                if isinstance(event, ImageReady) and task.device not in ("", event.device):
+                    yield Notice(
+                        message=f"The picture was made on {task.device} and is made again on "
+                        f"{event.device}; its last bits may differ."
+                    )
+                yield event

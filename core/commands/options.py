@@ -51,6 +51,13 @@ PICTURE_OPTIONS: Mapping[str, str] = {
 _OPTIONS: Mapping[str, Mapping[str, str]] = {
     "generate": PICTURE_OPTIONS,
     "grid": PICTURE_OPTIONS,
+    "upscale": {
+        **PICTURE_OPTIONS,
+        "prompts": "--prompt",
+        "init_image": "IMAGE",
+        "scale": "--scale",
+        "window": "--window",
+    },
     "models": {"model": "ID", "name": "--name"},
     "inspect": {"image": "IMAGE"},
 }

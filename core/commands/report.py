@@ -112,6 +112,8 @@ class ProgressReport:
         """Leave the bar as it stands."""
         if self._bar is not None:
             self._bar.close()
+        # A next request has a bar of its own.
+        self._bar, self._done = None, 0
 
     def _step(self, step: Step) -> None:
         # Counted anew at each batch: after a lack of memory they are smaller than before.

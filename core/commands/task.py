@@ -8,16 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from core.commands.taken_settings import hash_of, nearest_settings
 from core.errors import InvalidRequest, ModelInvalid
-from core.images.foreign import Foreign, Match
+from core.images.foreign import Foreign
 from core.images.metadata import Recorded, read_metadata
-from core.images.nearest import nearest
 from core.images.reading import size_of
 from core.models import catalog
-from core.models.fingerprint import Fingerprints
-from core.models.identify import identify
-from core.models.library import Library
-from core.models.matching import Matching, hash_digits, plain_name
 from core.paths import Profile, exists, expanded, is_file
 from core.request import (
     LATENT_SCALE,
@@ -31,6 +27,7 @@ from core.request import (
     Request,
     SecondPass,
     TextToImage,
+    Upscale,
 )
 
 AdapterUse = TypeVar("AdapterUse", LoraUse, EmbeddingUse)
@@ -133,60 +130,25 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
 
 def _nearest_task(picture: Path, found: Foreign, given: dict[str, Any], profile: Profile) -> Task:
     """Give what makes the like of another program's picture."""
-    matching = Matching(Library(profile))
-    match = None if "model" in given else matching.model(found.model, found.model_hash)
-    model = given.get("model", match.path if match else catalog.STARTER)
-    card = catalog.card(model)
-    second = given.get("second_pass", {})
-    near = nearest(
-        found,
-        given=given.keys() - {"second_pass"},
-        size_multiple=card.size_multiple,
-        schedulers=card.schedulers,
-        finder=matching,
-        family=card.family,
-    )
-    settings = near.settings | given | {"model": model}
-    if second and "second_pass" in near.settings:
-        settings["second_pass"] = dataclasses.asdict(near.settings["second_pass"]) | second
-    notices = [
+    settings, about = nearest_settings(found, given, given.keys() - {"second_pass"}, profile)
+    if "second_pass" in given and "second_pass" in settings:
+        before = dataclasses.asdict(settings["second_pass"])
+        given = given | {"second_pass": before | given["second_pass"]}
+    task = new_task(settings | given)
+    notices = (
         f"{picture} was made by another program ({found.program}); its settings are taken, but "
         "the picture will be another one.",
-        *_about_model(found, match, given, profile),
-    ]
-    task = new_task(settings)
-    return dataclasses.replace(task, notices=(*notices, *near.lost, *task.notices))
-
-
-def _about_model(
-    found: Foreign, match: Match | None, given: dict[str, Any], profile: Profile
-) -> list[str]:
-    """Say which model takes the place of the one that another program used, if it is another."""
-    if not (found.model or found.model_hash):
-        return []
-    hashed = f" (hash {found.model_hash})" if found.model_hash else ""
-    made = f"It was made with the model {found.model or 'without a name'}{hashed}"
-    if match is not None:
-        if match.is_sure:
-            return [f"{made}; that is {match.path} of the library."]
-        return [f"{made}; {match.path} of the library has its name and another hash, and is used."]
-    model = given.get("model", catalog.STARTER)
-    if digits := hash_digits(found.model_hash):
-        is_same = _hash_of(model, profile).startswith(digits)
-    else:
-        is_same = plain_name(found.model) in (plain_name(Path(model).name), model.casefold())
-    if is_same:
-        return []
-    if "model" in given:
-        return [f"{made}; {model} is another one."]
-    return [f"{made}; {model} is used instead. Name another by --model."]
+        *about,
+        *task.notices,
+    )
+    return dataclasses.replace(task, notices=notices)
 
 
 def _of_another_model(found: Recorded, given: dict[str, Any], profile: Profile) -> tuple[str, ...]:
     """Say so if a picture of ours is to be made again with another model than it was."""
     if "model" not in given:
         return ()
-    now = _hash_of(given["model"], profile)
+    now = hash_of(given["model"], profile)
     if now == found.model_sha256:
         return ()
     return (
@@ -196,13 +158,8 @@ def _of_another_model(found: Recorded, given: dict[str, Any], profile: Profile) 
     )
 
 
-def _hash_of(model: str, profile: Profile) -> str:
-    weights = identify(catalog.resolve(model)).weights
-    return Fingerprints.kept_in(profile.cache).of_model(weights)
-
-
 def _check_model(found: Recorded, profile: Profile) -> None:
-    now = _hash_of(found.request.model, profile)
+    now = hash_of(found.request.model, profile)
     if now != found.model_sha256:
         raise ModelInvalid(
             f"The model {found.request.model} has changed since the picture was made (its hash is "
@@ -222,7 +179,7 @@ _HASHED = {
 def _request(values: dict[str, Any]) -> Request:
     """Build the kind of request that has all these settings."""
     kind: type[TextToImage] = ImageToImage if "init_image" in values else TextToImage
-    for special in (Inpaint, Outpaint):
+    for special in (Inpaint, Outpaint, Upscale):
         if values.keys() & _own(special):
             kind = special
             break
@@ -248,9 +205,9 @@ def _own(kind: type[ImageToImage]) -> set[str]:
 SIDES = {"left", "top", "right", "bottom"}
 """The settings that say by how much a picture is painted on."""
 
-_STARTED = {field.name for kind in (Inpaint, Outpaint) for field in dataclasses.fields(kind)} - {
-    field.name for field in dataclasses.fields(TextToImage)
-}
+_STARTED = {
+    field.name for kind in (Inpaint, Outpaint, Upscale) for field in dataclasses.fields(kind)
+} - {field.name for field in dataclasses.fields(TextToImage)}
 """The settings that mean nothing without a start picture."""
 
 

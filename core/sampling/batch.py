@@ -14,7 +14,7 @@ from core.events import Event, ImageReady, Notice, PreviewSettings, Step
 from core.images.canvas import Canvas
 from core.images.scaling import scaled
 from core.models.components import Components
-from core.request import Enlarging, ImageToImage, Request, SecondPass
+from core.request import Enlarging, ImageToImage, Request, SecondPass, Upscale
 from core.sampling.conditioning import Conditioning, with_numbers
 from core.sampling.denoise import Denoised, denoise
 from core.sampling.guidance import Denoiser, Guidance, GuidanceSettings
@@ -94,7 +94,8 @@ def make_batch(job: Job, pictures: tuple[int, ...]) -> Generator[Event, None, No
     with TorchUNet(job.components) as unet:
         run = _Run(job, pictures, generators, plan, total=total)
         first_step = time.perf_counter()
-        latents = yield from run.steps(unet, _beginning(job, plan, generators))
+        window = request.window if isinstance(request, Upscale) else 0
+        latents = yield from run.steps(unet, _beginning(job, plan, generators), window=window)
         if second is not None and request.second_pass is not None:
             latents = _enlarged(job, request.second_pass, second, latents, generators)
             larger = Beginning(latents, None, None)

@@ -13,7 +13,7 @@ from pathlib import Path
 from core.errors import OutOfMemory
 from core.models.identify import Identity
 from core.models.tensor_list import read_tensors
-from core.request import MemoryMode, Precision, Request, Tiling
+from core.request import MemoryMode, Precision, Request, Tiling, Upscale
 
 LARGEST_BATCH = 8
 """Pictures denoised together at most; above it nothing gets faster."""
@@ -207,6 +207,8 @@ def choose_tiling(request: Request, scale: int) -> Tiling:
 
 def window_of(request: Request) -> int:
     """Give the windows' side in the pass that takes the most memory, in pixels; 0 for none."""
+    if isinstance(request, Upscale):
+        return request.window
     second = request.second_pass
     if second is None or not second.window:
         return 0

@@ -462,6 +462,15 @@ def test_what_is_good_for_something_is_taken_for_what_it_is(add, case):
     assert Path(added["path"]).is_relative_to(path)
 
 
+@pytest.mark.parametrize(("name", "predicted"), [("v", "v_prediction"), ("epsilon", "epsilon")])
+def test_what_a_model_predicts_is_shown(add, capsys, tmp_path, name, predicted):
+    _, _, out, _ = add(MODELS[f"sd2.1 {name}"])
+    added = json.loads(out.splitlines()[-1])
+    words = ["models", "show", added["name"], "--json", "--profile", str(tmp_path / "profile")]
+    assert cli.main(words) == 0
+    assert json.loads(capsys.readouterr().out)["prediction_type"] == predicted
+
+
 @pytest.mark.parametrize("case", BAD.values(), ids=BAD.keys())
 def test_what_is_not_is_refused_in_one_sentence(add, case, tmp_path):
     path, status, out, err = add(case)

@@ -10,7 +10,7 @@ import pytest
 from core.cli_parser import build_parser
 from core.commands.options import PICTURE_OPTIONS, told
 from core.errors import InvalidRequest, ModelMissing
-from core.request import ImageToImage, Inpaint, Outpaint, SecondPass, TextToImage
+from core.request import ImageToImage, Inpaint, Outpaint, SecondPass, TextToImage, Upscale
 
 KINDS = (TextToImage, ImageToImage, Inpaint, Outpaint)
 NOT_TYPED = {"shared_seed", "init_sha256", "mask_sha256", "vae_sha256"}
@@ -29,6 +29,11 @@ def test_every_option_is_one(command):
     actions = commands.choices[command]._actions
     known = {word for action in actions for word in (*action.option_strings, action.metavar)}
     assert set(PICTURE_OPTIONS.values()) <= known
+
+
+def test_every_setting_of_a_larger_picture_has_an_option():
+    own = {field.name for field in dataclasses.fields(Upscale)} - set(PICTURE_OPTIONS) - NOT_TYPED
+    assert {told(InvalidRequest(name, "x"), "upscale") for name in own} == {"--window: x"}
 
 
 def test_a_name_that_is_no_setting_stays():

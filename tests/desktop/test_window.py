@@ -26,9 +26,11 @@ from core.request import (
     SchedulerName,
     SecondPass,
     TextToImage,
+    Upscale,
 )
 from desktop.colours import DARK
 from desktop.jobs import JobState
+from desktop.recall import Recalled
 from desktop.theme import ThemeMode
 from desktop.widgets.empty_state import EXAMPLES
 from desktop.widgets.icon_button import IconButton
@@ -404,6 +406,11 @@ def test_what_the_window_cannot_repeat_of_a_picture_is_named(session, tmp_path):
     said = session.results.banner.message.text()
     assert "LoRAs, the second pass" in said
     assert str(path) in said
+
+
+def test_the_windows_of_a_larger_picture_are_named():
+    request = Upscale(prompts=("fox",), init_image="a.png", window=64)
+    assert Recalled(request, 0, is_ours=True).left_out() == ("the windows",)
 
 
 def test_looking_back_while_running_and_returning(session):

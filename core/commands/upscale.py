@@ -1,0 +1,103 @@
+"""``upscale``: existing pictures made larger, with the details that a model adds."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.commands.generate import carry_out
+from core.commands.taken_settings import settings_of
+from core.commands.task import Task, new_task
+from core.errors import InvalidRequest
+from core.images.metadata import read_metadata
+from core.images.reading import size_of
+from core.models import catalog
+from core.paths import Profile, expanded
+from core.request import MAX_SIDE, Upscale
+
+if TYPE_CHECKING:
+    from core.cli import EngineFactory
+
+SETTINGS = (
+    "model",
+    "negative_prompt",
+    "steps",
+    "guidance_scale",
+    "scheduler",
+    "seed",
+    "strength",
+    "window",
+    "precision",
+    "memory",
+    "vae",
+    "vae_tiling",
+    "loras",
+    "embeddings",
+)
+"""The options that are settings of the request, by its own names."""
+
+
+def run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFactory) -> None:
+    """Make the pictures larger, save the results, and say what happens.
+
+    Raises:
+        CoreError: It cannot be done; none is begun then.
+        KeyboardInterrupt: It was stopped; finished pictures are kept and were named.
+    """
+    words = {name: getattr(arguments, name) for name in SETTINGS}
+    given = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in words.items()
+        if value not in (None, [])
+    }
+    if arguments.prompt is not None:
+        given["prompts"] = (arguments.prompt,)
+    tasks = [upscaled(image, given, arguments.scale, profile) for image in arguments.images]
+    carry_out(tasks, arguments, profile, make_engine)
+
+
+def upscaled(image: Path, given: dict[str, Any], scale: float, profile: Profile) -> Task:
+    """Give what makes a picture larger.
+
+    Its prompt, model and the like are those that made it, as far as it says and nothing else is
+    given.
+
+    Args:
+        image: The picture.
+        given: Settings by the request's names.
+        scale: Of width and height, above 1.
+        profile: Where the user's models are.
+
+    Raises:
+        InvalidRequest: It cannot be read, or a setting is out of range.
+        CoreError: See ``new_task``.
+    """
+    if not 1 < scale <= MAX_SIDE:
+        raise InvalidRequest("scale", f"{scale:g} makes nothing larger; use 2, or 1.5.")
+    image = expanded(image).absolute()
+    sides = dict(zip(("width", "height"), size_of(image, field="init_image"), strict=True))
+    own = {"init_image": str(image), "count": 1, **sides}
+    found = read_metadata(image)
+    taken, notices = settings_of(found, given | own, profile)
+    settings = taken | given | own
+    if "prompts" not in settings:
+        settings["prompts"] = ("",)
+        notices = (*notices, f"{image} does not say what it shows; --prompt can say it.")
+    card = catalog.card(settings.get("model", catalog.STARTER))
+    for name, side in sides.items():
+        multiple = card.size_multiple
+        settings[name] = max(round(side * scale / multiple), 1) * multiple
+        if settings[name] > MAX_SIDE:
+            raise InvalidRequest(
+                "scale",
+                f"{scale:g} makes the {name} {settings[name]}; it may be {MAX_SIDE} at most.",
+            )
+    settings.setdefault("window", max(card.width, card.height))
+    if not given.keys() & {"steps", "strength"}:
+        # A picture of one or two steps leaves none of them to its own details.
+        fewest = math.ceil(1 / Upscale.STRENGTH)
+        settings["steps"] = max(settings.get("steps", card.steps), fewest)
+    task = new_task(settings)
+    return Task(request=task.request, notices=(*notices, *task.notices))
