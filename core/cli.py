@@ -49,6 +49,7 @@ def torch_engine(device: DeviceName, profile: Profile) -> Engine:
         find_lora=library.finder(Kind.LORA),
         find_embedding=library.finder(Kind.EMBEDDING),
         find_vae=library.finder(Kind.VAE),
+        find_control=library.finder(Kind.CONTROLNET),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.about import APP_NAME, version
+from core.control_options import add_control_options, add_map_option
 from core.grid_axes import PARAMETERS
 from core.images.formats import PictureFormat
 from core.models.repo_files import Variant
@@ -60,6 +61,7 @@ def _add_generate(commands: Commands, everywhere: argparse.ArgumentParser) -> No
     parser.set_defaults(usage_error=parser.error)
     parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="what the picture shows")
     _add_picture_options(parser)
+    add_map_option(parser)
 
 
 def _add_grid(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
@@ -96,6 +98,7 @@ def _add_upscale(commands: Commands, everywhere: argparse.ArgumentParser) -> Non
         help="denoise in windows of so many pixels (the model's own size); 0 for the whole",
     )
     parser.add_argument("--prompt", metavar="TEXT", help="what the picture shows")
+    parser.set_defaults(keep_control_maps=False)
     _add_sampling(parser.add_argument_group("with what"))
     _add_how(parser)
 
@@ -127,6 +130,7 @@ def _add_picture_options(parser: argparse.ArgumentParser) -> None:
         dest="source",
         help="make a picture again; options given beside it change that setting",
     )
+    add_control_options(parser)
     _add_mask(parser)
     _add_second_pass(parser)
     _add_how(parser)

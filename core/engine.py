@@ -36,6 +36,7 @@ from core.images.reading import read_start_image, sha256_of
 from core.loaded import LoadedModel, ModelKey
 from core.models.adapters import with_files
 from core.models.catalog import resolve
+from core.models.control_file import Controls, find_controls
 from core.models.fingerprint import Fingerprints
 from core.models.identify import Identity, identify
 from core.models.load import load
@@ -52,8 +53,9 @@ from core.request import (
     Request,
     Tiling,
 )
+from core.request_checks import check_unchanged
 from core.sampling import memory
-from core.sampling.batch import Job, plan_of, second_plan_of
+from core.sampling.batch import Job, check_plans
 from core.sampling.batches import make_pictures
 from core.sampling.inpaint import Area, area_of
 from core.sampling.served import check_served, ignored
@@ -75,6 +77,7 @@ class TorchEngine:
         find_lora: Resolver = no_names,
         find_embedding: Resolver = no_names,
         find_vae: Resolver = no_names,
+        find_control: Resolver = no_names,
     ) -> None:
         """Prepare; nothing is loaded yet.
 
@@ -84,11 +87,13 @@ class TorchEngine:
             find_lora: Gives the file of a LoRA that a request or a prompt names.
             find_embedding: The same of embeddings.
             find_vae: The same of VAEs.
+            find_control: The same of ControlNets.
         """
         self._device_name = device
         self._find_lora = find_lora
         self._find_embedding = find_embedding
         self._find_vae = find_vae
+        self._find_control = find_control
         self._cache = Profile.default().cache if cache is None else cache
         self._fingerprints = Fingerprints.kept_in(self._cache)
         self._loaded: LoadedModel | None = None
@@ -149,16 +154,23 @@ class TorchEngine:
         check_served(request, identity)
         if notice := ignored(request, identity):
             yield Notice(message=notice)
+        request, controls = find_controls(
+            request,
+            identity,
+            start if isinstance(start, Canvas) else None,
+            fingerprints=self._fingerprints,
+            find=self._find_control,
+        )
         key = ModelKey.of(identity, precision, request.vae)
         if not self._has(key):
             yield Loading(what=f"the model {request.model}")
             self._forget(device)
         asked = request
-        request = yield from self._fitted(asked, key, device)
+        request = yield from self._fitted(asked, key, controls, device)
         left = set(range(request.total)) if only is None else {only}
         made = len(left)
         try:
-            yield from self._make(request, key, preview, start, left)
+            yield from self._make(request, key, preview, start, controls, left)
         except (RuntimeError, MemoryError) as error:
             lower = memory.lower(asked, request, identity)
             if as_out_of_memory(error) is None or lower is None:
@@ -173,7 +185,7 @@ class TorchEngine:
                 "bits."
             )
             yield Loading(what=f"the model {request.model}")
-            yield from self._make(request, key, preview, start, left)
+            yield from self._make(request, key, preview, start, controls, left)
         yield Finished(pictures=made, seconds=time.perf_counter() - begin)
 
     def _make(
@@ -182,6 +194,7 @@ class TorchEngine:
         key: ModelKey,
         preview: PreviewSettings,
         start: Pixels | Canvas | None,
+        controls: Controls,
         left: set[int],
     ) -> Iterator[Event]:
         """Make pictures of a request that leaves nothing to choose; they are taken out of ``left``.
@@ -191,11 +204,13 @@ class TorchEngine:
             key: The model.
             preview: How it is watched.
             start: What the pictures begin from, if not from noise.
+            controls: What leads them.
             left: Indices of the pictures.
         """
         loaded = self._load(key, request)
         if (yield from loaded.adapters.use(request)):
             loaded.texts = TextEmbeddings(loaded.components, loaded.adapters.vectors)
+        yield from loaded.nets.use(controls.files)
         decode = yield from loaded.decoder(preview.decoder, self._cache)
         vae = Vae(
             loaded.components,
@@ -219,10 +234,10 @@ class TorchEngine:
             start=None if start_pixels is None else vae.encode(start_pixels),
             canvas=canvas,
             area=_area_of(canvas, start_pixels, vae, key.identity),
+            nets=loaded.nets,
+            maps=controls.maps,
         )
-        # A number of steps that cannot be is refused before the first batch.
-        plan_of(job)
-        second_plan_of(job)
+        check_plans(job)
         for event in make_pictures(job, frozenset(left)):
             if isinstance(event, ImageReady):
                 left.discard(event.picture)
@@ -257,21 +272,21 @@ class TorchEngine:
             release_cached_memory(device)
 
     def _fitted(
-        self, request: Request, key: ModelKey, device: torch.device
+        self, request: Request, key: ModelKey, controls: Controls, device: torch.device
     ) -> Generator[Event, None, Request]:
         """Settle what the request left open, by the memory there is, and say what it will take.
 
         Raises:
             OutOfMemory: If the job cannot fit.
         """
-        residence = self._loaded.components.residence if self._loaded else None
         room = memory.Room(
             free=free_memory(device),
-            held=residence.held if residence is not None and self._has(key) else 0,
+            held=self._loaded.held if self._loaded is not None and self._has(key) else 0,
             attention_in_full=device.type == "mps",
         )
         files = [Path(use.path) for use in request.loras]
         adapters = memory.adapter_bytes(files, key.precision)
+        adapters += memory.control_bytes(controls.files.values(), key.precision)
         fitted, needed = memory.fitted(request, key.identity, room, adapters=adapters)
         yield MemoryEstimate(needed=needed, free=room.free, mode=fitted.memory)
         if sentence := memory.notice(request, fitted, needed, room.free):
@@ -299,12 +314,7 @@ def _hashed(request: ImageToImageT, name: str, hash_name: str) -> ImageToImageT:
     """Record the hash of a picture that is named, and refuse another one than was recorded."""
     path = Path(getattr(request, name))
     found = sha256_of(path, field=name)
-    if getattr(request, hash_name) not in ("", found):
-        raise InvalidRequest(
-            name,
-            f"{path} has changed since this request was made; put the old file back, or start "
-            "anew from this one.",
-        )
+    check_unchanged(name, path, getattr(request, hash_name), found)
     changes: dict[str, Any] = {hash_name: found}
     return dataclasses.replace(request, **changes)
 

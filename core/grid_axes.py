@@ -17,7 +17,7 @@ from pathlib import PurePath
 from typing import Any
 
 from core.errors import InvalidRequest
-from core.request import LoraUse, Precision, SchedulerName, parse_choice
+from core.request import ControlUse, LoraUse, Precision, SchedulerName, parse_choice
 
 MAX_CELLS = 1000
 """Pictures of one grid at most, as of any other request."""
@@ -104,6 +104,14 @@ def _weigh_loras(given: Settings, weight: float) -> Settings:
     return {"loras": tuple(replace(use, weight=weight, text_weight=None) for use in loras)}
 
 
+def _weigh_controls(given: Settings, weight: float) -> Settings:
+    """Give every control of the settings this weight."""
+    controls: tuple[ControlUse, ...] = given.get("controls", ())
+    if not controls:
+        raise InvalidRequest("control-weight", "has no ControlNet to weigh; name one by --control.")
+    return {"controls": tuple(replace(use, weight=weight) for use in controls)}
+
+
 PARAMETERS = (
     Parameter(
         "prompt", ("prompts",), str, "text", is_text=True, put=lambda _, text: {"prompts": (text,)}
@@ -140,6 +148,7 @@ PARAMETERS = (
     _path("init", ("init_image",)),
     _decimal("strength", ("strength",)),
     _decimal("lora-weight", (), put=_weigh_loras),
+    _decimal("control-weight", (), put=_weigh_controls),
     _choice("dtype", Precision, reloads=True),
 )
 """All there are. A new one is a line here, and nothing else needs to know."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from core.events import Event, Loading
 from core.models.adapters import Adapters
 from core.models.components import Components
+from core.models.control import ControlNets
 from core.models.identify import Identity
 from core.models.replacement_vae import vae_weights
 from core.request import Precision, PreviewDecoder
@@ -50,6 +51,7 @@ class LoadedModel:
         components: Its modules.
         texts: Its prompts, encoded.
         adapters: The LoRAs and embeddings it works with.
+        nets: Its ControlNets.
         decoders: The preview decoders that were asked for.
         preview_costs: What previews cost with it.
     """
@@ -58,13 +60,20 @@ class LoadedModel:
     components: Components
     texts: TextEmbeddings
     adapters: Adapters
+    nets: ControlNets
     decoders: dict[PreviewDecoder, Decode | None] = field(default_factory=dict)
     preview_costs: PreviewCosts = field(default_factory=dict)
 
     @classmethod
     def of(cls, key: ModelKey, components: Components) -> LoadedModel:
         """Begin with nothing learned."""
-        return cls(key, components, TextEmbeddings(components), Adapters(components))
+        nets = ControlNets(components.device, components.dtype)
+        return cls(key, components, TextEmbeddings(components), Adapters(components), nets)
+
+    @property
+    def held(self) -> int:
+        """Bytes of the weights that are on the device now."""
+        return self.components.residence.held + self.nets.held
 
     def decoder(self, wanted: PreviewDecoder, cache: Path) -> Generator[Event, None, Decode | None]:
         """Give a preview decoder; fitting the linear one takes seconds for a large VAE.

@@ -32,17 +32,20 @@ from core.request_checks import (
     parse_choice,
 )
 from core.request_parts import (
+    ControlUse,
     DeviceName,
     EmbeddingUse,
     Enlarging,
     LoraUse,
     MemoryMode,
     Precision,
+    Preprocessor,
     PreviewDecoder,
     SchedulerName,
     SecondPass,
     Tiling,
     check_adapters,
+    check_controls,
 )
 
 __all__ = [
@@ -51,6 +54,7 @@ __all__ = [
     "MAX_SEED",
     "MAX_SIDE",
     "MAX_STEPS",
+    "ControlUse",
     "DeviceName",
     "EmbeddingUse",
     "Enlarging",
@@ -60,6 +64,7 @@ __all__ = [
     "MemoryMode",
     "Outpaint",
     "Precision",
+    "Preprocessor",
     "PreviewDecoder",
     "Request",
     "SchedulerName",
@@ -108,6 +113,7 @@ class TextToImage:
             empty for the model's own.
         vae_sha256: Hash of its weights, 64 hex digits, or empty before the engine has read it; a
             repeated run refuses a VAE that has changed.
+        controls: The ControlNets that lead the pictures, all of them at once.
         vae_tiling: Whether large pictures go through the VAE in tiles, which bounds its memory and
             changes their bits; the engine records what it did.
         memory: How much of it is used; the low mode changes last bits, so the engine records which
@@ -137,6 +143,7 @@ class TextToImage:
     embeddings: tuple[EmbeddingUse, ...] = ()
     vae: str = ""
     vae_sha256: str = ""
+    controls: tuple[ControlUse, ...] = ()
     vae_tiling: Tiling = Tiling.AUTO
     memory: MemoryMode = MemoryMode.AUTO
     second_pass: SecondPass | None = None
@@ -168,6 +175,7 @@ class TextToImage:
         check_adapters("embeddings", self.embeddings, EmbeddingUse)
         check_text("vae", self.vae, empty_ok=True)
         check_text("vae_sha256", self.vae_sha256, empty_ok=True)
+        check_controls(self.controls)
         check_choice("vae_tiling", self.vae_tiling, Tiling)
         check_choice("memory", self.memory, MemoryMode)
         if self.second_pass is not None:
@@ -385,18 +393,22 @@ Request = TextToImage | ImageToImage | Inpaint | Outpaint | Upscale
 _KINDS: dict[str, type[Request]] = {
     kind.kind: kind for kind in (TextToImage, ImageToImage, Inpaint, Outpaint, Upscale)
 }
-_ADAPTERS: dict[str, type[LoraUse] | type[EmbeddingUse]] = {
+_Use = LoraUse | EmbeddingUse | ControlUse
+
+_USES: dict[str, type[_Use]] = {
     "loras": LoraUse,
     "embeddings": EmbeddingUse,
+    "controls": ControlUse,
 }
+"""The fields that are rows of files in use."""
 
 
 def to_json(request: Request) -> dict[str, Any]:
     """Give the request as plain JSON values, with its kind."""
     values = {f.name: getattr(request, f.name) for f in dataclasses.fields(request)}
     values["prompts"] = list(request.prompts)
-    for name in _ADAPTERS:
-        values[name] = [dataclasses.asdict(use) for use in values[name]]
+    for name in _USES:
+        values[name] = [_plain(dataclasses.asdict(use)) for use in values[name]]
     if request.second_pass is not None:
         values["second_pass"] = _plain(dataclasses.asdict(request.second_pass))
     return {"kind": request.kind} | _plain(values)
@@ -428,9 +440,9 @@ def from_json(values: Mapping[str, Any]) -> Request:
         if not isinstance(given["prompts"], list):
             raise InvalidRequest("prompts", "must be a list of texts.")
         given["prompts"] = tuple(given["prompts"])
-    for name, use in _ADAPTERS.items():
+    for name, use in _USES.items():
         if name in given:
-            given[name] = _read_adapters(name, given[name], use)
+            given[name] = _read_uses(name, given[name], use)
     for name, enum in _ENUMS.items():
         if name in given:
             given[name] = parse_choice(name, given[name], enum)
@@ -462,13 +474,16 @@ def _second_pass_from_json(values: object) -> SecondPass:
         raise InvalidRequest("second_pass", f"has a field of another version: {error}") from error
 
 
-def _read_adapters(
-    field: str, values: object, use: type[LoraUse] | type[EmbeddingUse]
-) -> tuple[LoraUse | EmbeddingUse, ...]:
+def _read_uses(field: str, values: object, use: type[_Use]) -> tuple[_Use, ...]:
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
         raise InvalidRequest(field, "must be a list of objects.")
+    rows = [dict(value) for value in values]
+    for row in rows:
+        if "preprocessor" in row:
+            name = f"{field}.preprocessor"
+            row["preprocessor"] = parse_choice(name, row["preprocessor"], Preprocessor)
     try:
-        return tuple(use(**value) for value in values)
+        return tuple(use(**row) for row in rows)
     except TypeError as error:
         raise InvalidRequest(field, f"is not as this version writes it: {error}") from error
 

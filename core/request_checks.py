@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from pathlib import Path
 from typing import TypeVar
 
 from core.errors import InvalidRequest
@@ -99,6 +100,23 @@ def check_side(field: str, value: object) -> None:
         above = below + LATENT_SCALE
         raise InvalidRequest(
             field, f"{value} must be a multiple of {LATENT_SCALE}; {below} or {above} would do."
+        )
+
+
+def check_unchanged(field: str, path: Path, recorded: str, found: str) -> None:
+    """Refuse another file than the one that a request was made with.
+
+    Args:
+        field: The setting that names it.
+        path: Where it lies.
+        recorded: The hash that the request has of it, or empty.
+        found: The hash that it has now.
+    """
+    if recorded not in ("", found):
+        raise InvalidRequest(
+            field,
+            f"{path} has changed since this request was made; put the old file back, or start "
+            "anew with this one.",
         )
 
 

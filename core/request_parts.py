@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 from core.errors import InvalidRequest
 from core.request_checks import (
@@ -16,6 +17,9 @@ from core.request_checks import (
 )
 
 LARGEST_ADAPTER_WEIGHT = 100.0
+LARGEST_CONTROL_WEIGHT = 10.0
+LARGEST_GRADIENT = 2040
+"""Of 8-bit pixels, as ``core.images.canny`` measures it: 4 * 255 in each direction."""
 
 
 class SchedulerName(StrEnum):
@@ -80,6 +84,13 @@ class MemoryMode(StrEnum):
     AUTO = "auto"
     FULL = "full"
     LOW = "low"
+
+
+class Preprocessor(StrEnum):
+    """What makes the map that a ControlNet reads: nothing (it is one), or an edge detector."""
+
+    NONE = "none"
+    CANNY = "canny"
 
 
 class Tiling(StrEnum):
@@ -159,6 +170,75 @@ class EmbeddingUse:
     path: str
     token: str = ""
     sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlUse:
+    """A ControlNet (Zhang et al. 2023, arXiv:2302.05543) and the picture that it follows.
+
+    Attributes:
+        path: The ControlNet's file or folder, or its name in the library.
+        image: Path of the control picture, which is fitted to the pictures that are made.
+        sha256: Hash of the ControlNet's weights, as of ``LoraUse``.
+        image_sha256: Hash of the control picture's file, likewise.
+        preprocessor: What turns the picture into the map that the ControlNet reads.
+        low: Of ``canny``: the gradient above which a pixel belongs to an edge that has a strong
+            pixel too, 0 to 2040.
+        high: Of ``canny``: the gradient above which a pixel is strong, ``low`` to 2040.
+        weight: How strongly the ControlNet works, 1 as it was trained, 0 to 10.
+        start: Fraction of the run at which it begins to work, 0 up to below ``end``.
+        end: Fraction of the run at which it ends, up to 1.
+    """
+
+    LOW: ClassVar[int] = 100
+    HIGH: ClassVar[int] = 200
+
+    path: str
+    image: str
+    sha256: str = ""
+    image_sha256: str = ""
+    preprocessor: Preprocessor = Preprocessor.NONE
+    low: int = LOW
+    high: int = HIGH
+    weight: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done.
+
+        Raises:
+            InvalidRequest: Naming the first field that is wrong and what would be right.
+        """
+        check_text("controls.path", self.path, empty_ok=False)
+        check_text("controls.image", self.image, empty_ok=False)
+        check_text("controls.sha256", self.sha256, empty_ok=True)
+        check_text("controls.image_sha256", self.image_sha256, empty_ok=True)
+        check_choice("controls.preprocessor", self.preprocessor, Preprocessor)
+        check_int("controls.low", self.low, 0, LARGEST_GRADIENT)
+        check_int("controls.high", self.high, 0, LARGEST_GRADIENT)
+        if self.high < self.low:
+            raise InvalidRequest("controls.high", f"{self.high} must not lie below {self.low}.")
+        if self.preprocessor is Preprocessor.NONE and (self.low, self.high) != (
+            self.LOW,
+            self.HIGH,
+        ):
+            raise InvalidRequest(
+                "controls.low", "and high are canny's thresholds; choose canny or leave them out."
+            )
+        check_float("controls.weight", self.weight, 0.0, LARGEST_CONTROL_WEIGHT)
+        check_float("controls.start", self.start, 0.0, 1.0)
+        check_float("controls.end", self.end, 0.0, 1.0)
+        if self.end <= self.start:
+            raise InvalidRequest(
+                "controls.end", f"{self.end:g} must lie after the start, {self.start:g}."
+            )
+
+
+def check_controls(uses: object) -> None:
+    """Refuse what is no tuple of ControlNets in use."""
+    if not isinstance(uses, tuple) or not all(isinstance(use, ControlUse) for use in uses):
+        raise InvalidRequest("controls", "must be a tuple of ControlUse.")
 
 
 def check_adapters(field: str, uses: object, kind: type[LoraUse] | type[EmbeddingUse]) -> None:

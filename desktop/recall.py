@@ -42,6 +42,7 @@ class Recalled:
             "LoRAs": bool(request.loras),
             "embeddings": bool(request.embeddings),
             "the VAE": bool(request.vae),
+            "ControlNets": bool(request.controls),
             "the mask": isinstance(request, Inpaint),
             "the sides painted on": isinstance(request, Outpaint),
             "the second pass": request.second_pass is not None,

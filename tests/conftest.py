@@ -201,6 +201,25 @@ TINY_XL_UNET = {
 }
 
 
+def write_tiny_control(folder: Path, model: Path, *, seed: int = 0) -> Path:
+    """Save a ControlNet for a tiny model's UNet, every weight of it random.
+
+    The convolutions that hand on what it adds are zero in a new one, which would add nothing.
+    """
+    import diffusers
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        unet = diffusers.UNet2DConditionModel.from_pretrained(model / "unet")
+        net = diffusers.ControlNetModel.from_unet(unet, load_weights_from_unet=False)
+        for name, weights in net.named_parameters():
+            if weights.count_nonzero() == 0 and name.startswith("controlnet_"):
+                torch.nn.init.normal_(weights, std=0.1)
+    net.save_pretrained(folder)
+    return folder
+
+
 def write_tiny_decoder(folder: Path, *, seed: int = 0) -> Path:
     """Save a TAESD-type autoencoder with seeded random weights; f8, four latent channels."""
     import diffusers

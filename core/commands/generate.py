@@ -9,9 +9,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.commands.control_maps import keep_maps
 from core.commands.previews import PreviewFile
 from core.commands.report import JsonReport, ProgressReport
 from core.commands.task import Task, new_task, repeated_task
+from core.control_options import read_controls
 from core.events import Event, ImageReady, Loading, Notice, PreviewSettings, Saved
 from core.files import check_folder
 from core.images.writing import saved
@@ -94,6 +96,9 @@ def settings_given(arguments: argparse.Namespace) -> dict[str, Any]:
 
     Returns:
         Those of a second pass by themselves, as ``second_pass``; any of them asks for one.
+
+    Raises:
+        InvalidRequest: A control has no picture, or a value of it is out of range.
     """
     words = {name: getattr(arguments, name) for name in (*SETTINGS, "prompts")}
     given = {
@@ -104,6 +109,8 @@ def settings_given(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.only_masked is not None:
         given |= {"only_masked": True, "padding": arguments.only_masked}
     given |= arguments.outpaint or {}
+    if arguments.controls:
+        given["controls"] = read_controls(arguments.controls)
     prefix = "hires_"
     second = {
         name.removeprefix(prefix): value
@@ -135,6 +142,8 @@ def _events(
     for task in tasks:
         for message in task.notices:
             yield Notice(message=message)
+        if arguments.keep_control_maps:
+            yield from keep_maps(task.request, arguments.out or profile.pictures)
         if engine is None:
             yield Loading(what="the engine")
             engine = make_engine(arguments.device, profile)

@@ -17,7 +17,7 @@ from core.images.metadata import Metadata, Recorded, read_metadata
 from core.images.nearest import Finder, nearest
 from core.models.library import Library
 from core.models.matching import Matching
-from core.request import ImageToImage, to_json
+from core.request import ControlUse, ImageToImage, Preprocessor, to_json
 
 _HASH_SHOWN = 12
 
@@ -173,19 +173,31 @@ def _lines(
     """Give name and value of what a person would ask for first."""
     if isinstance(found, Foreign):
         return _foreign_lines(found, finder)
-    hidden = ("kind", "prompts", "negative_prompt", "seed", "count")
+    hidden = ("kind", "prompts", "negative_prompt", "seed", "count", "controls")
     settings = {k: v for k, v in to_json(found.request).items() if k not in hidden}
     return [
         ("Prompt", found.request.prompt_of(found.picture)),
         ("Negative prompt", found.request.negative_prompt or "none"),
         ("Seed", found.seed),
         *_named(settings),
+        *(("Control", _followed(use)) for use in found.request.controls),
         ("Picture", f"{found.picture + 1} of {found.request.total}"),
         ("Model hash", found.model_sha256),
         ("Device", found.device or "unknown"),
         ("Made by", found.app),
         *((f"Made from ({n})", _told(ancestor)) for n, ancestor in enumerate(ancestors, 1)),
     ]
+
+
+def _followed(use: ControlUse) -> str:
+    """Say in one line which ControlNet followed which picture, how strongly and when."""
+    maker = ""
+    if use.preprocessor is not Preprocessor.NONE:
+        maker = f" by {use.preprocessor} ({use.low}, {use.high})"
+    return (
+        f"{use.path} follows {use.image}{maker} at {use.weight:g} from {use.start:g} to "
+        f"{use.end:g}, hashes {use.sha256[:_HASH_SHOWN]} and {use.image_sha256[:_HASH_SHOWN]}"
+    )
 
 
 def _told(ancestor: Ancestor) -> str:

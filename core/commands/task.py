@@ -18,6 +18,7 @@ from core.paths import Profile, exists, expanded, is_file
 from core.request import (
     LATENT_SCALE,
     MAX_SEED,
+    ControlUse,
     EmbeddingUse,
     ImageToImage,
     Inpaint,
@@ -259,6 +260,7 @@ def _located(request: Request) -> Request:
         request,
         loras=tuple(_found(use) for use in request.loras),
         embeddings=tuple(_found(use) for use in request.embeddings),
+        controls=tuple(_followed(use) for use in request.controls),
     )
     vae = expanded(Path(request.vae))
     if request.vae and exists(vae):
@@ -268,6 +270,14 @@ def _located(request: Request) -> Request:
             changes: dict[str, Any] = {name: str(expanded(Path(path)).absolute())}
             request = dataclasses.replace(request, **changes)
     return request
+
+
+def _followed(use: ControlUse) -> ControlUse:
+    """Make the paths of a ControlNet and of its picture absolute."""
+    path, image = expanded(Path(use.path)), str(expanded(Path(use.image)).absolute())
+    if is_file(path) or path.is_dir():
+        return dataclasses.replace(use, path=str(path.absolute()), image=image)
+    return dataclasses.replace(use, image=image)
 
 
 def _found(use: AdapterUse) -> AdapterUse:

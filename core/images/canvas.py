@@ -50,8 +50,11 @@ class Canvas:
 
         Beyond the picture its border is drawn out.
         """
-        part = _cut(self.picture, self.box)
-        return scaled(part, self.width, self.height)
+        return self.seen(self.picture)
+
+    def seen(self, pixels: Pixels) -> Pixels:
+        """Give what the run looks at of a picture ``(H, W, 3)`` that lies under this one."""
+        return scaled(_cut(pixels, self.box), self.width, self.height)
 
     def area(self) -> Mask:
         """Give the part that the run paints anew: ``(height, width) bool``.

@@ -15,7 +15,15 @@ from pathlib import PurePath
 from core.about import APP_NAME, version
 from core.events import ImageReady
 from core.images.samplers import SAMPLERS
-from core.request import ImageToImage, Inpaint, LoraUse, Request, SchedulerName
+from core.request import (
+    ControlUse,
+    ImageToImage,
+    Inpaint,
+    LoraUse,
+    Preprocessor,
+    Request,
+    SchedulerName,
+)
 
 KEYWORD = "parameters"
 """The keyword of the PNG chunk."""
@@ -77,6 +85,8 @@ def write_infotext(image: ImageReady) -> str:
             pairs["Hires steps"] = str(second.steps)
         # Of a picture from a picture this key says how much of that one was replaced.
         pairs.setdefault("Denoising strength", f"{second.strength:.12g}")
+    for number, control in enumerate(request.controls):
+        pairs[f"ControlNet {number}"] = _control(control)
     pairs["RNG"] = "CPU"
     for key, hashes in _hashes(request).items():
         if hashes:
@@ -151,6 +161,20 @@ def _hashes(request: Request) -> dict[str, dict[str, str]]:
 def _plain_name(name: str) -> str:
     """Take the letters out of a name that would end it."""
     return re.sub(r"[:,<>]", "", name)
+
+
+def _control(use: ControlUse) -> str:
+    """Describe a ControlNet as the web UI's extension does."""
+    pairs = {
+        "Module": str(use.preprocessor),
+        "Model": f"{PurePath(use.path).stem} [{use.sha256[:8]}]",
+        "Weight": f"{use.weight:g}",
+        "Resize Mode": "Crop and Resize",
+    }
+    if use.preprocessor is Preprocessor.CANNY:
+        pairs |= {"Threshold A": str(use.low), "Threshold B": str(use.high)}
+    pairs |= {"Guidance Start": f"{use.start:g}", "Guidance End": f"{use.end:g}"}
+    return ", ".join(f"{key}: {value}" for key, value in pairs.items())
 
 
 def _lora_tag(use: LoraUse) -> str:

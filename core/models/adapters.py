@@ -20,6 +20,7 @@ from core.models.lora_keys import UNET
 from core.models.names import Resolver, locate
 from core.models.replacement_vae import vae_weights
 from core.request import EmbeddingUse, LoraUse, Request
+from core.request_checks import check_unchanged
 
 UseT = TypeVar("UseT", LoraUse, EmbeddingUse)
 
@@ -44,14 +45,14 @@ def with_files(
         for use in uses:
             path = locate(use.path, resolver, what)
             sha256 = fingerprints.of_file(path)
-            _check_same(field, path, use.sha256, sha256)
+            check_unchanged(field, path, use.sha256, sha256)
             resolved.append(dataclasses.replace(use, path=str(path), sha256=sha256))
         return tuple(resolved)
 
     if request.vae:
         path = locate(request.vae, find_vae, "VAE", folder_ok=True)
         sha256 = fingerprints.of_model(vae_weights(path))
-        _check_same("vae", path, request.vae_sha256, sha256)
+        check_unchanged("vae", path, request.vae_sha256, sha256)
         request = dataclasses.replace(request, vae=str(path), vae_sha256=sha256)
     loras = found(request.loras, "loras", find_lora, "LoRA")
     return dataclasses.replace(
@@ -62,15 +63,6 @@ def with_files(
         ),
         embeddings=found(request.embeddings, "embeddings", find_embedding, "embedding"),
     )
-
-
-def _check_same(field: str, path: Path, recorded: str, found: str) -> None:
-    if recorded not in ("", found):
-        raise InvalidRequest(
-            field,
-            f"{path} has changed since this request was made; put the old file back, or start "
-            "anew with this one.",
-        )
 
 
 class Adapters:

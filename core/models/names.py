@@ -1,4 +1,4 @@
-"""From the name of a LoRA, embedding or VAE to where it lies. Imports no torch."""
+"""From the name of a LoRA, embedding, VAE or ControlNet to where it lies. Imports no torch."""
 
 from __future__ import annotations
 

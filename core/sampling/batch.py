@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from core.events import Event, ImageReady, Notice, PreviewSettings, Step
+from core.events import Event, ImageReady, Notice, Pixels, PreviewSettings, Step
 from core.images.canvas import Canvas
 from core.images.scaling import scaled
 from core.models.components import Components
+from core.models.control import ControlNets
 from core.request import Enlarging, ImageToImage, Request, SecondPass, Upscale
 from core.sampling.conditioning import Conditioning, with_numbers
+from core.sampling.control import Control, Controlled, check_parts
 from core.sampling.denoise import Denoised, denoise
 from core.sampling.guidance import Denoiser, Guidance, GuidanceSettings
 from core.sampling.inpaint import Area, Beginning, Shown, begin_inpainting
@@ -45,6 +47,8 @@ class Job:
         start: The start picture, encoded, or None.
         canvas: What the pictures are laid over, or None.
         area: The canvas's mask as latents, or None.
+        nets: The request's ControlNets.
+        maps: What they follow, ``(H, W, 3) uint8`` each, for every pass.
     """
 
     request: Request
@@ -57,6 +61,19 @@ class Job:
     start: EncodedPicture | None
     canvas: Canvas | None = None
     area: Area | None = None
+    nets: ControlNets
+    maps: tuple[tuple[Pixels, ...], ...]
+
+
+def check_plans(job: Job) -> None:
+    """Refuse before the first batch what its plans would refuse.
+
+    Raises:
+        InvalidRequest: If the scheduler cannot take so many steps, or a control would do nothing.
+        Unsupported: If the scheduler cannot work with the model.
+    """
+    plans = (plan_of(job), second_plan_of(job))
+    check_parts(job.request.controls, [plan.calls for plan in plans if plan is not None])
 
 
 def plan_of(job: Job) -> Plan:
@@ -162,12 +179,17 @@ class _Run:
     ) -> Generator[Step, None, Tensor]:
         """Denoise, and give the latents at the end: ``(B, 4, H/8, W/8)``, scaled."""
         denoiser: Denoiser = unet
+        before = look_at = None
+        if self.job.request.controls:
+            denoiser = led = self._controlled(unet)
+            before, look_at = led.turn_to, led.look_at
         if beginning.shown is not None:
             denoiser = Shown(denoiser, beginning.shown)
         if window:
-            denoiser = Windowed(denoiser, window // self.job.components.identity.vae_scale)
+            side = window // self.job.components.identity.vae_scale
+            denoiser = Windowed(denoiser, side, look_at)
         latents = beginning.latents
-        guidance = _guidance(self.job, denoiser, self.pictures, self._size)
+        guidance = _guidance(self.job, denoiser, self.pictures, self._size, before)
         moments = denoise(latents, self.plan, guidance, self.generators, beginning.known)
         # Closed here and not when the garbage collector comes by.
         with closing(moments):
@@ -181,6 +203,14 @@ class _Run:
         """Width and height of its pictures, in pixels."""
         request = self.job.request
         return request.final_size if self.done else (request.width, request.height)
+
+    def _controlled(self, unet: TorchUNet) -> Controlled:
+        job = self.job
+        controls = [
+            Control.of(job.nets[use.sha256], use, pixels)
+            for use, pixels in zip(job.request.controls, job.maps[self.done > 0], strict=True)
+        ]
+        return Controlled(unet, controls, self.plan, scale=job.components.identity.vae_scale)
 
     def _watched(self, moments: Iterator[Denoised]) -> Iterator[tuple[Denoised, Step]]:
         """Time the steps and show them."""
@@ -212,7 +242,11 @@ class _Run:
 
 
 def _guidance(
-    job: Job, denoiser: Denoiser, pictures: tuple[int, ...], size: tuple[int, int]
+    job: Job,
+    denoiser: Denoiser,
+    pictures: tuple[int, ...],
+    size: tuple[int, int],
+    before: Callable[[Tensor, float], None] | None,
 ) -> Guidance:
     request, identity = job.request, job.components.identity
     settings = GuidanceSettings.of(request, embedded=identity.guidance_embedding)
@@ -234,6 +268,7 @@ def _guidance(
         settings,
         positive=told(positive),
         negative=None if negative is None else told(negative),
+        before=before,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,6 +81,7 @@ class Guidance:
         *,
         positive: Conditioning,
         negative: Conditioning | None,
+        before: Callable[[Tensor, float], None] | None = None,
     ) -> None:
         """Wrap a denoiser.
 
@@ -88,7 +90,10 @@ class Guidance:
             settings: The guidance.
             positive: The prompts, a batch of B.
             negative: What to lead away from, a batch of B; needed if guidance is used.
+            before: Is told timestep and progress before each prediction, for denoisers that change
+                in the course of a run.
         """
+        self._before = before
         self._denoiser = denoiser
         self._settings = settings
         self._positive = positive
@@ -112,6 +117,8 @@ class Guidance:
             ``(B, 4, H/8, W/8)``: uncond + scale * (cond - uncond), Ho & Salimans 2022
             (arXiv:2207.12598, equation 6, with Stable Diffusion's scale = 1 + w).
         """
+        if self._before is not None:
+            self._before(timestep, progress)
         settings = self._settings
         if self._negative is None or not settings.start <= progress < settings.end:
             return self._denoiser(latents, timestep, self._positive)

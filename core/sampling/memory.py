@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import OutOfMemory
+from core.models.control_file import ControlFile
 from core.models.identify import Identity
 from core.models.tensor_list import read_tensors
 from core.request import MemoryMode, Precision, Request, Tiling, Upscale
@@ -34,6 +35,9 @@ _UNET_TENSORS = 40
 _VAE_TENSORS = 8
 """Tensors of full size and base width alive at the peak, fitted to Stable Diffusion 1.5 in fp32:
 0.4 GB for a guided UNet step at 512 x 512 and 1.1 GB for the VAE's decoding."""
+
+_CONTROL_TENSORS = 8
+"""The same of what ControlNets add to the UNet, which is summed up over all of them."""
 
 _BYTES = {Precision.FP32: 4, Precision.FP16: 2, Precision.BF16: 2}
 _RESERVE = 200_000_000
@@ -65,6 +69,11 @@ def adapter_bytes(files: Iterable[Path], precision: Precision) -> int:
     return sum(counts) * _BYTES[precision]
 
 
+def control_bytes(files: Iterable[ControlFile], precision: Precision) -> int:
+    """Bytes of ControlNets in a resolved number format."""
+    return sum(file.parameters for file in files) * _BYTES[precision]
+
+
 def unet_bytes(identity: Identity, request: Request, *, attention_in_full: bool = False) -> int:
     """Estimate the bytes that the UNet takes for one picture beside its weights.
 
@@ -80,7 +89,8 @@ def unet_bytes(identity: Identity, request: Request, *, attention_in_full: bool 
         latents = min(columns, window // scale) * min(rows, window // scale)
     # Guidance doubles the batch unless the halves go one by one.
     halves = 1 if request.memory is MemoryMode.LOW else 2
-    taken = halves * latents * identity.unet_channels * size * _UNET_TENSORS
+    tensors = _UNET_TENSORS + (_CONTROL_TENSORS if request.controls else 0)
+    taken = halves * latents * identity.unet_channels * size * tensors
     if attention_in_full:
         taken += halves * identity.attention_heads * latents**2 * size
     return taken
@@ -110,7 +120,7 @@ def needed_bytes(
     Args:
         identity: The model.
         request: With nothing left to choose.
-        adapters: Bytes of its LoRAs.
+        adapters: Bytes of its LoRAs and ControlNets.
         attention_in_full: See ``Room``.
     """
     weights = {
@@ -133,7 +143,7 @@ def fitted(
         request: With its precision resolved.
         identity: The model.
         room: The memory there is.
-        adapters: Bytes of the request's LoRAs.
+        adapters: Bytes of the request's LoRAs and ControlNets.
 
     Returns:
         The request as it is carried out, and the bytes that it will take of those free.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -19,13 +20,20 @@ class Windowed:
     edges). Memory and time of attention are those of a window.
     """
 
-    def __init__(self, denoiser: Denoiser, side: int) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        side: int,
+        before: Callable[[slice, slice], None] | None = None,
+    ) -> None:
         """Wrap a denoiser.
 
         Args:
             denoiser: What predicts.
             side: Of a window, in latents; half of it overlaps with the next one.
+            before: Is told the rows and columns of each window before it is predicted.
         """
+        self._before = before
         self._denoiser = denoiser
         self._side = side
 
@@ -38,6 +46,8 @@ class Windowed:
         total, weights = torch.zeros_like(latents), torch.zeros(height, width)
         for row in rows:
             for column in columns:
+                if self._before is not None:
+                    self._before(row, column)
                 weight = torch.outer(_weights(row), _weights(column))
                 prediction = self._denoiser(latents[..., row, column], timestep, conditioning)
                 total[..., row, column] += weight * prediction

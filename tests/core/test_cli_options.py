@@ -10,15 +10,31 @@ import pytest
 from core.cli_parser import build_parser
 from core.commands.options import PICTURE_OPTIONS, told
 from core.errors import InvalidRequest, ModelMissing
-from core.request import ImageToImage, Inpaint, Outpaint, SecondPass, TextToImage, Upscale
+from core.request import (
+    ControlUse,
+    ImageToImage,
+    Inpaint,
+    Outpaint,
+    SecondPass,
+    TextToImage,
+    Upscale,
+)
 
 KINDS = (TextToImage, ImageToImage, Inpaint, Outpaint)
-NOT_TYPED = {"shared_seed", "init_sha256", "mask_sha256", "vae_sha256"}
+NOT_TYPED = {
+    "shared_seed",
+    "init_sha256",
+    "mask_sha256",
+    "vae_sha256",
+    "controls.sha256",
+    "controls.image_sha256",
+}
 
 
 def test_every_setting_has_an_option():
     fields = {field.name for kind in KINDS for field in dataclasses.fields(kind)}
     parts = {f"second_pass.{field.name}" for field in dataclasses.fields(SecondPass)}
+    parts |= {f"controls.{field.name}" for field in dataclasses.fields(ControlUse)}
     assert fields | parts | {"from"} == PICTURE_OPTIONS.keys() | NOT_TYPED
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from core.errors import Unsupported
 from core.events import ImageReady, PreviewSettings
 from core.images.canvas import canvas_of
 from core.request import (
+    ControlUse,
     DeviceName,
     Inpaint,
     Outpaint,
@@ -26,6 +28,7 @@ from core.request import (
 )
 from core.sampling.inpaint import cells_of
 from core.sampling.vae import Vae
+from tests.conftest import write_tiny_control
 
 OFF = PreviewSettings(decoder=PreviewDecoder.OFF)
 CLASSES: dict[SchedulerName, Any] = {
@@ -78,6 +81,17 @@ def theirs(folder: Path, request: Inpaint) -> torch.Tensor:
     pipe = diffusers.StableDiffusionInpaintPipeline.from_pretrained(
         folder, local_files_only=True, safety_checker=None
     )
+    options: dict[str, Any] = {}
+    if request.controls:
+        (use,) = request.controls
+        net = diffusers.ControlNetModel.from_pretrained(use.path)
+        pipe = diffusers.StableDiffusionControlNetInpaintPipeline(
+            **pipe.components, controlnet=net, requires_safety_checker=False
+        )
+        options = {
+            "control_image": Image.open(use.image),
+            "controlnet_conditioning_scale": use.weight,
+        }
     pipe.set_progress_bar_config(disable=True)
     pipe.scheduler = CLASSES[request.scheduler].from_config(pipe.scheduler.config)
     canvas = canvas_of(request)
@@ -92,6 +106,7 @@ def theirs(folder: Path, request: Inpaint) -> torch.Tensor:
         guidance_scale=request.guidance_scale,
         generator=torch.Generator("cpu").manual_seed(request.seed),
         output_type="latent",
+        **options,
     ).images
     return latents
 
@@ -134,6 +149,42 @@ def test_latents_are_diffusers(
     original = np.asarray(Image.open(start_picture).convert("RGB"))
     np.testing.assert_array_equal(image.pixels[outside], original[outside])
     assert not np.array_equal(image.pixels, original)
+
+
+@pytest.mark.parametrize("kind", ["plain", "inpainting"])
+def test_a_control_leads_both_kinds(
+    kind: str,
+    tiny_model: Path,
+    inpainting_model: Path,
+    engine: TorchEngine,
+    start_picture: Path,
+    round_mask: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tiny_model if kind == "plain" else inpainting_model
+    control = write_tiny_control(tmp_path / "control", tiny_model)
+    request = Inpaint(
+        model=str(folder),
+        prompts=("a red circle on the moon",),
+        steps=4,
+        width=96,
+        height=80,
+        seed=77,
+        init_image=str(start_picture),
+        mask_image=str(round_mask),
+        controls=(ControlUse(path=str(control), image=str(start_picture), weight=0.8),),
+    )
+    seen: list[torch.Tensor] = []
+    decode = Vae.decode
+    monkeypatch.setattr(
+        Vae, "decode", lambda vae, latents: (seen.append(latents), decode(vae, latents))[1]
+    )
+    for made in (request, dataclasses.replace(request, controls=())):
+        list(engine.generate(made, preview=OFF))
+    led, plain = seen
+    assert float((led - theirs(folder, request)).abs().max()) <= TOLERANCE
+    assert float((led - plain).abs().max()) > 100 * TOLERANCE
 
 
 def test_each_picture_of_a_batch_is_the_one_of_its_seed(

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from core.errors import OutOfMemory
+from core.models.control_file import ControlFile
 from core.models.identify import Identity, identify
-from core.request import LoraUse, MemoryMode, Precision, SecondPass, TextToImage, Tiling
+from core.request import ControlUse, LoraUse, MemoryMode, Precision, SecondPass, TextToImage, Tiling
 from core.sampling.memory import (
     BIG_UNET,
     LARGEST_BATCH,
@@ -21,6 +22,7 @@ from core.sampling.memory import (
     check,
     choose_batch_size,
     choose_tiling,
+    control_bytes,
     fitted,
     lower,
     needed_bytes,
@@ -83,6 +85,14 @@ def test_the_estimate_is_that_of_stable_diffusion(stable_diffusion: Identity) ->
     assert need(1024) == 4 * need(512)
     # (H/8 * W/8)^2 numbers a head, twice for guidance.
     assert need(1024, in_full=True) > 2 * 8 * 128**4 * 4
+
+
+def test_controlnets_are_counted(stable_diffusion: Identity) -> None:
+    file = ControlFile(path=Path("any"), files=(), config={}, parameters=1000)
+    assert control_bytes([], Precision.FP32) == 0
+    assert control_bytes([file, file], Precision.FP16) == 4000
+    led = asked(controls=(ControlUse(path="any", image="any.png"),))
+    assert unet_bytes(stable_diffusion, led) > unet_bytes(stable_diffusion, asked())
 
 
 def test_tiles_and_windows_bound_what_a_large_picture_needs(stable_diffusion: Identity) -> None:

@@ -1,0 +1,34 @@
+"""The maps that ControlNets follow as files, to see whether a preprocessor found what it should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.errors import InvalidRequest
+from core.events import Event, Notice
+from core.files import replace_file
+from core.images.canvas import canvas_of
+from core.images.control_map import control_maps
+from core.images.writing import encode_pixels
+from core.request import Inpaint, Outpaint, Request
+
+
+def keep_maps(request: Request, folder: Path) -> Iterator[Event]:
+    """Save the maps of a request's controls in a folder, in their order, over those of before.
+
+    Yields:
+        A ``Notice`` of each.
+
+    Raises:
+        InvalidRequest: There are none, or a picture cannot be read.
+        SaveFailed: One cannot be written.
+    """
+    if not request.controls:
+        raise InvalidRequest("controls", "has no map to keep; name a ControlNet by --control.")
+    canvas = canvas_of(request) if isinstance(request, Inpaint | Outpaint) else None
+    first, *_ = control_maps(request, canvas)
+    for number, pixels in enumerate(first, 1):
+        path = folder / f"control-{number}.png"
+        replace_file(path, encode_pixels(pixels))
+        yield Notice(message=f"The map of control {number} is {path}.")
