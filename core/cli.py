@@ -25,9 +25,7 @@ from core.paths import Profile
 from core.request import DeviceName
 
 if TYPE_CHECKING:
-    from core.events import Engine
-
-EngineFactory = Callable[[DeviceName, Profile], "Engine"]
+    from core.events import Engine, EngineFactory
 
 DONE, FAILED, INTERRUPTED, TERMINATED = 0, 1, 130, 143
 

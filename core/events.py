@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -9,7 +10,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from core.request import MemoryMode, PreviewDecoder, Request
+from core.paths import Profile
+from core.request import DeviceName, MemoryMode, PreviewDecoder, Request
 
 Pixels = npt.NDArray[np.uint8]
 """A picture: ``(H, W, 3) uint8``, RGB, C-contiguous, never written to again."""
@@ -193,3 +195,7 @@ class Engine(Protocol):
 
     def warm_up(self, model: str) -> EventStream:
         """Load a model, so that the first picture need not wait for it."""
+
+
+EngineFactory = Callable[[DeviceName, Profile], Engine]
+"""Makes the engine that computes on a device and knows the user's files."""

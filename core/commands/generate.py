@@ -7,21 +7,26 @@ import sys
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.commands.control_maps import keep_maps
 from core.commands.previews import PreviewFile
 from core.commands.report import JsonReport, ProgressReport
 from core.commands.task import Task, new_task, repeated_task
 from core.control_options import read_controls
-from core.events import Event, ImageReady, Loading, Notice, PreviewSettings, Saved
+from core.events import (
+    Engine,
+    EngineFactory,
+    Event,
+    ImageReady,
+    Loading,
+    Notice,
+    PreviewSettings,
+    Saved,
+)
 from core.files import check_folder
 from core.images.writing import saved
 from core.paths import Profile
-
-if TYPE_CHECKING:
-    from core.cli import EngineFactory
-    from core.events import Engine
 
 SETTINGS = (
     "model",

@@ -9,7 +9,6 @@ import time
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from core.commands.generate import settings_given
 from core.commands.grid_report import GridJsonReport, GridProgressReport
@@ -17,6 +16,7 @@ from core.commands.previews import PreviewFile
 from core.commands.task import Task, new_task, repeated_task
 from core.errors import CoreError, InvalidRequest, SaveFailed, Unsupported
 from core.events import (
+    EngineFactory,
     Event,
     Finished,
     Loading,
@@ -35,9 +35,6 @@ from core.images.writing import saved
 from core.models import catalog
 from core.paths import Profile
 from core.request import ImageToImage, Inpaint, Outpaint, Request
-
-if TYPE_CHECKING:
-    from core.cli import EngineFactory
 
 
 def run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFactory) -> None:

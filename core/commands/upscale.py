@@ -5,20 +5,18 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.commands.generate import carry_out
 from core.commands.taken_settings import settings_of
 from core.commands.task import Task, new_task
 from core.errors import InvalidRequest
+from core.events import EngineFactory
 from core.images.metadata import read_metadata
 from core.images.reading import size_of
 from core.models import catalog
 from core.paths import Profile, expanded
 from core.request import MAX_SIDE, Upscale
-
-if TYPE_CHECKING:
-    from core.cli import EngineFactory
 
 SETTINGS = (
     "model",
