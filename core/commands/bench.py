@@ -15,14 +15,14 @@ def run(arguments: argparse.Namespace, profile: Profile) -> None:
     Raises:
         CoreError: The model or the device is not there.
     """
+    usual = 2 if arguments.memory else 20
+    steps = usual if arguments.steps is None else arguments.steps
     if arguments.memory:
-        steps = arguments.steps or 2
         peaks = bench_memory.run(
             arguments.model, arguments.device, steps=steps, cache=profile.cache
         )
         plain, lines = bench_memory.to_plain(peaks), bench_memory.format_report(peaks)
     else:
-        steps = arguments.steps or 20
         result = bench.run(arguments.model, arguments.device, steps=steps, cache=profile.cache)
         plain, lines = bench.to_json(result), bench.format_report(result)
     print(json.dumps(plain) if arguments.json else lines)

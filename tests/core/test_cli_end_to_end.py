@@ -150,7 +150,8 @@ def test_stdout_carries_events_and_stderr_nothing(tmp_path, tiny_model):
     assert err == ""
     kinds = [json.loads(line)["event"] for line in out.splitlines()]
     assert kinds[0] == "loading"
-    assert [kind for kind in kinds if kind != "loading"] == ["step"] * 3 + ["image", "finished"]
+    rest = [kind for kind in kinds if kind != "loading"]
+    assert rest == ["memory", *["step"] * 3, "image", "finished"]
 
 
 def test_a_person_sees_progress_and_the_path(tmp_path, tiny_model):
