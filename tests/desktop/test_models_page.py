@@ -180,10 +180,10 @@ def test_picker_follows_the_library(session, page, tiny_model, fill_in):
     picker = session.panel.model
     add(session, page, tiny_model, fill_in)
     texts = [picker.itemText(i) for i in range(picker.count())]
-    assert texts[:3] == ["Starter", "fill-in", "tiny"]
-    assert picker.model().item(2).isEnabled()
-    assert not picker.model().item(1).isEnabled()
-    assert "mask" in picker.itemData(1, Qt.ItemDataRole.ToolTipRole)
+    assert texts[:3] == ["Starter", "tiny", "fill-in"]
+    assert picker.model().item(1).isEnabled()
+    assert not picker.model().item(2).isEnabled()
+    assert "mask" in picker.itemData(2, Qt.ItemDataRole.ToolTipRole)
     picker.set_model("tiny")
     assert picker.folders == ()
     session.shelf.remove("tiny")
