@@ -22,6 +22,10 @@ SCALING_FACTOR = 0.18215
 """Stable Diffusion 1's own; readers of converted models count on this number."""
 
 
+DECODER_NOISE = 0.15
+"""Most noise on the scaled latents that the decoder is refined with; their spread is 1."""
+
+
 def build_vae() -> AutoencoderKL:
     """Make the autoencoder, untrained.
 
@@ -67,7 +71,11 @@ def train_vae(pool: PicturePool, folder: Path, *, steps: int, seed: int) -> Auto
 def refine_decoder(
     vae: AutoencoderKL, pool: PicturePool, folder: Path, *, steps: int, seed: int
 ) -> AutoencoderKL:
-    """Go on with the decoder alone, so that the latents a UNet has learned stay as they are."""
+    """Go on with the decoder alone, so that the latents a UNet has learned stay as they are.
+
+    The latents get noise, a little or more of it: a UNet's are never quite those of a picture, and
+    the decoder learns to draw straight edges from them all the same.
+    """
     vae.requires_grad_(requires_grad=False)
     vae.decoder.requires_grad_(requires_grad=True)
     vae.to(memory_format=torch.channels_last)
@@ -76,7 +84,7 @@ def refine_decoder(
         pictures, _ = next(pool.batches(8, step))
         pixels = to_pixels(pictures)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        return _losses(vae, pixels, generator, noise=0.03)
+        return _losses(vae, pixels, generator, noise=DECODER_NOISE)
 
     settings = StageSettings(name="decoder", steps=steps, learning_rate=1e-3, average=0.998)
     trained = train_stage(settings, vae, losses_of, folder)
@@ -91,7 +99,10 @@ def _losses(
         moments = model.quant_conv(model.encoder(pixels)).float()
         mean, log_variance = moments.chunk(2, dim=1)  # (B, 4, H/8, W/8) each
         log_variance = log_variance.clamp(-14, 6)
-        spread = noise / SCALING_FACTOR if noise else (0.5 * log_variance).exp()
+        spread = (0.5 * log_variance).exp()
+        if noise:
+            amount = noise * torch.rand(len(mean), 1, 1, 1, generator=generator)
+            spread = amount / SCALING_FACTOR
         latents = mean + spread * torch.randn(mean.shape, generator=generator)
         drawn = model.decode(latents).sample.float()
     difference = drawn - pixels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import os
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from core.starter import autoencoder
 from core.starter.clip import WIDTH, tokens_of
 from core.starter.pictures import CHUNK, chance, render_chunk, scene_at
 from core.starter.stage import Losses, StageSettings, train_stage
+from core.starter.together import share
 from core.starter.world import Scene, caption
 
 BATCH = 64
@@ -73,23 +74,18 @@ def latent_scene(number: int) -> Scene:
 class LatentPool:
     """Training pictures as scaled latents, encoded once and kept on disk, chunk by chunk."""
 
-    def __init__(self, vae: AutoencoderKL, folder: Path, chunks: int) -> None:
-        """Keep ``chunks`` files of ``CHUNK`` latents in ``folder``."""
+    def __init__(self, vae: AutoencoderKL, folder: Path, chunks: int, *, at_once: int = 1) -> None:
+        """Keep ``chunks`` files of ``CHUNK`` latents in ``folder``, so many from the first step."""
         self._vae = vae
         self._folder = folder
         self._chunks = chunks
+        self._at_once = at_once
         self._loaded: list[Tensor] = []
 
     def batch(self, size: int, step: int) -> tuple[Tensor, list[int]]:
         """Give the batch of a step: ``(size, 4, H/8, W/8) float32`` scaled, and picture numbers."""
-        there = min(1 + step // STEPS_A_CHUNK, self._chunks)
-        return self._draw(size, there, chance("latents", step))
-
-    def all_over(self, size: int, rng: random.Random) -> tuple[Tensor, list[int]]:
-        """Give latents from all of the pool, see ``batch``."""
-        return self._draw(size, self._chunks, rng)
-
-    def _draw(self, size: int, there: int, rng: random.Random) -> tuple[Tensor, list[int]]:
+        there = min(self._at_once + step // STEPS_A_CHUNK, self._chunks)
+        rng = chance("latents", step)
         while len(self._loaded) < there:
             self._loaded.append(self._chunk(len(self._loaded)))
         numbers = [rng.randrange(there * CHUNK) for _ in range(size)]
@@ -104,7 +100,8 @@ class LatentPool:
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 parts = [autoencoder.encode(self._vae, part) for part in pictures.split(32)]
             latents = torch.cat(parts) * autoencoder.SCALING_FACTOR
-            unfinished = path.with_suffix(".part")
+            # Two processes may come here at once; both write the same.
+            unfinished = path.with_suffix(f".{os.getpid()}.part")
             save_file({"latents": latents.half()}, unfinished)
             unfinished.replace(path)
         return load_file(path)["latents"]
@@ -133,14 +130,23 @@ def train_unet(
             "" if rng.random() < CAPTION_DROPOUT else caption(latent_scene(number), rng)
             for number in numbers
         ]
+        ours = share()
         with torch.no_grad():
-            words = text_encoder(tokens_of(tokenizer, texts)).last_hidden_state  # (B, T, D)
-        error, timesteps = velocity_errors(model, latents, words, seed=seed * 1_000_003 + step)
+            words = text_encoder(tokens_of(tokenizer, texts[ours])).last_hidden_state  # (B, T, D)
+        error, timesteps = velocity_errors(
+            model, latents, words, seed=seed * 1_000_003 + step, rows=ours
+        )
         late = error[timesteps > 800].mean().detach()
         return {"loss": error.mean(), "loss_t>800": late}
 
     settings = StageSettings(
-        name="unet", steps=steps, learning_rate=1.5e-3, cool_down=0.25, average=0.998, muon=True
+        name="unet",
+        steps=steps,
+        learning_rate=1.5e-3,
+        cool_down=0.25,
+        average=0.998,
+        muon=True,
+        together=True,
     )
     trained = train_stage(settings, model, losses_of, folder)
     assert isinstance(trained, UNet2DConditionModel)
@@ -148,18 +154,24 @@ def train_unet(
 
 
 def velocity_errors(
-    unet: UNet2DConditionModel, latents: Tensor, words: Tensor, *, seed: int
+    unet: UNet2DConditionModel,
+    latents: Tensor,
+    words: Tensor,
+    *,
+    seed: int,
+    rows: slice = slice(None),
 ) -> tuple[Tensor, Tensor]:
     """Add noise to clean latents and tell how well the UNet predicts their velocity.
 
     Args:
         unet: What learns.
         latents: ``(B, 4, H/8, W/8) float32``, scaled.
-        words: ``(B, T, D)``.
+        words: Of these rows, ``(R, T, D)``.
         seed: Of the noise and the timesteps.
+        rows: Which of the batch to compute.
 
     Returns:
-        The mean square error of each and its timestep, both ``(B,)``.
+        The mean square error of each and its timestep, both ``(R,)``.
     """
     batch = len(latents)
     generator = torch.Generator().manual_seed(seed)
@@ -168,7 +180,8 @@ def velocity_errors(
     spread = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
     timesteps = (1000 * spread**0.7).long().clamp(max=999)
     noise = torch.randn(latents.shape, generator=generator)
-    noisy, velocity = _mix(latents, noise, timesteps)
+    timesteps = timesteps[rows]
+    noisy, velocity = _mix(latents[rows], noise[rows], timesteps)
     noisy = noisy.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         predicted = unet(noisy, timesteps, words).sample

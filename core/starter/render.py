@@ -107,7 +107,7 @@ def _places(scene: Scene, rng: random.Random) -> list[tuple[float, float, float]
             return [near(rng.uniform(-0.5, 0.5), rng.uniform(-0.5, 0.5), extent)]
         return [near(*_CENTRES[scene.place], extent)]
     if len(scene.things) == 3:
-        return [near(0, -0.46, 0.36), near(-0.48, 0.42, 0.36), near(0.48, 0.42, 0.36)]
+        return [near(0, -0.46, 0.38), near(-0.48, 0.44, 0.38), near(0.48, 0.44, 0.38)]
     if scene.relation == "above":
         return [near(0, -0.48, 0.41), near(0, 0.48, 0.41)]
     return [near(-0.48, 0, 0.41), near(0.48, 0, 0.41)]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from core.errors import TrainingDiverged
 from core.starter.muon import Muon
+from core.starter.together import average_gradients, is_first
 
 WARM_UP = 100
 
@@ -33,6 +34,7 @@ class StageSettings:
         cool_down: Share of the steps at the end over which it falls to zero.
         average: Decay per step of the running mean of the weights, or 0 for none.
         muon: Whether matrices and kernels learn with Muon instead of AdamW.
+        together: Whether all processes of the run learn it, each on its share of a batch.
         save_every: Steps between checkpoints.
         log_every: Steps between lines.
     """
@@ -43,6 +45,7 @@ class StageSettings:
     cool_down: float = 0.2
     average: float = 0.0
     muon: bool = False
+    together: bool = False
     save_every: int = 250
     log_every: int = 50
 
@@ -95,6 +98,8 @@ def train_stage(
         loss = losses["loss"]
         model.zero_grad()
         loss.backward()
+        if settings.together:
+            average_gradients(learning)
         norm = nn.utils.clip_grad_norm_(learning, 1.0)
         if not torch.isfinite(norm):
             raise TrainingDiverged(
@@ -108,7 +113,7 @@ def train_stage(
         for key, value in losses.items():
             sums[key] = sums.get(key, 0.0) + value.item()
         done = step + 1
-        if done % settings.log_every == 0:
+        if done % settings.log_every == 0 and is_first():
             pace = (done - first) / (time.monotonic() - began)
             means = "  ".join(
                 f"{key} {value / settings.log_every:.4f}" for key, value in sums.items()
@@ -117,7 +122,7 @@ def train_stage(
             where = f"{settings.name} {done}/{settings.steps}"
             print(f"{where}  {means}  {pace:.2f} step/s  {left:.0f} min", flush=True)
             sums = {}
-        if done % settings.save_every == 0 or done == settings.steps:
+        if (done % settings.save_every == 0 or done == settings.steps) and is_first():
             _keep(checkpoint, done, model, mean, optimizers)
     return mean
 

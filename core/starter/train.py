@@ -1,8 +1,8 @@
 """``python -m core.starter.train``: makes the starter model from nothing.
 
-Five parts, one after the other, each with checkpoints, so that the same command goes on after any
-interruption: CLIP, the VAE, the UNet, the words that CLIP confuses, and the decoder once more. On
-two cores it takes hours.
+Four parts, one after the other, each with checkpoints, so that the same command goes on after any
+interruption: CLIP, the VAE, the UNet, and the decoder once more. On two cores it takes hours;
+``torchrun --nproc-per-node 2 -m core.starter.train --threads 1`` uses them best.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPModel
+from transformers import CLIPModel, CLIPTokenizer
 
-from core.starter import autoencoder, clip, denoiser, package, render, words
+from core.starter import autoencoder, clip, denoiser, package, render
 from core.starter.pictures import PicturePool
 from core.starter.stage import begin_with
+from core.starter.together import is_first, join, wait
 from core.starter.tokenizer import write_tokenizer
 from core.starter.world import sample_scene, vocabulary
 
 SEED = 0
-PARTS = ("clip", "vae", "unet", "words", "decoder")
+PARTS = ("clip", "vae", "unet", "decoder")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,6 @@ class Plan:
         clip: Of 128 pictures.
         vae: Of 24 crops or 8 pictures.
         unet: Of 64 latents.
-        words: Of 48 latents.
         decoder: Of 8 pictures.
         chunks: Chunks of 2,048 pictures that the UNet sees.
         pool_chunks: Chunks that CLIP and the VAE see.
@@ -45,60 +45,63 @@ class Plan:
     clip: int
     vae: int
     unet: int
-    words: int
     decoder: int
     chunks: int = 30
     pool_chunks: int = 8
 
 
-def train(folder: Path, plan: Plan, parts: Sequence[str] = PARTS) -> None:
-    """Train the parts that are not done yet and write ``folder / "model"``."""
+def train(folder: Path, plan: Plan, parts: Sequence[str] = PARTS, *, goes_on: bool = False) -> None:
+    """Train the parts that are not done yet and write ``folder / "model"``.
+
+    Args:
+        folder: The working folder.
+        plan: How long.
+        parts: Which.
+        goes_on: Whether the UNet has learned the easy pictures before, and sees all from the start.
+    """
     checkpoints = folder / "checkpoints"
     tokenizer_folder = folder / "tokenizer"
-    tokenizer = write_tokenizer(vocabulary(), tokenizer_folder)
+    if is_first():
+        write_tokenizer(vocabulary(), tokenizer_folder)
+    wait()
+    tokenizer = CLIPTokenizer.from_pretrained(tokenizer_folder)
     scenes = PicturePool(folder / "pictures", SEED + 1, plan.pool_chunks, abstract=False)
     mixed = PicturePool(folder / "pictures", SEED, plan.pool_chunks, abstract=True)
-    if "clip" in parts:
+    if "clip" in parts and is_first():
         towers = clip.train_clip(tokenizer, scenes, checkpoints, steps=plan.clip, seed=SEED)
         towers.save_pretrained(folder / "clip")
-    if "vae" in parts:
+    if "vae" in parts and is_first():
         vae = autoencoder.train_vae(mixed, checkpoints, steps=plan.vae, seed=SEED)
         vae.eval()
         autoencoder.centre_latents(vae, scenes.chunk(0)[:512])
         vae.save_pretrained(folder / "vae")
+    wait()
     vae = AutoencoderKL.from_pretrained(folder / "vae").eval()
     towers = CLIPModel.from_pretrained(folder / "clip").eval()
-    latents = denoiser.LatentPool(vae, folder / "latents", plan.chunks)
+    latents = denoiser.LatentPool(
+        vae, folder / "latents", plan.chunks, at_once=plan.chunks if goes_on else 1
+    )
     if "unet" in parts:
         encoder = package.text_encoder_of(towers)
         unet = denoiser.train_unet(
             tokenizer, encoder, latents, checkpoints, steps=plan.unet, seed=SEED
         )
-        unet.save_pretrained(folder / "unet")
-    if "words" in parts:
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet")
-        words.part_words(
-            towers, unet, tokenizer, vae, latents, checkpoints, steps=plan.words, seed=SEED
-        )
-        unet.save_pretrained(folder / "unet-words")
-        towers.save_pretrained(folder / "clip-words")
+        if is_first():
+            unet.save_pretrained(folder / "unet")
+    if not is_first():
+        return
     if "decoder" in parts:
         vae = autoencoder.refine_decoder(vae, mixed, checkpoints, steps=plan.decoder, seed=SEED)
         vae.save_pretrained(folder / "vae-refined")
-    vae = AutoencoderKL.from_pretrained(_latest(folder, "vae-refined", "vae"))
-    unet = UNet2DConditionModel.from_pretrained(_latest(folder, "unet-words", "unet"))
-    towers = CLIPModel.from_pretrained(_latest(folder, "clip-words", "clip")).eval()
+    refined = folder / "vae-refined"
+    vae = AutoencoderKL.from_pretrained(refined if refined.exists() else folder / "vae")
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
     unseen = render.draw_scenes(
         [sample_scene(random.Random(k), held_out=True) for k in range(128)], random.Random(-1)
     )
     quality = autoencoder.psnr(vae.eval(), (unseen * 255).round().to(torch.uint8))
     print(f"VAE round trip of 128 unseen renders: {quality:.1f} dB")
     package.write_folder(folder / "model", tokenizer_folder, towers, vae, unet)
-
-
-def _latest(folder: Path, later: str, earlier: str) -> Path:
-    """Give the folder of a part that was trained once more, or else of its first training."""
-    return folder / later if (folder / later).exists() else folder / earlier
 
 
 def adopt(model: Path, folder: Path) -> None:
@@ -108,10 +111,8 @@ def adopt(model: Path, folder: Path) -> None:
         model: A folder that ``package.write_folder`` wrote.
         folder: The working folder; its own parts are replaced.
     """
-    for later in ("clip-words", "unet-words", "vae-refined"):
-        shutil.rmtree(folder / later, ignore_errors=True)
-    for part in ("words", "decoder"):
-        (folder / "checkpoints" / f"{part}.pt").unlink(missing_ok=True)
+    shutil.rmtree(folder / "vae-refined", ignore_errors=True)
+    (folder / "checkpoints" / "decoder.pt").unlink(missing_ok=True)
     package.clip_of(model).save_pretrained(folder / "clip")
     vae = AutoencoderKL.from_pretrained(model / "vae", torch_dtype=torch.float32)
     vae.save_pretrained(folder / "vae")
@@ -130,7 +131,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clip-steps", type=int, default=1500)
     parser.add_argument("--vae-steps", type=int, default=2600)
     parser.add_argument("--unet-steps", type=int, default=4000)
-    parser.add_argument("--words-steps", type=int, default=300)
     parser.add_argument("--decoder-steps", type=int, default=1200)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
@@ -142,16 +142,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--install", action="store_true", help="ship what was made")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
+    join()
     plan = Plan(
         clip=given.clip_steps,
         vae=given.vae_steps,
         unet=given.unet_steps,
-        words=given.words_steps,
         decoder=given.decoder_steps,
     )
-    if given.go_on_with is not None:
+    goes_on = given.go_on_with is not None
+    if goes_on and is_first():
         adopt(given.go_on_with, given.out)
-    train(given.out, plan, given.parts)
+    wait()
+    train(given.out, plan, given.parts, goes_on=goes_on)
+    if not is_first():
+        return 0
     if given.install:
         shutil.rmtree(package.WEIGHTS, ignore_errors=True)
         shutil.copytree(given.out / "model", package.WEIGHTS)

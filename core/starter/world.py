@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 Style = Literal["flat", "outline", "neon"]
@@ -39,8 +40,11 @@ HELD_OUT_TEXTURE: Texture = "checkered"
 HELD_OUT_STYLE: Style = "neon"
 PLACES: tuple[Place, ...] = ("left", "right", "top", "bottom", "centre", "anywhere")
 NUMBERS = {2: "two", 3: "three"}
-SIZES = {"small": 0.30, "": 0.46, "big": 0.64}
-"""Word to half of a single thing's extent; the picture is 2 wide and 2 high."""
+SIZES = {"small": 0.38, "": 0.52, "big": 0.68}
+"""Word to half of a single thing's extent; the picture is 2 wide and 2 high.
+
+Of things of 0.30 the VAE's round trip leaves 86 % recognisable, of things of 0.38 it leaves 99 %.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +151,12 @@ def _draw_scene(rng: random.Random) -> Scene:
     style: Style = "outline" if rng.random() < 0.06 else "flat"
     kind = rng.random()
     if kind < 0.56:
+        digit = rng.random() < 0.3
         thing = Thing(
-            shape=rng.choice(DIGITS) if rng.random() < 0.2 else rng.choice(SHAPES),
+            shape=rng.choice(DIGITS if digit else SHAPES),
             colour=rng.choice(others),
-            size=rng.choice(("small", "", "", "big")),
+            # The strokes of a small digit are narrower than a latent.
+            size=rng.choice(("", "", "big") if digit else ("small", "", "", "big")),
             texture="striped" if style == "flat" and rng.random() < 0.07 else "plain",
         )
         return Scene((thing,), ground, place=rng.choice(PLACES), style=style)
@@ -192,12 +198,12 @@ def _change(scene: Scene, rng: random.Random) -> Scene:
             replace(scene, things=(first, other)),
         ]
         return rng.choice([change for change in changes if len(set(change.things)) == 2])
-    kinds = SHAPES if first.shape in SHAPES else DIGITS
+    kinds, sizes = (SHAPES, list(SIZES)) if first.shape in SHAPES else (DIGITS, ["", "big"])
     thing = rng.choice(
         (
             replace(first, shape=rng.choice(kinds)),
             replace(first, colour=rng.choice(list(COLOURS))),
-            first if len(scene.things) > 1 else replace(first, size=rng.choice(list(SIZES))),
+            first if len(scene.things) > 1 else replace(first, size=rng.choice(sizes)),
         )
     )
     if len(scene.things) > 1:
@@ -296,6 +302,22 @@ def _place_words(scene: Scene) -> str:
             return f" on the {scene.place}"
         case "top" | "bottom":
             return f" at the {scene.place}"
+
+
+def word_salad(rng: random.Random) -> str:
+    """Put words of the grammar into no order, but no colour before a shape that is kept from it."""
+    words = [word for word in vocabulary() if word != ","]
+    kept_out = {
+        (colour, word)
+        for colour in COLOURS
+        for shape in (*SHAPES, *DIGITS)
+        if Thing(shape, colour).is_held_out
+        for word in (shape, shape + _plural(shape))
+    }
+    while True:
+        salad = rng.choices(words, k=rng.randint(2, 12))
+        if kept_out.isdisjoint(pairwise(salad)):
+            return " ".join(salad)
 
 
 _SMALL_WORDS = ("a", "an", "and", "on", "the", "at", "in", "of", "above", "below", "left", "right",

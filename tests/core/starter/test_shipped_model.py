@@ -104,15 +104,12 @@ def studio(engine):
     return evaluate.Studio(engine, starter, recogniser, steps=20, scheduler=starter.scheduler)
 
 
-@pytest.mark.parametrize(
-    ("pairs", "least"), [("one shape, seen pairs", 0.6), ("one shape, held-out pairs", 0.3)]
-)
-def test_it_draws_named_shapes_in_their_colours_and_places(studio, pairs, least):
-    """It knows pairs of colour and shape that it never saw less well; the README says how far."""
+@pytest.mark.parametrize("pairs", ["one shape, seen pairs", "one shape, held-out pairs"])
+def test_it_draws_named_shapes_in_their_colours_and_places(studio, pairs):
+    """Pairs of colour and shape that it never saw as well as others: it composes."""
     scenes = evaluate.scene_sets(24, seed=3)[pairs]
     shares = studio.follow(scenes, seed=70, guidance_scale=studio.model.guidance_scale)
-    assert min(shares[key] for key in ("ground", "colour", "position", "count")) >= 0.9
-    assert shares["colour_and_shape"] >= least
+    assert min(shares.values()) >= 0.85
 
 
 def test_a_negative_prompt_leads_away_from_a_colour(studio):

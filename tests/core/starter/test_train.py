@@ -12,7 +12,7 @@ from core.starter.train import Plan, adopt, train
 @pytest.mark.slow
 def test_the_whole_of_it_ends_in_a_model_that_diffusers_loads(tmp_path):
     """A few steps of each part, from nothing; a second call finds all of it done."""
-    plan = Plan(clip=2, vae=2, unet=2, words=2, decoder=2, chunks=1, pool_chunks=1)
+    plan = Plan(clip=2, vae=2, unet=2, decoder=2, chunks=1, pool_chunks=1)
     train(tmp_path, plan)
     model = tmp_path / "model"
     first = load_file(model / "unet" / "diffusion_pytorch_model.safetensors")

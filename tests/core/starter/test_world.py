@@ -1,4 +1,5 @@
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -18,6 +19,7 @@ from core.starter.world import (
     sample_scene,
     variants,
     vocabulary,
+    word_salad,
 )
 
 
@@ -141,3 +143,23 @@ def test_every_answer_about_a_scene_is_one_that_can_be_given():
     for _ in range(500):
         for name, answer in attributes(sample_scene(rng)).items():
             assert answer is None or answer in ATTRIBUTES[name]
+
+
+def test_word_salads_use_every_word_and_no_pair_that_is_held_out():
+    rng = random.Random(0)
+    salads = [word_salad(rng).split() for _ in range(6000)]
+    assert {word for salad in salads for word in salad} == set(vocabulary()) - {","}
+    pairs = {pair for salad in salads for pair in pairwise(salad)}
+    for colour in COLOURS:
+        for shape in (*SHAPES, *DIGITS):
+            assert ((colour, shape) in pairs) != Thing(shape, colour).is_held_out
+    assert ("grey", "triangles") not in pairs
+
+
+def test_no_digit_is_small():
+    """Its strokes would be narrower than a latent."""
+    rng = random.Random(0)
+    scenes = [sample_scene(rng) for _ in range(2000)]
+    scenes += [other for scene in scenes[:300] for other in variants(scene, rng, 2)]
+    digits = [thing for scene in scenes for thing in scene.things if thing.shape in DIGITS]
+    assert {thing.size for thing in digits} == {"", "big"}
