@@ -89,7 +89,10 @@ def theirs(parts: dict[str, Any], request: Request) -> torch.Tensor:
     pictures = [Image.open(use.image) for use in request.controls]
     alone = len(nets) == 1
     options: dict[str, Any] = {"image": pictures[0] if alone else pictures}
+    is_xl = "text_encoder_2" in parts
     cls: Any = diffusers.StableDiffusionControlNetPipeline
+    if is_xl:
+        cls = diffusers.StableDiffusionXLControlNetPipeline
     if isinstance(request, ImageToImage):
         start = read_start_image(Path(request.init_image), request.width, request.height)
         options = {
@@ -98,11 +101,13 @@ def theirs(parts: dict[str, Any], request: Request) -> torch.Tensor:
             "strength": request.strength,
         }
         cls = diffusers.StableDiffusionControlNetImg2ImgPipeline
+        if is_xl:
+            cls = diffusers.StableDiffusionXLControlNetImg2ImgPipeline
     scheduler = CLASSES[request.scheduler].from_config(parts["scheduler"].config)
     pipe = cls(
         **(parts | {"scheduler": scheduler}),
         controlnet=nets[0] if alone else MultiControlNetModel(nets),
-        requires_safety_checker=False,
+        **({} if is_xl else {"requires_safety_checker": False}),
     )
     pipe.set_progress_bar_config(disable=True)
     weights = [use.weight for use in request.controls]
@@ -192,3 +197,25 @@ def test_two_controls(
         **({"init_image": str(start_picture), "strength": 0.6} if kind == "image" else {}),
     )
     assert_equal(engine, parts, request, monkeypatch)
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_controls_of_sdxl(
+    kind: str,
+    engine: TorchEngine,
+    tiny_xl_model: Path,
+    maps: list[Path],
+    tmp_path: Path,
+    start_picture: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are told what the UNet is told beside the text: the pooled text and the sizes."""
+    pipe = diffusers.StableDiffusionXLPipeline.from_pretrained(tiny_xl_model, local_files_only=True)
+    net = write_tiny_control(tmp_path / "net", tiny_xl_model)
+    request = request_of(
+        tiny_xl_model,
+        ControlUse(path=str(net), image=str(maps[0]), weight=0.8, end=0.8),
+        guidance_scale=7.5,
+        **({"init_image": str(start_picture), "strength": 0.6} if kind == "image" else {}),
+    )
+    assert_equal(engine, dict(pipe.components), request, monkeypatch)
