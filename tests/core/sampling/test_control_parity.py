@@ -18,7 +18,6 @@ from core.events import PreviewSettings
 from core.images.reading import read_start_image
 from core.request import (
     ControlUse,
-    DeviceName,
     ImageToImage,
     PreviewDecoder,
     Request,
@@ -54,11 +53,6 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         pixels = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{i}.png")
     return [folder / f"{i}.png" for i in range(2)]
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> TorchEngine:
-    return TorchEngine(DeviceName.CPU, cache=tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")

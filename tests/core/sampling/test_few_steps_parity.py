@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,10 @@ import diffusers
 import pytest
 import torch
 
-from core.engine import TorchEngine
 from core.events import Notice, PreviewSettings
 from core.models.catalog import card
 from core.models.families import PredictionType, refused_schedulers
 from core.request import (
-    DeviceName,
     ImageToImage,
     PreviewDecoder,
     Request,
@@ -24,24 +21,9 @@ from core.request import (
     TextToImage,
 )
 from tests.conftest import write_tiny_model
-from tests.core.sampling.parity import PROMPT, SEED, Ours, Peer, assert_equal, quadrature
+from tests.core.sampling.parity import PROMPT, SEED, Ours, Peer, assert_equal
 
-
-@pytest.fixture(scope="module", autouse=True)
-def integrator() -> Iterator[None]:
-    """K-LMS needs one."""
-    with quadrature():
-        yield
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> TorchEngine:
-    return TorchEngine(DeviceName.CPU, cache=tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture
-def ours(engine: TorchEngine, monkeypatch: pytest.MonkeyPatch) -> Ours:
-    return Ours(engine, monkeypatch)
+pytestmark = pytest.mark.usefixtures("integrator")
 
 
 def configured(folder: Path, prediction_type: str, **changes: Any) -> Path:

@@ -19,7 +19,6 @@ from core.events import ImageReady, PreviewSettings
 from core.images.canvas import canvas_of
 from core.request import (
     ControlUse,
-    DeviceName,
     Inpaint,
     Outpaint,
     PreviewDecoder,
@@ -70,11 +69,6 @@ def round_mask(tmp_path: Path) -> Path:
         path
     )
     return path
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> TorchEngine:
-    return TorchEngine(DeviceName.CPU, cache=tmp_path_factory.mktemp("cache"))
 
 
 def theirs(folder: Path, request: Inpaint) -> torch.Tensor:

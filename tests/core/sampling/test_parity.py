@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +9,10 @@ import diffusers
 import pytest
 import torch
 
-from core.engine import TorchEngine
-from core.request import DeviceName, ImageToImage, Request, SchedulerName, TextToImage
-from tests.core.sampling.parity import PROMPT, SEED, TOLERANCE, Ours, Peer, assert_equal, quadrature
+from core.request import ImageToImage, Request, SchedulerName, TextToImage
+from tests.core.sampling.parity import PROMPT, SEED, TOLERANCE, Ours, Peer, assert_equal
 
-
-@pytest.fixture(scope="module", autouse=True)
-def integrator() -> Iterator[None]:
-    """K-LMS needs one."""
-    with quadrature():
-        yield
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> TorchEngine:
-    return TorchEngine(DeviceName.CPU, cache=tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture
-def ours(engine: TorchEngine, monkeypatch: pytest.MonkeyPatch) -> Ours:
-    return Ours(engine, monkeypatch)
+pytestmark = pytest.mark.usefixtures("integrator")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from core.engine import TorchEngine
 from core.errors import InvalidRequest
 from core.events import ImageReady, PreviewSettings, Step
 from core.request import (
-    DeviceName,
     Enlarging,
     PreviewDecoder,
     SchedulerName,
@@ -28,11 +27,6 @@ CLASSES: dict[SchedulerName, Any] = {
     SchedulerName.DDIM: diffusers.DDIMScheduler,
     SchedulerName.EULER_ANCESTRAL: diffusers.EulerAncestralDiscreteScheduler,
 }
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> TorchEngine:
-    return TorchEngine(DeviceName.CPU, cache=tmp_path_factory.mktemp("cache"))
 
 
 def asked(model: Path, **changes: Any) -> TextToImage:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from core.engine import TorchEngine
-from core.request import DeviceName, ImageToImage, Inpaint, SchedulerName, TextToImage
+from core.request import ImageToImage, Inpaint, SchedulerName, TextToImage
 from tests.conftest import TINY_XL_UNET
-from tests.core.sampling.parity import PROMPT, SEED, TOLERANCE, Ours, Peer, assert_equal, quadrature
+from tests.core.sampling.parity import PROMPT, SEED, TOLERANCE, Ours, Peer, assert_equal
 
-
-@pytest.fixture(scope="module", autouse=True)
-def integrator() -> Iterator[None]:
-    """K-LMS needs one."""
-    with quadrature():
-        yield
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> TorchEngine:
-    return TorchEngine(DeviceName.CPU, cache=tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture
-def ours(engine: TorchEngine, monkeypatch: pytest.MonkeyPatch) -> Ours:
-    return Ours(engine, monkeypatch)
+pytestmark = pytest.mark.usefixtures("integrator")
 
 
 @pytest.fixture(scope="module")
