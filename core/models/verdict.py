@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from core.errors import ModelMissing
+from core.errors import ModelInvalid, ModelMissing
 from core.models.embedding_card import card_header, is_card
 from core.models.families import distillation_of
 from core.models.identify import Identity, identify
@@ -88,7 +88,10 @@ def _judge_folder(folder: Path) -> Verdict:
     if (file := adapter_file(folder)) is not None:
         return judge(file)
     if not (folder / "config.json").is_file():
-        return _model(identify(folder))  # Which says what is missing.
+        raise ModelInvalid(
+            f"{folder / 'model_index.json'} is missing, which a model's folder has, and so is "
+            "config.json, which that of a VAE or ControlNet has; give a complete folder or a file."
+        )
     found, files = recognise_component(folder)
     return Verdict(
         path=folder, kind=Kind(found.kind), family=found.family, title=found.title, files=files

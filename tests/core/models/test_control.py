@@ -119,6 +119,14 @@ def test_something_else_is_refused_by_its_name(
         found(tiny_model, tiny_model, start_picture, tmp_path)
 
 
+def test_a_folder_of_nothing_is_told_what_it_lacks(
+    tiny_model: Path, start_picture: Path, tmp_path: Path
+) -> None:
+    (empty := tmp_path / "empty").mkdir()
+    with pytest.raises(ModelInvalid, match=r"empty.*model_index\.json is missing.*config\.json"):
+        found(empty, tiny_model, start_picture, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "error", "told"),
     [
