@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,7 +69,7 @@ def load(
         UnsafeFile: If a file is a pickle that asks for more than tensors.
     """
     residence = Residence(device, one_at_a_time=one_at_a_time)
-    with quietly(), ThreadPoolExecutor(1) as beside:
+    with quietly(), _all_kept(), ThreadPoolExecutor(1) as beside:
         # Adding up the weights leaves Python idle for the time that tokenizers take.
         reading = [
             beside.submit(_tokenizer, identity, number)
@@ -103,6 +105,22 @@ def load(
         tokenizer_2=tokenizers[1] if len(tokenizers) > 1 else None,
         text_encoder_2=modules.get("text_encoder_2"),
     )
+
+
+@contextmanager
+def _all_kept() -> Iterator[None]:
+    """Let Python look for garbage later.
+
+    The hundred thousand objects that a model is made of all stay, and each look at them finds
+    nothing: a third of the loading time of Stable Diffusion 1.5.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _modules(

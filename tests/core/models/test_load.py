@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -126,3 +127,12 @@ def test_a_tiny_decoder_comes_with_its_own_scale(copy: Path) -> None:
     assert loaded(copy).tiny_scaling_factor == 1.0
     edit(copy / "taesd/config.json", scaling_factor=0.5)
     assert loaded(copy).tiny_scaling_factor == 0.5
+
+
+def test_python_looks_for_garbage_again_after_loading(copy: Path) -> None:
+    loaded(copy)
+    assert gc.isenabled()
+    rename(copy / VAE, str, {"decoder.conv_in.bias": torch.full((8,), torch.nan)})
+    with pytest.raises(ModelInvalid):
+        loaded(copy)
+    assert gc.isenabled()
