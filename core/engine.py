@@ -41,6 +41,7 @@ from core.models.fingerprint import Fingerprints
 from core.models.identify import Identity, identify
 from core.models.load import load
 from core.models.names import Resolver, no_names
+from core.models.taught import Teaching, teaching_of
 from core.paths import Profile
 from core.request import (
     DeviceName,
@@ -154,6 +155,10 @@ class TorchEngine:
         check_served(request, identity)
         if notice := ignored(request, identity):
             yield Notice(message=notice)
+        if (teaching := _teaching(request, identity)) and (
+            doubts := teaching.doubts(request.scheduler)
+        ):
+            yield Notice(message=doubts)
         request, controls = find_controls(
             request,
             identity,
@@ -223,9 +228,12 @@ class TorchEngine:
         for notice in canvas.notices if canvas else ():
             yield Notice(message=notice)
         start_pixels = start.start() if isinstance(start, Canvas) else start
+        teaching = _teaching(request, key.identity)
+        config = loaded.components.scheduler_config
         job = Job(
             request=request,
             components=loaded.components,
+            scheduler_config=teaching.on(config) if teaching else config,
             texts=loaded.texts,
             vae=vae,
             preview=preview,
@@ -292,6 +300,10 @@ class TorchEngine:
         if sentence := memory.notice(request, fitted, needed, room.free):
             yield Notice(message=sentence)
         return fitted
+
+
+def _teaching(request: Request, identity: Identity) -> Teaching | None:
+    return teaching_of(identity.distillation, [Path(use.path) for use in request.loras])
 
 
 def _read_start(request: Request) -> tuple[Request, Pixels | Canvas | None]:

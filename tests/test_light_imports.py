@@ -43,6 +43,7 @@ LIGHT = [
     "core.models.hub",
     "core.models.hub_cache",
     "core.models.identify",
+    "core.models.taught",
     "core.models.verdict",
     "core.models.lora_keys",
     "core.models.matching",

@@ -132,7 +132,7 @@ def _task(arguments: argparse.Namespace, profile: Profile) -> Task:
         return repeated_task(arguments.source, given, profile)
     if not arguments.prompts:
         arguments.usage_error("give at least one PROMPT, or --from PICTURE")
-    return new_task(given)
+    return new_task(given, profile)
 
 
 def _events(

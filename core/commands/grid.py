@@ -139,7 +139,7 @@ def _first_task(
 def _task(source: Path | None, profile: Profile, settings: Settings) -> Task:
     # A count given, even of one, asks for a new picture where the source alone would be repeated.
     given = {"count": 1} | dict(settings)
-    return new_task(given) if source is None else repeated_task(source, given, profile)
+    return new_task(given, profile) if source is None else repeated_task(source, given, profile)
 
 
 def _check_words(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,11 @@ from core.images.foreign import Foreign
 from core.images.metadata import Recorded, read_metadata
 from core.images.reading import size_of
 from core.models import catalog
+from core.models.families import Distillation
+from core.models.library import Library
+from core.models.names import locate
+from core.models.taught import teaching_of
+from core.models.verdict import Kind
 from core.paths import Profile, exists, expanded, is_file
 from core.request import (
     LATENT_SCALE,
@@ -30,6 +36,7 @@ from core.request import (
     TextToImage,
     Upscale,
 )
+from core.sampling.prompt_syntax import take_loras
 
 AdapterUse = TypeVar("AdapterUse", LoraUse, EmbeddingUse)
 
@@ -51,12 +58,15 @@ class Task:
     device: str = ""
 
 
-def new_task(given: dict[str, Any]) -> Task:
+def new_task(given: dict[str, Any], profile: Profile) -> Task:
     """Fill up what was given with the model's own defaults and a seed nobody chose.
+
+    A LoRA that was distilled to few steps brings defaults of its own.
 
     Args:
         given: Settings by the request's names, ``prompts`` among them; those of a second pass as
             a mapping.
+        profile: Where LoRAs are known by name.
 
     Raises:
         InvalidRequest: A setting is out of range.
@@ -70,6 +80,12 @@ def new_task(given: dict[str, Any]) -> Task:
         "width": card.width,
         "height": card.height,
     }
+    if teaching := teaching_of(Distillation(card.distillation), _loras(given, profile)):
+        defaults |= {
+            "steps": teaching.defaults.steps,
+            "guidance_scale": teaching.defaults.guidance_scale,
+            "scheduler": teaching.defaults.scheduler,
+        }
     request = _request(defaults | given | own_size(given))
     if "seed" not in given:
         seed = secrets.randbelow(MAX_SEED + 2 - request.total)
@@ -77,6 +93,14 @@ def new_task(given: dict[str, Any]) -> Task:
             request=dataclasses.replace(request, seed=seed), notices=(f"The seed is {seed}.",)
         )
     return Task(request=request)
+
+
+def _loras(given: Mapping[str, Any], profile: Profile) -> list[Path]:
+    """Find the files of the LoRAs that settings and the first prompt name."""
+    _, tags = take_loras(next(iter(given["prompts"]), ""), "prompts")
+    names = [*(use.path for use in given.get("loras", ())), *(tag.name for tag in tags)]
+    find = Library(profile).finder(Kind.LORA)
+    return [locate(name, find, "LoRA") for name in names]
 
 
 def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Task:
@@ -135,7 +159,7 @@ def _nearest_task(picture: Path, found: Foreign, given: dict[str, Any], profile:
     if "second_pass" in given and "second_pass" in settings:
         before = dataclasses.asdict(settings["second_pass"])
         given = given | {"second_pass": before | given["second_pass"]}
-    task = new_task(settings | given)
+    task = new_task(settings | given, profile)
     notices = (
         f"{picture} was made by another program ({found.program}); its settings are taken, but "
         "the picture will be another one.",

@@ -97,5 +97,5 @@ def upscaled(image: Path, given: dict[str, Any], scale: float, profile: Profile)
         # A picture of one or two steps leaves none of them to its own details.
         fewest = math.ceil(1 / Upscale.STRENGTH)
         settings["steps"] = max(settings.get("steps", card.steps), fewest)
-    task = new_task(settings)
+    task = new_task(settings, profile)
     return Task(request=task.request, notices=(*notices, *task.notices))

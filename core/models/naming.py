@@ -7,13 +7,18 @@ from pathlib import Path
 
 _WORD = re.compile(r"\d+|[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _REVISION = re.compile(r"[0-9a-f]{40}")
+_NAMELESS = ("pytorch_lora_weights", "diffusion_pytorch_model")
+"""What diffusers calls all files of a kind."""
 
 
 def words_of(path: Path) -> frozenset[str]:
     """Split a file's or folder's name into lower-case words, at signs, digits and capitals.
 
-    A folder that Hugging Face's cache calls by a revision goes by its repository.
+    A file that is called like all of its kind goes by its folder, and a folder that Hugging Face's
+    cache calls by a revision goes by its repository.
     """
+    if path.stem in _NAMELESS:
+        path = path.absolute().parent
     if _REVISION.fullmatch(path.name) and path.parent.name == "snapshots":
         path = path.parent.parent
     name = path.name if path.is_dir() else path.stem

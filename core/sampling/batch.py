@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ class Job:
     Attributes:
         request: With nothing left to choose.
         components: The loaded model.
+        scheduler_config: Its scheduler's configuration, as its LoRAs leave it.
         texts: Its prompts, encoded.
         vae: Its VAE, guarded.
         preview: How the run is watched.
@@ -53,6 +55,7 @@ class Job:
 
     request: Request
     components: Components
+    scheduler_config: Mapping[str, Any]
     texts: TextEmbeddings
     vae: Vae
     preview: PreviewSettings
@@ -86,7 +89,7 @@ def plan_of(job: Job) -> Plan:
     request = job.request
     return make_plan(
         request.scheduler,
-        job.components.scheduler_config,
+        job.scheduler_config,
         steps=request.steps,
         strength=request.strength if isinstance(request, ImageToImage) else None,
     )
@@ -146,7 +149,7 @@ def second_plan_of(job: Job) -> Plan | None:
         return None
     return make_plan(
         request.scheduler,
-        job.components.scheduler_config,
+        job.scheduler_config,
         steps=request.second_pass.steps or request.steps,
         strength=request.second_pass.strength,
     )

@@ -184,6 +184,7 @@ def test_words_in_names(tmp_path: Path) -> None:
     cached.mkdir(parents=True)
     assert words_of(cached) >= {"sd", "turbo"}
     assert distilled_steps(Path("sdxl_lightning_4step.safetensors")) == 4
+    assert "lcm" in words_of(tmp_path / "lcm-lora-sdxl" / "pytorch_lora_weights.safetensors")
     assert distilled_steps(Path("sdxl_v4.safetensors")) is None
 
 
