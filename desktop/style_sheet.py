@@ -133,6 +133,6 @@ def style_sheet(colours: Colours) -> str:
     #strip {{ background: {c.window}; border: none; border-top: 1px solid {c.line};
         outline: none; }}
     #footer {{ background: {c.window}; }}
-    #runBar {{ background: {c.window}; border-top: 1px solid {c.line}; }}
+    #statusLine {{ background: {c.window}; border-top: 1px solid {c.line}; }}
     #rail {{ background: {c.canvas}; border-right: 1px solid {c.line}; }}
     """

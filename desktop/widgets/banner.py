@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 
-from PySide6.QtCore import QEvent, Qt
-from PySide6.QtGui import QAccessible, QAccessibleEvent, QPalette
+from PySide6.QtCore import QEvent, Qt, QUrl
+from PySide6.QtGui import QAccessible, QAccessibleEvent, QDesktopServices, QPalette
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy
 
 from desktop.icons import tinted_pixmap
@@ -74,6 +75,21 @@ class Banner(QFrame):
         self.show()
         # A screen reader says it at once, wherever the focus is.
         QAccessible.updateAccessibility(QAccessibleEvent(self, QAccessible.Event.Alert))
+
+    def show_fault(self, what: str, logs: Path) -> None:
+        """Say that the app itself is at fault.
+
+        Args:
+            what: The error.
+            logs: Folder in which the log tells more.
+        """
+        url = QUrl.fromLocalFile(str(logs))
+        self.show_message(
+            BannerKind.ERROR,
+            self.tr("Stepwise met a fault of its own ({0}). The log tells more.").format(what),
+            self.tr("Open Log"),
+            lambda: QDesktopServices.openUrl(url),
+        )
 
     def changeEvent(self, event: QEvent) -> None:
         """Draw the sign in the new colours."""

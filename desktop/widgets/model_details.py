@@ -13,7 +13,6 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QMenu,
-    QProgressBar,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -38,9 +37,9 @@ from desktop.shelf_snapshot import Offer, TransferState
 from desktop.theme import mark
 from desktop.widgets.availability import set_unavailable
 from desktop.widgets.icon_button import IconButton
+from desktop.widgets.status_line import ShareBar
 
 WIDEST = 760
-PARTS = 1000
 MOST_FACTS = 11
 NAMES_WIDTH = 96
 LONGEST_WORD = 40
@@ -101,10 +100,7 @@ class ModelDetails(QScrollArea):
         self.stop.setToolTip(self.tr("Stop; what has arrived is kept"))
         self.forget = self._button(self.tr("Discard"), self.forget_requested)
         self.forget.setToolTip(self.tr("Delete what has arrived"))
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setRange(0, PARTS)
-        self.bar.setAccessibleName(self.tr("Progress"))
+        self.bar = ShareBar()
         self.progress = QLabel()
         mark(self.progress, "quiet")
         self.progress.setWordWrap(True)
@@ -204,7 +200,7 @@ class ModelDetails(QScrollArea):
     def _show_progress(self, text: str, done: float | None) -> None:
         self.progress.setText(text)
         # Without a value the bar is but an empty line, so that nothing moves when it begins.
-        self.bar.setValue(round(PARTS * (done or 0)))
+        self.bar.show_share(done or 0)
         is_offer = isinstance(self._row, Offer)
         self.bar.setVisible(is_offer)
         self.progress.setVisible(is_offer)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QMimeData, QPoint, Qt, QUrl, Signal, Slot
+from PySide6.QtCore import QMimeData, QPoint, Qt, Signal, Slot
 from PySide6.QtGui import (
-    QDesktopServices,
     QDragEnterEvent,
     QDragLeaveEvent,
     QDropEvent,
@@ -159,14 +158,7 @@ class ModelsPage(QWidget):
             case MessageKind.ERROR:
                 self.banner.show_message(BannerKind.ERROR, message.text)
             case MessageKind.FAULT:
-                text = self.tr("Stepwise met a fault of its own ({0}). The log tells more.")
-                logs = QUrl.fromLocalFile(str(self._profile.logs))
-                self.banner.show_message(
-                    BannerKind.ERROR,
-                    text.format(message.text),
-                    self.tr("Open Log"),
-                    lambda: QDesktopServices.openUrl(logs),
-                )
+                self.banner.show_fault(message.text, self._profile.logs)
 
     @Slot()
     def _on_entered(self) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QPoint, QUrl, Signal, Slot
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtCore import QPoint, Signal, Slot
 from PySide6.QtWidgets import QMenu, QVBoxLayout, QWidget
 
 from core.events import Event, Loading, Notice, Saved, Step
@@ -179,14 +178,7 @@ class Results(QWidget):
 
     def _show_failure(self, job: JobSnapshot) -> None:
         if job.is_bug:
-            message = self.tr("Stepwise met a fault of its own ({0}). The log tells more.")
-            logs = QUrl.fromLocalFile(str(self._profile.logs))
-            self.banner.show_message(
-                BannerKind.ERROR,
-                message.format(job.message),
-                self.tr("Open Log"),
-                lambda: QDesktopServices.openUrl(logs),
-            )
+            self.banner.show_fault(job.message, self._profile.logs)
         else:
             self.banner.show_message(
                 BannerKind.ERROR,

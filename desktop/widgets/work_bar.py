@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
 
 from core.models.copying import format_size
 from desktop.model_facts import DOT, doing, progress_text, share
 from desktop.shelf_snapshot import ShelfSnapshot
-from desktop.widgets.elided_label import ElidedLabel
 from desktop.widgets.icon_button import IconButton
+from desktop.widgets.status_line import StatusLine
 
-PARTS = 1000
 
-
-class WorkBar(QWidget):
-    """A thin bar, one line of text, and a button that stops the work.
+class WorkBar(StatusLine):
+    """The work on the library, and a button that stops it.
 
     Signals:
         stop_requested(): The work is to end.
@@ -26,24 +23,9 @@ class WorkBar(QWidget):
     def __init__(self) -> None:
         """Start idle."""
         super().__init__()
-        self.setObjectName("runBar")
-        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setAccessibleName(self.tr("Progress"))
-        self.text = ElidedLabel()
         self.stop = IconButton("stop", self.tr("Stop; nothing stays half done"))
         self.stop.clicked.connect(self.stop_requested)
-        row = QHBoxLayout()
-        row.setContentsMargins(14, 2, 8, 3)
-        row.addWidget(self.text, 1)
-        row.addWidget(self.stop)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addWidget(self.bar)
-        layout.addLayout(row)
-        self.setFixedHeight(40)
+        self.row.addWidget(self.stop)
         self.show_snapshot(ShelfSnapshot())
 
     def show_snapshot(self, snapshot: ShelfSnapshot) -> None:
@@ -51,9 +33,7 @@ class WorkBar(QWidget):
         work = snapshot.work
         self.stop.setVisible(work is not None)
         if work is None:
-            self.bar.setRange(0, PARTS)
-            self.bar.setValue(0)
-            self.text.set_text(self._totals(snapshot))
+            self.show_idle(self._totals(snapshot))
             return
         parts = []
         if work.begun is not None:
@@ -64,13 +44,11 @@ class WorkBar(QWidget):
                 )
             parts.append(text)
         if work.progress is None:
-            self.bar.setRange(0, 0)
-        else:
-            self.bar.setRange(0, PARTS)
-            self.bar.setValue(round(PARTS * share(work.progress)))
-            parts = parts or [doing(work.progress)]
-            parts.append(progress_text(work.progress))
-        self.text.set_text(DOT.join(parts) or self.tr("Working on the library"))
+            self.show_busy(DOT.join(parts) or self.tr("Working on the library"))
+            return
+        parts = parts or [doing(work.progress)]
+        parts.append(progress_text(work.progress))
+        self.show_work(share(work.progress), DOT.join(parts))
 
     def _totals(self, snapshot: ShelfSnapshot) -> str:
         if not snapshot.models:
