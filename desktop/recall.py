@@ -11,6 +11,7 @@ from core.images.foreign import Foreign
 from core.images.metadata import Recorded, read_metadata
 from core.images.nearest import nearest
 from core.images.samplers import SAMPLERS
+from core.models.matching import Matching
 from core.request import ImageToImage, Inpaint, Outpaint, Request, TextToImage, Upscale
 from desktop.settings import CreateSettings
 
@@ -22,18 +23,18 @@ class Recalled:
     Attributes:
         request: What made it.
         picture: Its index in that request.
-        is_ours: Whether Stepwise wrote it; another program's account names a model that may not be
-            here.
+        names_model: Whether its model is one that can be chosen here; that of another program's
+            picture may not be.
     """
 
     request: Request
     picture: int
-    is_ours: bool
+    names_model: bool
 
     def settings(self, now: CreateSettings) -> CreateSettings:
         """Give the controls that make it again; what it does not say stays as it is ``now``."""
         values = now.recalled(self.request, self.picture)
-        return values if self.is_ours else dataclasses.replace(values, model=now.model)
+        return values if self.names_model else dataclasses.replace(values, model=now.model)
 
     def left_out(self) -> tuple[str, ...]:
         """Name what made the picture and has no control in the window."""
@@ -65,14 +66,26 @@ class Recalled:
         return "  ·  ".join(part for part in parts if part)
 
 
-def recall(path: Path) -> Recalled | None:
-    """Read the account of a picture; None if it has none that can be used."""
+def recall(path: Path, matching: Matching | None = None, family: str = "") -> Recalled | None:
+    """Read the account of a picture; None if it has none that can be used.
+
+    Args:
+        path: The picture.
+        matching: Finds the files that another program's picture was made with; without it, none
+            are looked for, which is quicker.
+        family: Architecture of the model that takes the place of one that is not found.
+    """
     try:
         match read_metadata(path):
             case Recorded(request=request, picture=picture):
-                return Recalled(request, picture, is_ours=True)
+                return Recalled(request, picture, names_model=True)
             case Foreign() as found:
-                return Recalled(TextToImage(**nearest(found).settings), 0, is_ours=False)
+                model = matching.model(found.model, found.model_hash) if matching else None
+                family = model.family if model else family
+                settings = nearest(found, finder=matching, family=family).settings
+                if model:
+                    settings["model"] = model.path
+                return Recalled(TextToImage(**settings), 0, names_model=model is not None)
             case _:
                 return None
     except InvalidRequest:

@@ -11,7 +11,9 @@ from PySide6.QtWidgets import QFileDialog, QSplitter, QVBoxLayout, QWidget
 
 from core.errors import CoreError
 from core.events import PreviewSettings
+from core.models.library import Library
 from core.models.listing import Listed
+from core.models.matching import Matching
 from core.models.verdict import Kind
 from core.paths import Profile
 from core.request import Request
@@ -123,7 +125,9 @@ class CreatePage(QWidget):
     @Slot(object)
     def reuse(self, path: Path) -> None:
         """Bring back the settings that a picture was made with."""
-        recalled = recall(path)
+        card = self.panel.model.card
+        family = card.family if card is not None else ""
+        recalled = recall(path, Matching(Library(self._profile)), family)
         if recalled is None:
             message = self.tr("{0} carries no settings that can be used.").format(path.name)
             self.results.show_notice(message)

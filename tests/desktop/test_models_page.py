@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit, QMessageBox, QWidget
@@ -26,7 +28,7 @@ from desktop.shelf_snapshot import Transfer, TransferState
 from desktop.widgets.main_window import CREATE, MODELS
 from desktop.widgets.model_rows import Show
 from tests.desktop.fake_engine import disc
-from tests.desktop.shelf_files import embedding, lora
+from tests.desktop.shelf_files import embedding, fill_library, lora
 
 
 @pytest.fixture
@@ -389,3 +391,21 @@ def test_settings_come_back_with_the_loras_and_embeddings_of_the_library(
     prompt = session.panel.prompt.toPlainText()
     assert prompt == "a fox, mood <lora:ink:0.7> <lora:ink:0.25:1>"
     assert session.results.banner.isHidden()
+
+
+def test_the_files_of_another_programs_picture_are_found_in_the_library(session, page, tmp_path):
+    fill_library(session.profile)
+    session.shelf.refresh()
+    wait_idle(session)
+    text = PngInfo()
+    text.add_text(
+        "parameters",
+        "a fox <lora:ink-wash:0.7>\nSteps: 7, Sampler: Euler, CFG scale: 4, Seed: 5, "
+        "Size: 64x64, Model: fill-in",
+    )
+    picture = tmp_path / "other.png"
+    Image.new("RGB", (64, 64)).save(picture, pnginfo=text)
+    session.page.reuse(picture)
+    values = session.panel.values()
+    assert (values.model, values.steps, values.seed) == ("fill-in", 7, 5)
+    assert values.prompt == "a fox <lora:ink-wash:0.7>"

@@ -410,7 +410,7 @@ def test_what_the_window_cannot_repeat_of_a_picture_is_named(session, tmp_path):
 
 def test_the_windows_of_a_larger_picture_are_named():
     request = Upscale(prompts=("fox",), init_image="a.png", window=64)
-    assert Recalled(request, 0, is_ours=True).left_out() == ("the windows",)
+    assert Recalled(request, 0, names_model=True).left_out() == ("the windows",)
 
 
 def test_looking_back_while_running_and_returning(session):
