@@ -50,14 +50,17 @@ class Plan:
     pool_chunks: int = 8
 
 
-def train(folder: Path, plan: Plan, parts: Sequence[str] = PARTS, *, goes_on: bool = False) -> None:
-    """Train the parts that are not done yet and write ``folder / "model"``.
+def train(folder: Path, plan: Plan, parts: Sequence[str] = PARTS, *, goes_on: bool = False) -> bool:
+    """Train the parts that are not done yet and write ``folder / "model"`` once all are.
 
     Args:
         folder: The working folder.
         plan: How long.
         parts: Which.
         goes_on: Whether the UNet has learned the easy pictures before, and sees all from the start.
+
+    Returns:
+        Whether the model is written, by this process.
     """
     checkpoints = folder / "checkpoints"
     tokenizer_folder = folder / "tokenizer"
@@ -76,6 +79,8 @@ def train(folder: Path, plan: Plan, parts: Sequence[str] = PARTS, *, goes_on: bo
         autoencoder.centre_latents(vae, scenes.chunk(0)[:512])
         vae.save_pretrained(folder / "vae")
     wait()
+    if _lacks(folder, "clip", "vae"):
+        return False
     vae = AutoencoderKL.from_pretrained(folder / "vae").eval()
     towers = CLIPModel.from_pretrained(folder / "clip").eval()
     latents = denoiser.LatentPool(
@@ -89,10 +94,12 @@ def train(folder: Path, plan: Plan, parts: Sequence[str] = PARTS, *, goes_on: bo
         if is_first():
             unet.save_pretrained(folder / "unet")
     if not is_first():
-        return
+        return False
     if "decoder" in parts:
         vae = autoencoder.refine_decoder(vae, mixed, checkpoints, steps=plan.decoder, seed=SEED)
         vae.save_pretrained(folder / "vae-refined")
+    if _lacks(folder, "unet"):
+        return False
     refined = folder / "vae-refined"
     vae = AutoencoderKL.from_pretrained(refined if refined.exists() else folder / "vae")
     unet = UNet2DConditionModel.from_pretrained(folder / "unet")
@@ -102,6 +109,15 @@ def train(folder: Path, plan: Plan, parts: Sequence[str] = PARTS, *, goes_on: bo
     quality = autoencoder.psnr(vae.eval(), (unseen * 255).round().to(torch.uint8))
     print(f"VAE round trip of 128 unseen renders: {quality:.1f} dB")
     package.write_folder(folder / "model", tokenizer_folder, towers, vae, unet)
+    return True
+
+
+def _lacks(folder: Path, *parts: str) -> bool:
+    """Tell which parts are still to be trained, if any is."""
+    left = [name for name in parts if not (folder / name).exists()]
+    if left and is_first():
+        print(f"Still to be trained: {' and '.join(left)}.")
+    return bool(left)
 
 
 def adopt(model: Path, folder: Path) -> None:
@@ -128,9 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m core.starter.train", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/starter"), help="working folder")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--clip-steps", type=int, default=1500)
+    parser.add_argument("--clip-steps", type=int, default=1000)
     parser.add_argument("--vae-steps", type=int, default=2600)
-    parser.add_argument("--unet-steps", type=int, default=4000)
+    parser.add_argument("--unet-steps", type=int, default=3000)
     parser.add_argument("--decoder-steps", type=int, default=1200)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
@@ -153,8 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if goes_on and is_first():
         adopt(given.go_on_with, given.out)
     wait()
-    train(given.out, plan, given.parts, goes_on=goes_on)
-    if not is_first():
+    if not train(given.out, plan, given.parts, goes_on=goes_on):
         return 0
     if given.install:
         shutil.rmtree(package.WEIGHTS, ignore_errors=True)

@@ -10,10 +10,12 @@ from core.starter.train import Plan, adopt, train
 
 
 @pytest.mark.slow
-def test_the_whole_of_it_ends_in_a_model_that_diffusers_loads(tmp_path):
-    """A few steps of each part, from nothing; a second call finds all of it done."""
+def test_the_whole_of_it_ends_in_a_model_that_diffusers_loads(tmp_path, capsys):
+    """A few steps of each part, from nothing; another call finds all of it done."""
     plan = Plan(clip=2, vae=2, unet=2, decoder=2, chunks=1, pool_chunks=1)
-    train(tmp_path, plan)
+    assert not train(tmp_path, plan, ["clip"])
+    assert "Still to be trained: vae." in capsys.readouterr().out
+    assert train(tmp_path, plan)
     model = tmp_path / "model"
     first = load_file(model / "unet" / "diffusion_pytorch_model.safetensors")
     pipeline = StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32)
