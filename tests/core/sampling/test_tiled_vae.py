@@ -6,25 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from core.models import catalog
 from core.sampling import tiled_vae
+from tests.benchmarks.tiled_decode import smooth
 
 
 @pytest.fixture(scope="module")
 def vae() -> Any:
     folder = catalog.resolve(catalog.STARTER) / "vae"
     return diffusers.AutoencoderKL.from_pretrained(Path(folder), local_files_only=True).eval()
-
-
-def smooth(height: int, width: int) -> torch.Tensor:
-    y, x = np.mgrid[0:height, 0:width] / width
-    pixels = np.stack([x, 0.7 * y + 0.2, 0.5 + 0.4 * np.sin(3 * x + 2 * y)])
-    return torch.from_numpy(2 * pixels - 1).float()[None]
 
 
 @torch.inference_mode()
