@@ -10,7 +10,7 @@ from core.images.foreign import Foreign, Match
 from core.images.metadata import Metadata, Recorded
 from core.images.nearest import nearest
 from core.models import catalog
-from core.models.fingerprint import Fingerprints
+from core.models.fingerprint import FIRST_HASH_DIGITS, Fingerprints, first_hash
 from core.models.identify import identify
 from core.models.library import Library
 from core.models.matching import Matching, hash_digits, plain_name
@@ -109,15 +109,21 @@ def _about_model(
             return [f"{made}; that is {match.path} of the library."]
         return [f"{made}; {match.path} of the library has its name and another hash, and is used."]
     model = given.get("model", catalog.STARTER)
-    if digits := hash_digits(found.model_hash):
-        is_same = hash_of(model, profile).startswith(digits)
-    else:
-        is_same = plain_name(found.model) in (plain_name(Path(model).name), model.casefold())
-    if is_same:
+    if _is_same(found, model, profile):
         return []
     if "model" in given:
         return [f"{made}; {model} is another one."]
     return [f"{made}; {model} is used instead. Name another by --model."]
+
+
+def _is_same(found: Foreign, model: str, profile: Profile) -> bool:
+    """Tell whether a model is the one of a picture: by its hash, else by its name."""
+    digits, path = hash_digits(found.model_hash), catalog.resolve(model)
+    if len(digits) > FIRST_HASH_DIGITS:
+        return hash_of(model, profile).startswith(digits)
+    if digits and path.is_file():
+        return first_hash(path) == digits
+    return plain_name(found.model) in (plain_name(Path(model).name), model.casefold())
 
 
 def hash_of(model: str, profile: Profile) -> str:

@@ -14,6 +14,7 @@ from core.files import replace_file
 from core.models.safetensors_header import read_with_metadata
 from core.models.tensor_list import is_pickle
 
+FIRST_HASH_DIGITS = 8
 PIECE = 1 << 22
 """Bytes that are read at once."""
 
@@ -174,3 +175,19 @@ def _key(path: Path) -> str:
 def _unreadable(path: Path, error: OSError) -> ModelInvalid:
     reason = error.strerror or error
     return ModelInvalid(f"{path} cannot be read ({reason}); download it again.")
+
+
+def first_hash(path: Path) -> str:
+    """Give the hash by which the web UI of 2022 knew a model: of 64 KiB behind the first MiB.
+
+    The rule is that of ``model_hash`` in kohya's ``library/train_util.py``.
+
+    Returns:
+        8 hex digits; empty if the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(1 << 20)
+            return hashlib.sha256(file.read(1 << 16)).hexdigest()[:FIRST_HASH_DIGITS]
+    except OSError:
+        return ""

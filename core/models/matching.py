@@ -12,14 +12,15 @@ from collections.abc import Iterator
 
 from core.errors import CoreError, ModelInvalid
 from core.images.foreign import Match, UsedEmbedding, UsedLora
+from core.models.fingerprint import FIRST_HASH_DIGITS, first_hash
 from core.models.library import Library
 from core.models.library_file import Entry
 from core.models.library_names import slug
 from core.models.tensor_list import SUFFIXES
 from core.models.verdict import Kind
 
-_HASH = re.compile(r"[0-9a-f]{10,64}")
-"""The web UI's hashes have 10 digits or more; its oldest ones, of 8, are not of the whole file."""
+_HASH = re.compile(rf"[0-9a-f]{{{FIRST_HASH_DIGITS}}}|[0-9a-f]{{10,64}}")
+"""The web UI's hashes have 10 digits or more; its first ones, of 8, are of a part of a model."""
 
 TENSOR_HASH_DIGITS = 12
 
@@ -75,6 +76,8 @@ class Matching:
                     yield entry
 
     def _has_hash(self, entry: Entry, digits: str) -> bool:
+        if len(digits) == FIRST_HASH_DIGITS:
+            return entry.kind is Kind.MODEL and entry.is_file and first_hash(entry.path) == digits
         if entry.sha256.startswith(digits):
             return True
         if entry.kind is not Kind.LORA or len(digits) < TENSOR_HASH_DIGITS or not entry.is_file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from safetensors.torch import save_file
 from core.images.foreign import UsedEmbedding, UsedLora
 from core.models.fingerprint import Fingerprints
 from core.models.library import Library
+from core.models.library_file import Entry, LibraryFile, WeightFile
 from core.models.matching import Matching, hash_digits, plain_name
+from core.models.verdict import Kind
+from core.paths import Profile
 
 STEM = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 
@@ -93,6 +97,35 @@ def test_a_model_is_called_by_its_name(shelf, tiny_model, tmp_path):
     assert Matching(shelf).model("whatever", "0123456789") is None
 
 
+def test_a_model_is_found_by_its_first_hash(shelf, tmp_path):
+    """That of the web UI in 2022, which wrote no name beside it."""
+    path = tmp_path / "old.safetensors"
+    path.write_bytes(random.Random(0).randbytes(0x110000 + 99))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    file = WeightFile(name="", size=path.stat().st_size, sha256=sha256)
+    entry = Entry(
+        name="old",
+        title="SD 1.x model",
+        kind=Kind.MODEL,
+        family="sd1",
+        path=path,
+        owned=False,
+        files=(file,),
+        sha256=sha256,
+        source="",
+        added="2026-01-01",
+    )
+    with LibraryFile(
+        Profile(tmp_path / "profile").library_file, shelf.folder
+    ).changing() as library:
+        library["old"] = entry
+    digits = hashlib.sha256(path.read_bytes()[0x100000:0x110000]).hexdigest()[:8]
+    match = Matching(shelf).model("", digits)
+    assert match is not None
+    assert (match.path, match.is_sure) == ("old", True)
+    assert Matching(shelf).model("", sha256[:8]) is None
+
+
 def test_an_embedding_is_found(shelf, tmp_path):
     save_file({"emb_params": torch.zeros(2, 768)}, tmp_path / "easyneg.safetensors")
     add(shelf, tmp_path / "easyneg.safetensors")
@@ -114,7 +147,8 @@ def test_a_damaged_list_finds_nothing(shelf, tmp_path):
         ("0x" + "AB" * 6, "ab" * 6),
         ("sha256:" + "ab" * 32, "ab" * 32),
         ("blake3:" + "ab" * 32, ""),
-        ("7460a6fa", ""),
+        ("7460a6fa", "7460a6fa"),
+        ("7460a6fa7", ""),
         ("unknown", ""),
         ("", ""),
     ],
