@@ -23,12 +23,14 @@ class Recalled:
     Attributes:
         request: What made it.
         picture: Its index in that request.
+        is_ours: Whether Stepwise wrote it.
         names_model: Whether its model is one that can be chosen here; that of another program's
             picture may not be.
     """
 
     request: Request
     picture: int
+    is_ours: bool
     names_model: bool
 
     def settings(self, now: CreateSettings) -> CreateSettings:
@@ -78,14 +80,15 @@ def recall(path: Path, matching: Matching | None = None, family: str = "") -> Re
     try:
         match read_metadata(path):
             case Recorded(request=request, picture=picture):
-                return Recalled(request, picture, names_model=True)
+                return Recalled(request, picture, is_ours=True, names_model=True)
             case Foreign() as found:
                 model = matching.model(found.model, found.model_hash) if matching else None
                 family = model.family if model else family
                 settings = nearest(found, finder=matching, family=family).settings
                 if model:
                     settings["model"] = model.path
-                return Recalled(TextToImage(**settings), 0, names_model=model is not None)
+                account = TextToImage(**settings)
+                return Recalled(account, 0, is_ours=False, names_model=model is not None)
             case _:
                 return None
     except InvalidRequest:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QMimeData, Qt, Slot
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QGuiApplication, QKeyEvent
 from PySide6.QtWidgets import QFileDialog, QSplitter, QVBoxLayout, QWidget
 
+from core.commands.upscale import upscaled
 from core.errors import CoreError
 from core.events import PreviewSettings
 from core.models.library import Library
@@ -24,6 +26,16 @@ from desktop.prompt_words import named_again, with_embeddings
 from desktop.recall import recall
 from desktop.widgets.create_panel import CreatePanel
 from desktop.widgets.results import Results
+
+_OF_THE_CONTROLS = (
+    "model",
+    "prompts",
+    "negative_prompt",
+    "guidance_scale",
+    "scheduler",
+    "precision",
+)
+"""What the controls say for a picture that says nothing of itself and is to be larger."""
 
 
 class CreatePage(QWidget):
@@ -125,9 +137,7 @@ class CreatePage(QWidget):
     @Slot(object)
     def reuse(self, path: Path) -> None:
         """Bring back the settings that a picture was made with."""
-        card = self.panel.model.card
-        family = card.family if card is not None else ""
-        recalled = recall(path, Matching(Library(self._profile)), family)
+        recalled = recall(path, *self._finding())
         if recalled is None:
             message = self.tr("{0} carries no settings that can be used.").format(path.name)
             self.results.show_notice(message)
@@ -146,6 +156,23 @@ class CreatePage(QWidget):
                 "picture again."
             )
             self.results.show_notice(message.format(left_out, path))
+
+    @Slot(object)
+    def enlarge(self, path: Path) -> None:
+        """Make a picture twice as large, as it was made; by the controls if it does not say how."""
+        self.results.banner.hide()
+        recalled, values = recall(path, *self._finding()), self.panel.values()
+        try:
+            given: dict[str, Any] = {}
+            if recalled is None:
+                request = dataclasses.replace(values, start_image="").request()
+                given = {name: getattr(request, name) for name in _OF_THE_CONTROLS}
+            elif not recalled.is_ours:
+                given = {"model": recalled.settings(values).model}
+            request = upscaled(path, given, 2.0, self._profile).request
+            self._enqueue(with_embeddings(request, self._embeddings()))
+        except CoreError as error:
+            self.results.show_error(str(error))
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Take pictures, but not the one that is shown here."""
@@ -171,6 +198,11 @@ class CreatePage(QWidget):
         else:
             super().keyPressEvent(event)
 
+    def _finding(self) -> tuple[Matching, str]:
+        """Give what finds the files of other programs' pictures, and their family."""
+        card = self.panel.model.card
+        return Matching(Library(self._profile)), card.family if card is not None else ""
+
     def _embeddings(self) -> frozenset[str]:
         """Name the embeddings of the library that are made for the model chosen."""
         card = self.panel.model.card
@@ -190,6 +222,7 @@ class CreatePage(QWidget):
         panel.negative.picture_pasted.connect(self.start_from)
         results.stage.empty.chosen.connect(self._on_example)
         results.picture.start_requested.connect(self.start_from)
+        results.picture.enlarge_requested.connect(self.enlarge)
         results.picture.reuse_requested.connect(self.reuse)
         results.retry_requested.connect(self._enqueue)
         self._jobs.changed.connect(self._on_jobs)

@@ -21,12 +21,14 @@ class PictureActions(QObject):
 
     Signals:
         start_requested(Path): Use it as the start picture.
+        enlarge_requested(Path): Make it twice as large, with more detail.
         reuse_requested(Path): Bring back the settings it was made with.
         removed(Path): It went to the trash.
         failed(str): A sentence on what did not work.
     """
 
     start_requested = Signal(object)
+    enlarge_requested = Signal(object)
     reuse_requested = Signal(object)
     removed = Signal(object)
     failed = Signal(str)
@@ -37,12 +39,14 @@ class PictureActions(QObject):
         self._window = window
         self._path: Path | None = None
         self.start = self._action(self.tr("Use as Start Picture"), "Ctrl+I")
+        self.enlarge = self._action(self.tr("Make Twice as Large"), "Ctrl+U")
         self.reuse = self._action(self.tr("Reuse Settings"), "Ctrl+R")
         self.copy = self._action(self.tr("Copy Picture"), "Ctrl+Shift+C")
         self.save = self._action(self.tr("Save As…"), QKeySequence.StandardKey.Save)
         self.show = self._action(self.tr("Show in Folder"), "Ctrl+Shift+R")
         self.trash = self._action(self.tr("Move to Trash"), "")
         self._on_trigger(self.start, self.start_requested.emit)
+        self._on_trigger(self.enlarge, self.enlarge_requested.emit)
         self._on_trigger(self.reuse, self.reuse_requested.emit)
         self._on_trigger(self.copy, self._copy)
         self._on_trigger(self.save, self._save)
@@ -50,6 +54,7 @@ class PictureActions(QObject):
         self._on_trigger(self.trash, self.move_to_trash)
         self._icons = {
             self.start: "start-picture",
+            self.enlarge: "kind-upscaler",
             self.reuse: "reuse",
             self.copy: "copy",
             self.save: "save",
@@ -75,7 +80,7 @@ class PictureActions(QObject):
 
     def fill(self, menu: QMenu) -> None:
         """Add the actions to a menu."""
-        menu.addActions([self.start, self.reuse])
+        menu.addActions([self.start, self.enlarge, self.reuse])
         menu.addSeparator()
         menu.addActions([self.copy, self.save, self.show])
         menu.addSeparator()

@@ -382,6 +382,37 @@ def test_reuse_brings_back_the_settings_of_that_picture(session):
     assert values.count == 1
 
 
+def test_a_picture_is_made_larger_as_it_was_made(session):
+    session.generate("first", steps=5, guidance_scale=2.5)
+    session.wait_idle()
+    (picture,) = session.files()
+    session.set(prompt="other", steps=40)
+    session.control(Qt.Key.Key_U)
+    session.wait_idle()
+    made, larger = session.engine.requests
+    assert isinstance(larger, Upscale)
+    assert (larger.width, larger.height) == (2 * made.width, 2 * made.height)
+    assert (larger.prompts, larger.guidance_scale) == (("first",), 2.5)
+    assert (larger.seed, larger.init_image) == (made.seed, str(picture))
+
+
+def test_a_picture_that_says_nothing_is_made_larger_by_the_controls(session, tmp_path):
+    session.set(prompt="a fox", guidance_scale=3.5, scheduler=SchedulerName.EULER)
+    session.page.enlarge(picture_file(tmp_path / "plain.png"))
+    session.wait_idle()
+    (larger,) = session.engine.requests
+    assert isinstance(larger, Upscale)
+    assert (larger.prompts, larger.guidance_scale) == (("a fox",), 3.5)
+    assert larger.scheduler is SchedulerName.EULER
+
+
+def test_what_cannot_be_made_larger_is_told(session, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    session.page.enlarge(tmp_path / "broken.png")
+    assert "broken.png" in session.results.banner.message.text()
+    assert session.engine.requests == []
+
+
 def test_picture_without_settings_says_so(session, tmp_path):
     session.page.reuse(picture_file(tmp_path / "plain.png"))
     assert "plain.png" in session.results.banner.message.text()
@@ -410,7 +441,7 @@ def test_what_the_window_cannot_repeat_of_a_picture_is_named(session, tmp_path):
 
 def test_the_windows_of_a_larger_picture_are_named():
     request = Upscale(prompts=("fox",), init_image="a.png", window=64)
-    assert Recalled(request, 0, names_model=True).left_out() == ("the windows",)
+    assert Recalled(request, 0, is_ours=True, names_model=True).left_out() == ("the windows",)
 
 
 def test_looking_back_while_running_and_returning(session):
