@@ -13,6 +13,9 @@ from PIL import Image
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests beside each other, each on one core, are done sooner than each on all of them.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same examples every time, and no verdict on the speed of the machine.
 hypothesis.settings.register_profile(
