@@ -7,15 +7,15 @@ from pathlib import Path
 
 from core.errors import InvalidRequest
 from core.events import Event, Notice
-from core.files import replace_file
 from core.images.canvas import canvas_of
 from core.images.control_map import control_maps
-from core.images.writing import encode_pixels
+from core.images.formats import PictureFormat
+from core.images.writing import create_numbered, encode_pixels
 from core.request import Inpaint, Outpaint, Request
 
 
 def keep_maps(request: Request, folder: Path) -> Iterator[Event]:
-    """Save the maps of a request's controls in a folder, in their order, over those of before.
+    """Save the maps of a request's controls in a folder, in their order, over nothing.
 
     Yields:
         A ``Notice`` of each.
@@ -29,6 +29,6 @@ def keep_maps(request: Request, folder: Path) -> Iterator[Event]:
     canvas = canvas_of(request) if isinstance(request, Inpaint | Outpaint) else None
     first, *_ = control_maps(request, canvas)
     for number, pixels in enumerate(first, 1):
-        path = folder / f"control-{number}.png"
-        replace_file(path, encode_pixels(pixels))
+        data = encode_pixels(pixels)
+        path = create_numbered(folder / f"control-{number}", data, PictureFormat.PNG)
         yield Notice(message=f"The map of control {number} is {path}.")

@@ -55,13 +55,19 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def test_a_picture_follows_edges_says_so_and_is_made_again(
-    call: Any, control: Path, start_picture: Path, capsys: pytest.CaptureFixture[str]
+    call: Any,
+    control: Path,
+    start_picture: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = (
         *("--control", str(control), "--control-image", str(start_picture)),
         *("--control-preprocessor", "canny", "--control-low", "20", "--control-high", "40"),
         *("--control-weight", "0.8", "--control-end", "0.5"),
     )
+    (folder := tmp_path / "out").mkdir()
+    (folder / "control-1.png").write_bytes(b"the user's own")
     status, (path,), out, err = call("a red circle", *words, "--keep-control-maps")
     assert status == 0, err
     recorded = read_metadata(path)
@@ -78,7 +84,8 @@ def test_a_picture_follows_edges_says_so_and_is_made_again(
         weight=0.8,
         end=0.5,
     )
-    map_path = path.parent / "control-1.png"
+    assert (path.parent / "control-1.png").read_bytes() == b"the user's own"
+    map_path = path.parent / "control-1-2.png"
     assert str(map_path) in out
     expected = edges(read_start_image(start_picture, 64, 64), 20, 40)
     np.testing.assert_array_equal(pixels(map_path), expected)
