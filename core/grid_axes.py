@@ -205,8 +205,9 @@ def read_axis(option: str, words: str) -> Axis:
     for text in _parted(parameter, rest):
         values += _read(parameter, text)
         check_count(len(values))
-    if twice := next((v for i, v in enumerate(values) if v in values[:i]), None):
-        raise InvalidRequest(parameter.name, f"{parameter.label(twice)} stands there twice.")
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise InvalidRequest(parameter.name, f"{parameter.label(value)} stands there twice.")
     return Axis(parameter, tuple(values))
 
 
@@ -223,11 +224,25 @@ def check_count(cells: int) -> None:
 
 
 def _parted(parameter: Parameter, words: str) -> list[str]:
-    """Part words into values at the separators that no backslash keeps."""
-    parts = re.split(r"(?<!\\)\|", words)
+    """Part words into values at the separators that neither braces nor a backslash keep."""
+    parts = _cut(words, "|")
     if len(parts) == 1 and not parameter.is_text:
-        parts = re.split(r"(?<!\\),", words)
+        parts = _cut(words, ",")
     return [re.sub(r"\\([|,])", r"\1", part).strip() for part in parts]
+
+
+def _cut(words: str, separator: str) -> list[str]:
+    parts, depth = [""], 0
+    # A brace alone is a plain one, as in prompts.
+    braces = words.count("{") == words.count("}")
+    for mark in re.split(r"(\\.|[{}|,])", words):
+        if braces:
+            depth = max(depth + (mark == "{") - (mark == "}"), 0)
+        if mark == separator and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += mark
+    return parts
 
 
 def _read(parameter: Parameter, text: str) -> list[Any]:

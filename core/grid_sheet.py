@@ -19,6 +19,7 @@ from core.events import Pixels
 from core.grid import Cell, Grid
 from core.grid_axes import Axis
 from core.images import png_text, xmp
+from core.images.canvas import result_size
 from core.images.formats import PictureFormat
 from core.images.grids import Heading, Sheet
 from core.images.reading import check_is_file, unreadable
@@ -35,7 +36,7 @@ class GridSheet:
         """Draw an empty one."""
         self._grid = grid
         self._files: dict[tuple[int, int], str] = {}
-        sizes = {(c.column, c.row): (c.request.width, c.request.height) for c in grid.cells}
+        sizes = {(cell.column, cell.row): result_size(cell.request) for cell in grid.cells}
         self._sheet = Sheet(
             [[sizes[column, row] for column in range(grid.columns)] for row in range(grid.rows)],
             columns=_heading(grid.x),

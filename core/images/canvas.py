@@ -15,9 +15,9 @@ from PIL import Image
 
 from core.events import Pixels
 from core.images.mask import Mask, as_mask, read_mask, softened
-from core.images.reading import fit, read_picture
+from core.images.reading import fit, read_picture, size_of
 from core.images.scaling import scaled
-from core.request import LATENT_SCALE, Inpaint, Outpaint
+from core.request import LATENT_SCALE, Inpaint, Outpaint, Request
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels of the canvas, the last two excluded; it may lie beyond."""
@@ -87,6 +87,17 @@ class Canvas:
         result = self.picture.copy()
         result[inside] = np.rint(old + share * (new - old)).astype(np.uint8)
         return result
+
+
+def result_size(request: Request) -> tuple[int, int]:
+    """Give width and height of the pictures that a request makes, in pixels.
+
+    Raises:
+        InvalidRequest: If they are those of a start picture that cannot be read.
+    """
+    if isinstance(request, Inpaint) and request.only_masked:
+        return size_of(Path(request.init_image), field="init_image")
+    return request.final_size
 
 
 def canvas_of(request: Inpaint | Outpaint) -> Canvas:

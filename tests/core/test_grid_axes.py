@@ -28,6 +28,8 @@ def test_every_parameter_names_fields_of_a_request_and_no_other():
         ("strength=0.1..0.3:0.1", [0.1, 0.2, 0.3]),
         ("prompt=a, b|c d | e", ["a, b", "c d", "e"]),
         (r"prompt=a \| b|c", ["a | b", "c"]),
+        ("prompt={red|blue} cat|a {dog|{cat|fox}}", ["{red|blue} cat", "a {dog|{cat|fox}}"]),
+        ("prompt=a { b|c", ["a { b", "c"]),
         (r"model=a\,b,c", ["a,b", "c"]),
         ("model=/m/a,b|/m/c", ["/m/a,b", "/m/c"]),
         ("negative=|blur", ["", "blur"]),
@@ -67,6 +69,8 @@ def test_labels_are_short_unless_they_would_be_equal():
         ("seed=0..4000000000", "too many"),
         ("steps=1..1000,1001", "1001 pictures"),
         ("guidance=1,1.0", "1 stands there twice"),
+        ("seed=0,0", "0 stands there twice"),
+        ("vae=|", "own. stands there twice"),
     ],
 )
 def test_nonsense_is_refused_in_one_sentence(words, reason):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.images.canvas import canvas_of
-from core.request import Inpaint, Outpaint
+from core.images.canvas import canvas_of, result_size
+from core.request import Inpaint, Outpaint, SecondPass, TextToImage
 
 WIDTH, HEIGHT = 100, 61
 
@@ -103,3 +103,14 @@ def test_outpainting_keeps_the_picture(tmp_path, picture, blur):
     )
     assert (result[:, :24] == 255).all()
     assert (result[61:] == 255).all()
+
+
+def test_the_size_of_the_result_is_told_before_it_is_made(
+    tmp_path: Path, picture: np.ndarray
+) -> None:
+    masked = inpaint(tmp_path, (40, 20, 60, 40), only_masked=True, width=64, height=64)
+    assert result_size(masked) == (WIDTH, HEIGHT)
+    whole = inpaint(tmp_path, (40, 20, 60, 40), width=64, height=32)
+    assert result_size(whole) == (64, 32)
+    larger = TextToImage(prompts=("a",), width=64, height=32, second_pass=SecondPass(scale=1.5))
+    assert result_size(larger) == (96, 48)
