@@ -72,8 +72,8 @@ def upscaled(image: Path, given: dict[str, Any], scale: float, profile: Profile)
         InvalidRequest: It cannot be read, or a setting is out of range.
         CoreError: See ``new_task``.
     """
-    if not 1 < scale <= MAX_SIDE:
-        raise InvalidRequest("scale", f"{scale:g} makes nothing larger; use 2, or 1.5.")
+    if not 1 < scale < math.inf:
+        raise InvalidRequest("scale", f"{scale:g} is no number above 1; use 2, or 1.5.")
     image = expanded(image).absolute()
     sides = dict(zip(("width", "height"), size_of(image, field="init_image"), strict=True))
     own = {"init_image": str(image), "count": 1, **sides}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from core.models.naming import words_in, words_of
+from core.models.naming import name_of, words_in, words_of
 from core.request import SchedulerName
 
 
@@ -60,6 +61,7 @@ class Defaults:
 
 
 _S = SchedulerName
+_MOST_DISTILLED_STEPS = 16
 
 _FEW_STEPS = {
     # Sauer et al. 2023, arXiv:2311.17042; the schedule of the published folders.
@@ -148,10 +150,8 @@ def distillation_of(
 
 def distilled_steps(path: Path) -> int | None:
     """Read the number of steps that a model was distilled to from its name: ``..._4step``."""
-    words = words_of(path)
-    if not words & {"step", "steps"}:
-        return None
-    return next((n for n in (1, 2, 4, 6, 8, 12, 16) if str(n) in words), None)
+    found = re.search(r"(?<!\d)(\d{1,2})[-_ ]?steps?", name_of(path).lower())
+    return int(found[1]) if found and 1 <= int(found[1]) <= _MOST_DISTILLED_STEPS else None
 
 
 def defaults_for(

@@ -11,8 +11,8 @@ _NAMELESS = ("pytorch_lora_weights", "diffusion_pytorch_model")
 """What diffusers calls all files of a kind."""
 
 
-def words_of(path: Path) -> frozenset[str]:
-    """Split a file's or folder's name into lower-case words, at signs, digits and capitals.
+def name_of(path: Path) -> str:
+    """Give what a model's file or folder is called, without its ending.
 
     A file that is called like all of its kind goes by its folder, and a folder that Hugging Face's
     cache calls by a revision goes by its repository.
@@ -21,8 +21,12 @@ def words_of(path: Path) -> frozenset[str]:
         path = path.absolute().parent
     if _REVISION.fullmatch(path.name) and path.parent.name == "snapshots":
         path = path.parent.parent
-    name = path.name if path.is_dir() else path.stem
-    return words_in(name)
+    return path.name if path.is_dir() else path.stem
+
+
+def words_of(path: Path) -> frozenset[str]:
+    """Split a model's name into lower-case words, at signs, digits and capitals."""
+    return words_in(name_of(path))
 
 
 def words_in(text: str) -> frozenset[str]:

@@ -151,8 +151,8 @@ def test_another_programs_prompt_is_taken_and_its_strength_is_not(call, tmp_path
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--scale", "1"], "--scale: 1 makes nothing larger"),
-        (["--scale", "nan"], "--scale: nan makes nothing larger"),
+        (["--scale", "1"], "--scale: 1 is no number above 1"),
+        (["--scale", "nan"], "--scale: nan is no number above 1"),
         (["--scale", "200"], "--scale: 200 makes the width 6400"),
         (["--window", "100"], "--window: 100 must be a multiple of 8"),
         (["--strength", "0"], "--strength: 0 of"),

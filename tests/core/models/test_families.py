@@ -186,6 +186,9 @@ def test_words_in_names(tmp_path: Path) -> None:
     assert distilled_steps(Path("sdxl_lightning_4step.safetensors")) == 4
     assert "lcm" in words_of(tmp_path / "lcm-lora-sdxl" / "pytorch_lora_weights.safetensors")
     assert distilled_steps(Path("sdxl_v4.safetensors")) is None
+    assert distilled_steps(Path("dreamshaperXL_v2_lightning_8-steps.safetensors")) == 8
+    assert distilled_steps(Path("sd_xl_base_1.0_Hyper 12Steps.safetensors")) == 12
+    assert distilled_steps(Path("trained_2000steps_turbo.safetensors")) is None
 
 
 def test_every_family_has_a_name() -> None:
