@@ -16,7 +16,7 @@ from core.models.verdict import Kind
 from desktop.progress import duration
 from desktop.shelf_snapshot import Offer, TransferState
 
-FAMILIES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL"}
+FAMILIES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "sdxl-refiner": "SDXL refiner"}
 DOT = "  ·  "
 
 Facts = tuple[tuple[str, str], ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import hypothesis
@@ -65,6 +66,12 @@ def tiny_v_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_xl_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SDXL folder with random weights, see ``write_tiny_xl_model``."""
     return write_tiny_xl_model(tmp_path_factory.mktemp("models") / "tiny-xl")
+
+
+@pytest.fixture(scope="session")
+def tiny_refiner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of SDXL's refiner with random weights, see ``write_tiny_refiner``."""
+    return write_tiny_refiner(tmp_path_factory.mktemp("models") / "tiny-refiner")
 
 
 @pytest.fixture
@@ -187,6 +194,34 @@ def write_tiny_xl_model(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
+def write_tiny_refiner(folder: Path, *, seed: int = 7) -> Path:
+    """Save seeded random weights as a folder of SDXL's refiner, made for ``write_tiny_xl_model``.
+
+    The one text encoder is 24 wide, and the UNet, of other widths and blocks than the base model's,
+    is told five numbers: size, crop and score.
+    """
+    import diffusers
+    import torch
+
+    write_tiny_xl_model(folder, seed=seed)
+    for name in ("text_encoder", "tokenizer"):
+        shutil.rmtree(folder / name)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed + 200)
+        unet = diffusers.UNet2DConditionModel(**TINY_REFINER_UNET)
+    unet.save_pretrained(folder / "unet")
+    index = json.loads((folder / "model_index.json").read_text())
+    index |= {
+        "_class_name": "StableDiffusionXLImg2ImgPipeline",
+        "force_zeros_for_empty_prompt": False,
+        "requires_aesthetics_score": True,
+        "text_encoder": [None, None],
+        "tokenizer": [None, None],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
 TINY_XL_UNET = {
     "sample_size": 8,
     "block_out_channels": (8, 16),
@@ -201,6 +236,14 @@ TINY_XL_UNET = {
     "addition_embed_type": "text_time",
     "addition_time_embed_dim": 8,
     "projection_class_embeddings_input_dim": 24 + 6 * 8,
+}
+
+
+TINY_REFINER_UNET = TINY_XL_UNET | {
+    "block_out_channels": (12, 24),
+    "transformer_layers_per_block": 1,
+    "cross_attention_dim": 24,
+    "projection_class_embeddings_input_dim": 24 + 5 * 8,
 }
 
 

@@ -74,8 +74,8 @@ class Components:
         identity: What it is.
         sha256: Hash of its weights, 64 hex digits.
         vae_sha256: Hash of its VAE's weight file.
-        tokenizer: CLIP's byte-pair encoder.
-        text_encoder: CLIP's text tower; its first output is ``(B, T, D)``.
+        tokenizer: CLIP's byte-pair encoder; None in a model without the first text tower.
+        text_encoder: CLIP's text tower; its first output is ``(B, T, D)``. None in SDXL's refiner.
         text_uses_mask: Whether the text tower wants the padding masked.
         unet: The denoiser; its first output is ``(B, 4, H/8, W/8)``.
         vae: Between pictures and latents.
@@ -86,16 +86,16 @@ class Components:
         device: Where the weights lie.
         dtype: Their number format.
         residence: Which of them are on the device.
-        tokenizer_2: Of the second text tower; None in a model with one.
+        tokenizer_2: Of the second text tower; None in a model without it.
         text_encoder_2: SDXL's second text tower (OpenCLIP bigG); its first output is the pooled
-            and projected text ``(B, D)``. None in a model with one.
+            and projected text ``(B, D)``. None in a model of another kind.
     """
 
     identity: Identity
     sha256: str
     vae_sha256: str
-    tokenizer: Tokenizer
-    text_encoder: nn.Module
+    tokenizer: Tokenizer | None
+    text_encoder: nn.Module | None
     text_uses_mask: bool
     unet: nn.Module
     vae: Autoencoder
@@ -112,10 +112,15 @@ class Components:
     @property
     def text_towers(self) -> tuple[TextTower, ...]:
         """The text encoders, in the order in which the UNet reads them."""
-        first = TextTower("text_encoder", self.tokenizer, self.text_encoder)
-        if self.text_encoder_2 is None or self.tokenizer_2 is None:
-            return (first,)
-        return first, TextTower("text_encoder_2", self.tokenizer_2, self.text_encoder_2)
+        towers = (
+            ("text_encoder", self.tokenizer, self.text_encoder),
+            ("text_encoder_2", self.tokenizer_2, self.text_encoder_2),
+        )
+        return tuple(
+            TextTower(name, tokenizer, encoder)
+            for name, tokenizer, encoder in towers
+            if tokenizer is not None and encoder is not None
+        )
 
 
 def change_dtype(module: object, dtype: torch.dtype) -> None:

@@ -27,6 +27,7 @@ class Family(StrEnum):
     SD1 = "sd1"
     SD2 = "sd2"
     SDXL = "sdxl"
+    SDXL_REFINER = "sdxl-refiner"
     CUSTOM = "custom"
 
 
@@ -182,7 +183,7 @@ def defaults_for(
             timestep_spacing=found.timestep_spacing,
             schedulers=found.schedulers,
         )
-    if family is Family.SDXL:
+    if family in (Family.SDXL, Family.SDXL_REFINER):
         return Defaults(steps=30, guidance_scale=5.0, scheduler=_S.EULER)
     scheduler = _S.DDIM if zero_terminal_snr else _S.PNDM
     return Defaults(steps=25, guidance_scale=7.5, scheduler=scheduler)

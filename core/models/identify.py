@@ -32,10 +32,12 @@ class Identity:
         folder: Its folder, or that of its file.
         path: Where it lies: the folder or the file.
         single_file: Whether it is one file under the original names.
-        family: By its text: ``sd1`` (768 wide), ``sd2`` (1024), ``sdxl`` or ``custom``.
+        family: By its text: ``sd1`` (768 wide), ``sd2`` (1024), ``sdxl``, ``sdxl-refiner`` or
+            ``custom``.
         prediction_type: What the UNet predicts.
         inpainting: Whether the UNet takes a mask and what is kept beside it (9 channels).
         needs_size: Whether the UNet is told size and crop of the picture, as SDXL's is.
+        is_scored: Whether it is told how beautiful the picture is too, as SDXL's refiner is.
         zeros_for_empty: Whether an empty negative prompt is all zeros to it, as to SDXL's.
         guidance_embedding: Whether the UNet takes guidance as a number, as an LCM's does.
         zero_terminal_snr: Whether its schedule is to end in pure noise (arXiv:2305.08891).
@@ -62,6 +64,7 @@ class Identity:
     prediction_type: PredictionType
     inpainting: bool
     needs_size: bool
+    is_scored: bool
     zeros_for_empty: bool
     guidance_embedding: bool
     zero_terminal_snr: bool
@@ -121,6 +124,7 @@ def identify(path: Path, configs: Path = CONFIGS) -> Identity:
         prediction_type=_prediction_type(path, scheduler),
         inpainting=unet["in_channels"] == 9,
         needs_size=parts.is_sdxl,
+        is_scored=parts.is_scored,
         zeros_for_empty=parts.is_sdxl
         and bool(parts.configs.get("pipeline", {}).get("force_zeros_for_empty_prompt", True)),
         guidance_embedding=unet.get("time_cond_proj_dim") is not None,
@@ -174,8 +178,8 @@ def _heads(folder: Path, unet: Mapping[str, Any]) -> int:
 def _family(parts: Parts) -> Family:
     if parts.layout is not None:
         return Family(parts.layout)
-    if parts.is_sdxl and len(parts.text_encoders) == 2:
-        return Family.SDXL
+    if parts.is_sdxl:
+        return Family.SDXL if len(parts.text_encoders) == 2 else Family.SDXL_REFINER
     match parts.configs["unet"].get("cross_attention_dim"):
         case 768:
             return Family.SD1

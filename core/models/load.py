@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from core.models.fingerprint import Fingerprints
 from core.models.folder_files import read_json
 from core.models.identify import Identity
 from core.models.load_single_file import build_empty, fill, original_tensors, text_weights_of
+from core.models.parts import tokenizer_of
 from core.models.reading import Readable, check_finite, quietly
 from core.models.replacement_vae import in_new_names, load_vae, vae_weights
 from core.models.residence import Residence, Source
@@ -71,16 +73,15 @@ def load(
     residence = Residence(device, one_at_a_time=one_at_a_time)
     with quietly(), _all_kept(), ThreadPoolExecutor(1) as beside:
         # Adding up the weights leaves Python idle for the time that tokenizers take.
-        reading = [
-            beside.submit(_tokenizer, identity, number)
-            for number in range(len(identity.text_encoders))
-        ]
+        reading = {
+            name: beside.submit(_tokenizer, identity, name) for name in identity.text_encoders
+        }
         modules = _modules(identity, residence, dtype, vae)
         tiny = None
         if identity.tiny_vae is not None:
             tiny = _tiny_vae(identity.tiny_vae, dtype).to(device).eval()
-        tokenizers: list[Any] = [job.result() for job in reading]
-    if len(tokenizers) > 1 and tokenizers[0].get_vocab() != tokenizers[1].get_vocab():
+        tokenizers: dict[str, Any] = {name: job.result() for name, job in reading.items()}
+    if any(one.get_vocab() != other.get_vocab() for one, other in pairwise(tokenizers.values())):
         raise ModelInvalid(
             f"The two tokenizers of {identity.path} have different words; they are not of one "
             "model."
@@ -90,9 +91,9 @@ def load(
         identity=identity,
         sha256=fingerprints.of_model(identity.weights),
         vae_sha256=fingerprints.of_model(vae_files),
-        tokenizer=tokenizers[0],
-        text_encoder=modules["text_encoder"],
-        text_uses_mask=bool(getattr(modules["text_encoder"].config, "use_attention_mask", False)),
+        tokenizer=tokenizers.get("text_encoder"),
+        text_encoder=modules.get("text_encoder"),
+        text_uses_mask=bool(identity.configs.get("text_encoder", {}).get("use_attention_mask")),
         unet=modules["unet"],
         vae=modules["vae"],
         scaling_factor=float(modules["vae"].config["scaling_factor"]),
@@ -102,7 +103,7 @@ def load(
         device=device,
         dtype=dtype,
         residence=residence,
-        tokenizer_2=tokenizers[1] if len(tokenizers) > 1 else None,
+        tokenizer_2=tokenizers.get("text_encoder_2"),
         text_encoder_2=modules.get("text_encoder_2"),
     )
 
@@ -181,14 +182,14 @@ def _tiny_vae(path: Path, dtype: torch.dtype) -> Any:
         return fill(module, tensors.below(""), dtype, path)
 
 
-def _tokenizer(identity: Identity, number: int) -> Any:
+def _tokenizer(identity: Identity, encoder: str) -> Any:
     """Load a tokenizer and hold it to what its text encoder can take."""
-    config = CLIPTextConfig(**identity.configs[identity.text_encoders[number]])
+    config = CLIPTextConfig(**identity.configs[encoder])
     if identity.single_file:
-        place = identity.path
+        place, number = identity.path, identity.text_encoders.index(encoder)
         tokenizer = bundled_tokenizer(load_single_file.PAD_TOKENS[identity.family][number])
     else:
-        place = identity.folder / ("tokenizer", "tokenizer_2")[number]
+        place = identity.folder / tokenizer_of(encoder)
         with Readable(place):
             tokenizer = CLIPTokenizer.from_pretrained(place, local_files_only=True)
     if max(tokenizer.get_vocab().values(), default=0) >= config.vocab_size:

@@ -35,6 +35,7 @@ PAD_TOKENS = {
     Family.SD1: ("<|endoftext|>",),
     Family.SD2: ("!",),
     Family.SDXL: ("<|endoftext|>", "!"),
+    Family.SDXL_REFINER: ("!",),
 }
 """What each text encoder's texts are filled up with: the first Stable Diffusion repeats the end,
 OpenCLIP's models were trained on zeros, which is the number of "!"."""

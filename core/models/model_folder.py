@@ -12,7 +12,7 @@ from typing import Any
 from core.errors import ModelInvalid, UnsafeFile, Unsupported
 from core.models.folder_files import read_json, weight_files
 from core.models.foreign import PIPELINES as FOREIGN_PIPELINES
-from core.models.parts import Parts
+from core.models.parts import TEXT_ENCODERS, Parts, tokenizer_of
 from core.models.safetensors_header import TensorInfo, read_header
 
 PIPELINES = (
@@ -56,8 +56,8 @@ def read_folder(folder: Path) -> Parts:
     configs["pipeline"] = index
     configs["scheduler"] = read_json(folder / "scheduler" / "scheduler_config.json")
     for name in components:
-        if name.startswith("text_encoder"):
-            _check_tokenizer(folder / name.replace("text_encoder", "tokenizer"))
+        if name in TEXT_ENCODERS:
+            _check_tokenizer(folder / tokenizer_of(name))
     weights: dict[str, Path] = {}
     headers: dict[str, Mapping[str, TensorInfo]] = {}
     for name in components:
@@ -89,15 +89,12 @@ def _check_index(folder: Path, index: Mapping[str, Any]) -> tuple[str, ...]:
         raise Unsupported(
             f"{folder} is {name} ({pipeline}); this version runs Stable Diffusion 1.x, 2.x and XL."
         )
-    if pipeline in XL_PIPELINES and not _is_named(index, "text_encoder"):
-        raise Unsupported(
-            f"{folder} is an SDXL refiner, which cannot make a picture by itself; choose an SDXL "
-            "base model."
-        )
-    has_two = pipeline in XL_PIPELINES
-    wanted = ("text_encoder", *(("text_encoder_2",) if has_two else ()), "unet", "vae")
-    tokenizers = ("tokenizer", "tokenizer_2") if has_two else ("tokenizer",)
-    for name in (*wanted, *tokenizers, "scheduler"):
+    encoders = TEXT_ENCODERS if pipeline in XL_PIPELINES else TEXT_ENCODERS[:1]
+    if pipeline in XL_PIPELINES and not _is_named(index, TEXT_ENCODERS[0]):
+        # SDXL's refiner has the second one alone.
+        encoders = TEXT_ENCODERS[1:]
+    wanted = (*encoders, "unet", "vae")
+    for name in (*wanted, *map(tokenizer_of, encoders), "scheduler"):
         _check_entry(folder, index, name)
     return wanted
 

@@ -19,6 +19,9 @@ Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
 
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 
+_SIZES, _SCORED = 6, 5
+"""How many numbers SDXL's UNet is told of a picture, and its refiner's (arXiv:2307.01952)."""
+
 UNET_INPUTS = {4: "plain", 9: "inpainting"}
 """Channels that a UNet may take: the noisy latents, and for inpainting the mask and the latents of
 what is kept beside them (Rombach et al. 2022, arXiv:2112.10752, and Stable Diffusion's own)."""
@@ -40,7 +43,7 @@ class Parts:
             split are numbered (``unet.2``).
         metadata: What its maker wrote beside the weights.
         layout: If one file holds all of it under Stable Diffusion's original names, whose: ``sd1``,
-            ``sd2`` or ``sdxl``. None for a folder.
+            ``sd2``, ``sdxl`` or ``sdxl-refiner``. None for a folder.
     """
 
     path: Path
@@ -65,6 +68,18 @@ class Parts:
         """Whether its UNet is told the size and the crop of the picture (arXiv:2307.01952)."""
         return self.configs["unet"].get("addition_embed_type") == "text_time"
 
+    @property
+    def is_scored(self) -> bool:
+        """Whether its UNet is told how beautiful the picture is, as that of SDXL's refiner."""
+        return self.is_sdxl and bool(
+            self.configs.get("pipeline", {}).get("requires_aesthetics_score")
+        )
+
+
+def tokenizer_of(text_encoder: str) -> str:
+    """Name the tokenizer that goes with a text encoder."""
+    return text_encoder.replace("text_encoder", "tokenizer")
+
 
 def check_unet_kind(parts: Parts) -> None:
     """Make sure that the UNet is of a kind that is run.
@@ -81,7 +96,7 @@ def check_unet_kind(parts: Parts) -> None:
         )
     if (channels := unet.get("out_channels", 4)) != 4:
         raise Unsupported(f"The UNet of {path} gives {channels} channels; this version runs 4.")
-    wants = (None, "text_time")[len(parts.text_encoders) == 2]
+    wants = "text_time" if TEXT_ENCODERS[1] in parts.text_encoders else None
     if unet.get("addition_embed_type") != wants or any(unet.get(key) for key in _NEEDS_MORE):
         raise Unsupported(
             f"The UNet of {path} needs more than a prompt, or than its pipeline gives it; this "
@@ -104,10 +119,28 @@ def check_shapes(parts: Parts) -> None:
             f"The UNet of {parts.path} reads text {reads} wide and its text encoder writes {width};"
             " they are not of one model."
         )
+    if parts.is_sdxl:
+        _check_numbers(parts)
     if (latent := parts.configs["vae"]["latent_channels"]) != 4:
         raise ModelInvalid(
             f"The VAE of {parts.path} has {latent} latent channels and the UNet 4; they are not of "
             "one model."
+        )
+
+
+def _check_numbers(parts: Parts) -> None:
+    """Hold how many numbers the UNet reads beside the pooled text against those it is given."""
+    unet, text = parts.configs["unet"], parts.configs[TEXT_ENCODERS[1]]
+    folders = {name: path.parent for name, path in parts.weights.items()}
+    each = value_of(folders["unet"], unet, "addition_time_embed_dim", int)
+    reads = value_of(folders["unet"], unet, "projection_class_embeddings_input_dim", int)
+    usual = {"projection_dim": 512}
+    pooled = value_of(folders[TEXT_ENCODERS[1]], usual | dict(text), "projection_dim", int)
+    if reads != pooled + each * (_SCORED if parts.is_scored else _SIZES):
+        raise ModelInvalid(
+            f"The UNet of {parts.path} reads {reads} numbers of pooled text, size and score, which "
+            "its text encoder and its model_index.json do not give; put back the files that belong "
+            "to one model."
         )
 
 

@@ -20,6 +20,7 @@ FAMILY_TITLES = {
     "sd1": "Stable Diffusion 1.x",
     "sd2": "Stable Diffusion 2.x",
     "sdxl": "SDXL",
+    "sdxl-refiner": "SDXL refiner",
     "custom": "custom Stable Diffusion",
 }
 

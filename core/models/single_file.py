@@ -41,6 +41,7 @@ _PREFIXES = {
         "text_encoder": XL_CLIP_L,
         "text_encoder_2": XL_CLIP_G,
     },
+    "sdxl-refiner": {"unet": UNET, "vae": VAE, "text_encoder_2": ONE_OPEN_CLIP},
 }
 """Where each component lies in a file."""
 
@@ -59,14 +60,14 @@ def is_single_file_model(tensors: Mapping[str, TensorInfo]) -> bool:
     return CONV_IN in tensors
 
 
-def family_of(tensors: Mapping[str, TensorInfo]) -> str | None:
-    """Tell ``sd1``, ``sd2`` or ``sdxl`` by the text encoders in a file, or by what its UNet reads.
+def family_of(tensors: Mapping[str, TensorInfo]) -> str:
+    """Tell a family by the text encoders in a file, and by what its UNet reads.
 
     Returns:
-        None for an SDXL refiner.
+        ``sd1``, ``sd2``, ``sdxl`` or ``sdxl-refiner``.
     """
     if f"{UNET}label_emb.0.0.weight" in tensors:
-        return None if _begins(tensors, ONE_OPEN_CLIP) else "sdxl"
+        return "sdxl-refiner" if _begins(tensors, ONE_OPEN_CLIP) else "sdxl"
     if _begins(tensors, CLIP_H) or _begins(tensors, ONE_OPEN_CLIP):
         return "sd2"
     return "sd1"
@@ -105,11 +106,6 @@ def read_single_file(path: Path, configs: Path = CONFIGS) -> Parts:
             f"{path} is {relative}; this version runs Stable Diffusion 1.x, 2.x and XL."
         )
     family = family_of(tensors)
-    if family is None:
-        raise Unsupported(
-            f"{path} is an SDXL refiner, which cannot make a picture by itself; choose an SDXL "
-            "base model."
-        )
     headers = {
         name: _below(tensors, component_prefix(family, name, tensors)) for name in _PREFIXES[family]
     }

@@ -17,7 +17,7 @@ from core.images.scaling import scaled
 from core.models.components import Components
 from core.models.control import ControlNets
 from core.request import Enlarging, ImageToImage, Request, SecondPass, Upscale
-from core.sampling.conditioning import Conditioning, with_numbers
+from core.sampling.conditioning import BEAUTIFUL, UGLY, Conditioning, with_numbers
 from core.sampling.control import Control, Controlled, check_parts
 from core.sampling.denoise import Denoised, denoise
 from core.sampling.guidance import Denoiser, Guidance, GuidanceSettings
@@ -263,14 +263,16 @@ def _guidance(
         away = job.texts.negative_of(request.negative_prompt, chunks=chunks)
         negative = away.expand(len(prompts))
 
-    def told(texts: Conditioning) -> Conditioning:
-        return with_numbers(texts, identity, size=size, guidance_scale=request.guidance_scale)
+    def told(texts: Conditioning, score: float) -> Conditioning:
+        return with_numbers(
+            texts, identity, size=size, guidance_scale=request.guidance_scale, score=score
+        )
 
     return Guidance(
         denoiser,
         settings,
-        positive=told(positive),
-        negative=None if negative is None else told(negative),
+        positive=told(positive, BEAUTIFUL),
+        negative=None if negative is None else told(negative, UGLY),
         before=before,
     )
 

@@ -21,7 +21,8 @@ class Conditioning:
         pooled: ``(B, P)``, each text as one vector; None for a UNet that does not read it.
         sizes: ``(B, 6)``, fp32: the height and width that the picture is said to have had, the top
             and left of its crop, and its height and width now, in pixels (Podell et al. 2023,
-            arXiv:2307.01952, section 2.2); None for a UNet that is not told.
+            arXiv:2307.01952, section 2.2); for SDXL's refiner ``(B, 5)``, with its score in the
+            place of the last two; None for a UNet that is not told.
         guidance: ``(B, G)``, fp32, see ``guidance_embedding``; None for a UNet that is not told.
     """
 
@@ -58,8 +59,18 @@ def joined(parts: Sequence[Conditioning]) -> Conditioning:
     return Conditioning(**together)
 
 
+BEAUTIFUL, UGLY = 6.0, 2.5
+"""The scores of what is to be seen in a picture and of what guidance leads away from, of 0 to 10,
+with which SDXL's refiner was published."""
+
+
 def with_numbers(
-    texts: Conditioning, identity: Identity, *, size: tuple[int, int], guidance_scale: float
+    texts: Conditioning,
+    identity: Identity,
+    *,
+    size: tuple[int, int],
+    guidance_scale: float,
+    score: float = BEAUTIFUL,
 ) -> Conditioning:
     """Add the numbers that a model's UNet wants beside its texts.
 
@@ -69,11 +80,13 @@ def with_numbers(
         size: Width and height of the pictures, in pixels. They are said to be whole pictures of
             this size, as in diffusers' pipelines.
         guidance_scale: As of ``TextToImage``.
+        score: How beautiful the pictures are said to be, for a UNet that is told.
     """
     sizes = guidance = None
     if identity.needs_size:
         width, height = size
-        sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
+        now = (score,) if identity.is_scored else (height, width)
+        sizes = torch.tensor([[height, width, 0, 0, *now]], dtype=torch.float32)
         sizes = sizes.expand(len(texts), -1)
     if identity.guidance_embedding:
         wide = identity.configs["unet"]["time_cond_proj_dim"]

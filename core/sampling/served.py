@@ -6,8 +6,8 @@ import dataclasses
 
 from core.errors import InvalidRequest, Unsupported
 from core.models.catalog import refusals_for
-from core.models.identify import Identity
-from core.request import Inpaint, Outpaint, Request
+from core.models.identify import Family, Identity
+from core.request import ImageToImage, Inpaint, Outpaint, Request
 
 _GUIDED = ("negative_prompt", "guidance_rescale", "guidance_start", "guidance_end")
 """The settings that work through the unguided half of a step."""
@@ -24,6 +24,11 @@ def check_served(request: Request, identity: Identity) -> None:
         raise Unsupported(
             f"{identity.path} is an inpainting model; give it a start picture and a mask, or "
             "choose another model."
+        )
+    if identity.family is Family.SDXL_REFINER and not isinstance(request, ImageToImage):
+        raise Unsupported(
+            f"{identity.path} is an SDXL refiner, which works on pictures that there are; give it "
+            "a start picture, or choose an SDXL base model and give it this refiner."
         )
     refused = refusals_for(identity)
     if request.scheduler in refused:

@@ -46,8 +46,9 @@ class TextEmbeddings:
         self._components = components
         self._vectors = dict(vectors or {})
         self._kept: OrderedDict[str, Conditioning] = OrderedDict()
-        tokenizer = components.tokenizer
-        self._size = tokenizer.model_max_length - 2  # without the begin and the end
+        # All of a model's tokenizers cut words alike.
+        self._tokenizer = components.text_towers[0].tokenizer
+        self._size = self._tokenizer.model_max_length - 2  # without the begin and the end
 
     def of(self, texts: Sequence[str], *, chunks: int | None = None) -> Conditioning:
         """Encode texts.
@@ -66,7 +67,7 @@ class TextEmbeddings:
             Unsupported: If an embedding has more vectors than a chunk has places.
         """
         embeddings = [self._embedding(text) for text in texts]
-        length = self._components.tokenizer.model_max_length
+        length = self._tokenizer.model_max_length
         longest = max(embedding.text.shape[1] for embedding in embeddings)
         wanted = longest if chunks is None else chunks * length
         return joined([self._filled(embedding, wanted) for embedding in embeddings])
@@ -103,8 +104,7 @@ class TextEmbeddings:
 
     def _tokens(self, text: str) -> list[int]:
         # Not verbose: transformers would warn of texts longer than the encoder takes.
-        tokenizer = self._components.tokenizer
-        return list(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+        return list(self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
     def _embedding(self, text: str) -> Conditioning:
         if text not in self._kept:
@@ -119,7 +119,7 @@ class TextEmbeddings:
 
     def _filled(self, embedding: Conditioning, length: int) -> Conditioning:
         """Follow an embedding with empty chunks until it is ``length`` tokens long."""
-        missing = (length - embedding.text.shape[1]) // self._components.tokenizer.model_max_length
+        missing = (length - embedding.text.shape[1]) // self._tokenizer.model_max_length
         if not missing:
             return embedding
         states = torch.cat([embedding.text, *[self._embedding("").text] * missing], dim=1)

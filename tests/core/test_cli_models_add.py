@@ -69,13 +69,6 @@ def without(listing: str, *prefixes: str) -> Tensors:
     return {name: info for name, info in layout(listing).items() if not name.startswith(prefixes)}
 
 
-def refiner() -> Tensors:
-    return {
-        name.replace("embedders.1.", "embedders.0."): info
-        for name, info in without("sdxl-original", "conditioner.embedders.0.").items()
-    }
-
-
 def renamed(listing: str, old: str, new: str) -> Tensors:
     return {name.replace(old, new): info for name, info in layout(listing).items()}
 
@@ -202,6 +195,10 @@ MODELS = {
         "sdxl-original", "sdxl", f"{XL} Lightning", "sdxl_lightning_4step.safetensors"
     ),
     "sdxl turbo": model("sdxl-original", "sdxl", f"{XL} Turbo", "sd_xl_turbo_1.0.safetensors"),
+    "sdxl refiner": model("sdxl-refiner-original", "sdxl-refiner", f"{XL} refiner"),
+    "sdxl refiner folder": Case(
+        folder_of("sdxl-refiner"), "model", "sdxl-refiner", f"{XL} refiner model"
+    ),
     "ssd-1b": model("ssd-1b-original", "sdxl", f"{XL} SSD-1B"),
     "vega": model("vega-original", "sdxl", f"{XL} Segmind Vega"),
     "lcm": model("sd1-lcm-original", "sd1", f"{SD1} LCM"),
@@ -376,7 +373,6 @@ FOREIGN = {
         component("sd1-vae", _class_name="FluxTransformer2DModel"),
         refused=("FluxTransformer2DModel", "model_index.json"),
     ),
-    "sdxl refiner": refused(refiner, "an SDXL refiner"),
     "gguf": Case(raw(b"GGUF\x03\0\0\0", "a.gguf"), refused=("a GGUF file", "safetensors")),
 }  # fmt: skip
 

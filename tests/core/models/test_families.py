@@ -13,6 +13,7 @@ from core.models.catalog import card
 from core.models.families import Distillation, Family, PredictionType, distilled_steps
 from core.models.identify import identify
 from core.models.naming import words_of
+from core.models.recognise import FAMILY_TITLES
 from core.models.safetensors_header import TensorInfo
 from core.request import SchedulerName
 from core.sampling.schedulers import make_plan
@@ -31,6 +32,7 @@ def edit(path: Path, **changes: Any) -> None:
         ("sd1", 512, "epsilon", 25, 7.5, S.PNDM),
         ("sd2", 768, "v_prediction", 25, 7.5, S.PNDM),
         ("sdxl", 1024, "epsilon", 30, 5.0, S.EULER),
+        ("sdxl-refiner", 1024, "epsilon", 30, 5.0, S.EULER),
     ],
 )
 @pytest.mark.parametrize("form", ["folder", "file"])
@@ -56,7 +58,7 @@ def test_the_base_models(
     assert found.scheduler is scheduler
     assert found.schedulers == tuple(SchedulerName)
     assert (found.refused_schedulers, found.ignored, found.distillation) == ({}, {}, "none")
-    assert found.needs_size == (family == "sdxl")
+    assert found.needs_size == family.startswith("sdxl")
     assert found.title == "model"
 
 
@@ -192,4 +194,4 @@ def test_words_in_names(tmp_path: Path) -> None:
 
 
 def test_every_family_has_a_name() -> None:
-    assert {family.value for family in Family} == {"sd1", "sd2", "sdxl", "custom"}
+    assert {family.value for family in Family} == FAMILY_TITLES.keys()

@@ -23,7 +23,7 @@ from core.models.load import load
 from tests.conftest import TINY_XL_UNET
 from tests.fixtures.original_names import single_file
 
-LAYOUTS = ("sd1", "sd2", "sdxl")
+LAYOUTS = ("sd1", "sd2", "sdxl", "sdxl-refiner")
 UNET = "unet/diffusion_pytorch_model.safetensors"
 VAE = "vae/diffusion_pytorch_model.safetensors"
 
@@ -57,17 +57,17 @@ def text_config(**changes: Any) -> dict[str, Any]:
 
 
 class Small:
-    """A small model of one of the three layouts: its modules, configurations and file."""
+    """A small model of one of the layouts: its modules, configurations and file."""
 
     def __init__(
         self, layout: str, folder: Path, dtype: torch.dtype = torch.float32, **own: Any
     ) -> None:
         torch.manual_seed(3)
-        two = layout == "sdxl"
-        unet = {k: v for k, v in TINY_XL_UNET.items() if two or not k.startswith(("add", "proj"))}
-        unet |= {"cross_attention_dim": 20 if two else 8}
-        if two:
-            unet["projection_class_embeddings_input_dim"] = 12 + 6 * 8
+        xl, refiner = layout.startswith("sdxl"), layout == "sdxl-refiner"
+        unet = {k: v for k, v in TINY_XL_UNET.items() if xl or not k.startswith(("add", "proj"))}
+        unet |= {"cross_attention_dim": 12 if refiner else 20 if xl else 8}
+        if xl:
+            unet["projection_class_embeddings_input_dim"] = 12 + (5 if refiner else 6) * 8
         configs: dict[str, Any] = {
             "unet": unet | {"in_channels": 4, "out_channels": 4},
             "vae": {
@@ -79,18 +79,22 @@ class Small:
                 "latent_channels": 4,
                 "scaling_factor": 0.2,
             },
-            "text_encoder": text_config(),
             "scheduler": {"_class_name": "PNDMScheduler", "prediction_type": "epsilon"},
         }
+        if refiner:
+            configs["pipeline"] = {"requires_aesthetics_score": True}
+        else:
+            configs["text_encoder"] = text_config()
         self.modules: dict[str, Any] = {
             # What a file's UNet has of its own is not told beside it.
             "unet": diffusers.UNet2DConditionModel.from_config(configs["unet"] | own),
             "vae": diffusers.AutoencoderKL.from_config(configs["vae"]),
-            "text_encoder": transformers.CLIPTextModel(
-                transformers.CLIPTextConfig(**configs["text_encoder"])
-            ),
         }
-        if two:
+        if not refiner:
+            self.modules["text_encoder"] = transformers.CLIPTextModel(
+                transformers.CLIPTextConfig(**configs["text_encoder"])
+            )
+        if xl:
             configs["text_encoder_2"] = text_config(hidden_size=12, projection_dim=12)
             self.modules["text_encoder_2"] = transformers.CLIPTextModelWithProjection(
                 transformers.CLIPTextConfig(**configs["text_encoder_2"])
@@ -122,7 +126,8 @@ def test_one_file_gives_the_modules_it_was_written_from(small: Small) -> None:
     assert found.scaling_factor == 0.2
     assert len(found.sha256) == 64
     assert found.sha256 == found.vae_sha256 == Fingerprints(small.path).of_file(small.path)
-    assert (found.text_encoder_2 is None) == ("text_encoder_2" not in small.modules)
+    for name in ("text_encoder", "text_encoder_2"):
+        assert (getattr(found, name) is None) == (name not in small.modules)
 
 
 def test_the_bundled_tokenizer_is_clips(tmp_path: Path) -> None:
@@ -222,6 +227,32 @@ def test_sdxl_in_a_folder(tiny_xl_model: Path) -> None:
         same(getattr(found, name), getattr(pipeline, name).state_dict())
     second: Any = found.tokenizer_2
     assert second("red moon").input_ids == pipeline.tokenizer_2("red moon").input_ids
+
+
+@pytest.mark.parametrize("form", ["file", "folder"])
+def test_a_refiner_has_one_text_encoder_and_is_told_a_score(
+    form: str, tmp_path: Path, tiny_refiner: Path
+) -> None:
+    small = Small("sdxl-refiner", tmp_path)
+    found = opened(*_pair(small)) if form == "file" else opened(tiny_refiner)
+    identity = found.identity
+    assert identity.family is Family.SDXL_REFINER
+    assert (identity.needs_size, identity.is_scored) == (True, True)
+    (tower,) = found.text_towers
+    assert tower.name == "text_encoder_2"
+    assert tower.tokenizer is found.tokenizer_2
+    assert found.tokenizer is None
+
+
+def test_a_unet_that_is_told_other_numbers_than_it_reads(
+    tmp_path: Path, tiny_refiner: Path
+) -> None:
+    model = Path(shutil.copytree(tiny_refiner, tmp_path / "model"))
+    index = json.loads((model / "model_index.json").read_text())
+    del index["requires_aesthetics_score"]
+    (model / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelInvalid, match="64 numbers of pooled text, size and score"):
+        identify(model)
 
 
 @pytest.mark.parametrize("variant", [None, "fp16"])

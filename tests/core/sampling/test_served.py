@@ -11,7 +11,7 @@ import pytest
 from core.errors import InvalidRequest, Unsupported
 from core.models.families import Distillation
 from core.models.identify import Identity, identify
-from core.request import SchedulerName, TextToImage
+from core.request import ImageToImage, SchedulerName, TextToImage
 from core.sampling.served import check_served, ignored
 
 
@@ -67,3 +67,10 @@ def test_a_size_between_two_latents_is_refused(identity: Identity) -> None:
             TextToImage(prompts=("red",), width=72, height=64),
             dataclasses.replace(identity, vae_scale=16),
         )
+
+
+def test_a_refiner_wants_a_picture(tiny_refiner: Path) -> None:
+    refiner = identify(tiny_refiner)
+    with pytest.raises(Unsupported, match="an SDXL refiner, which works on pictures"):
+        check_served(request(), refiner)
+    check_served(ImageToImage(prompts=("red",), width=64, height=64, init_image="a.png"), refiner)
