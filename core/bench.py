@@ -229,7 +229,7 @@ def run_loop(components: Components, request: TextToImage, latents: Tensor) -> T
         ``(B, 4, H/8, W/8)``.
     """
     from core.sampling.conditioning import Conditioning
-    from core.sampling.denoise import denoise
+    from core.sampling.denoise import Leg, denoise
     from core.sampling.guidance import Guidance, GuidanceSettings
     from core.sampling.noise import generators_of
     from core.sampling.schedulers import make_plan
@@ -242,7 +242,7 @@ def run_loop(components: Components, request: TextToImage, latents: Tensor) -> T
     plan = make_plan(request.scheduler, components.scheduler_config, steps=request.steps)
     settings = GuidanceSettings.of(request, embedded=components.identity.guidance_embedding)
     guidance = Guidance(answer, settings, positive=text, negative=text)
-    for moment in denoise(latents, plan, guidance, generators_of([0] * len(latents))):
+    for moment in denoise(latents, [Leg(plan, guidance)], generators_of([0] * len(latents))):
         latents = moment.latents
     return latents
 

@@ -23,6 +23,7 @@ from core.request import (
     Precision,
     PreviewDecoder,
     SchedulerName,
+    TextToImage,
     Tiling,
 )
 
@@ -129,6 +130,15 @@ def _add_picture_options(parser: argparse.ArgumentParser) -> None:
         metavar="PICTURE",
         dest="source",
         help="make a picture again; options given beside it change that setting",
+    )
+    what.add_argument(
+        "--refiner", metavar="NAME|PATH", help="SDXL refiner that takes over from the model"
+    )
+    what.add_argument(
+        "--refiner-start",
+        type=float,
+        metavar="X",
+        help=f"share of the noise schedule after which it does ({TextToImage.REFINER_START:g})",
     )
     add_control_options(parser)
     _add_mask(parser)

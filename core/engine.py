@@ -41,6 +41,7 @@ from core.models.fingerprint import Fingerprints
 from core.models.identify import Identity, identify
 from core.models.load import load
 from core.models.names import Resolver, no_names
+from core.models.refiner_file import find_refiner
 from core.models.taught import Teaching, teaching_of
 from core.paths import Profile
 from core.request import (
@@ -59,9 +60,8 @@ from core.sampling import memory
 from core.sampling.batch import Job, check_plans
 from core.sampling.batches import make_pictures
 from core.sampling.inpaint import Area, area_of
-from core.sampling.served import check_served, ignored
+from core.sampling.served import base_alone, check_served, ignored
 from core.sampling.settle import settled
-from core.sampling.text import TextEmbeddings
 from core.sampling.vae import Vae
 
 ImageToImageT = TypeVar("ImageToImageT", bound=ImageToImage)
@@ -166,16 +166,20 @@ class TorchEngine:
             fingerprints=self._fingerprints,
             find=self._find_control,
         )
+        request, refiner = find_refiner(request, identity, fingerprints=self._fingerprints)
+        if notice := base_alone(request):
+            yield Notice(message=notice)
         key = ModelKey.of(identity, precision, request.vae)
         if not self._has(key):
             yield Loading(what=f"the model {request.model}")
             self._forget(device)
         asked = request
-        request = yield from self._fitted(asked, key, controls, device)
+        added = (controls, refiner)
+        request = yield from self._fitted(asked, key, *added, device)
         left = set(range(request.total)) if only is None else {only}
         made = len(left)
         try:
-            yield from self._make(request, key, preview, start, controls, left)
+            yield from self._make(request, key, preview, start, *added, left)
         except (RuntimeError, MemoryError) as error:
             lower = memory.lower(asked, request, identity)
             if as_out_of_memory(error) is None or lower is None:
@@ -190,7 +194,7 @@ class TorchEngine:
                 "bits."
             )
             yield Loading(what=f"the model {request.model}")
-            yield from self._make(request, key, preview, start, controls, left)
+            yield from self._make(request, key, preview, start, *added, left)
         yield Finished(pictures=made, seconds=time.perf_counter() - begin)
 
     def _make(
@@ -200,6 +204,7 @@ class TorchEngine:
         preview: PreviewSettings,
         start: Pixels | Canvas | None,
         controls: Controls,
+        refiner: Identity | None,
         left: set[int],
     ) -> Iterator[Event]:
         """Make pictures of a request that leaves nothing to choose; they are taken out of ``left``.
@@ -210,12 +215,11 @@ class TorchEngine:
             preview: How it is watched.
             start: What the pictures begin from, if not from noise.
             controls: What leads them.
+            refiner: What takes over from the model, or None.
             left: Indices of the pictures.
         """
         loaded = self._load(key, request)
-        if (yield from loaded.adapters.use(request)):
-            loaded.texts = TextEmbeddings(loaded.components, loaded.adapters.vectors)
-        yield from loaded.nets.use(controls.files)
+        yield from loaded.use(request, controls.files, refiner)
         decode = yield from loaded.decoder(preview.decoder, self._cache)
         vae = Vae(
             loaded.components,
@@ -232,9 +236,8 @@ class TorchEngine:
         config = loaded.components.scheduler_config
         job = Job(
             request=request,
-            components=loaded.components,
+            experts=loaded.experts,
             scheduler_config=teaching.on(config) if teaching else config,
-            texts=loaded.texts,
             vae=vae,
             preview=preview,
             decode=decode,
@@ -280,7 +283,12 @@ class TorchEngine:
             release_cached_memory(device)
 
     def _fitted(
-        self, request: Request, key: ModelKey, controls: Controls, device: torch.device
+        self,
+        request: Request,
+        key: ModelKey,
+        controls: Controls,
+        refiner: Identity | None,
+        device: torch.device,
     ) -> Generator[Event, None, Request]:
         """Settle what the request left open, by the memory there is, and say what it will take.
 
@@ -295,7 +303,9 @@ class TorchEngine:
         files = [Path(use.path) for use in request.loras]
         adapters = memory.adapter_bytes(files, key.precision)
         adapters += memory.control_bytes(controls.files.values(), key.precision)
-        fitted, needed = memory.fitted(request, key.identity, room, adapters=adapters)
+        fitted, needed = memory.fitted(
+            request, key.identity, room, adapters=adapters, refiner=refiner
+        )
         yield MemoryEstimate(needed=needed, free=room.free, mode=fitted.memory)
         if sentence := memory.notice(request, fitted, needed, room.free):
             yield Notice(message=sentence)

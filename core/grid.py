@@ -19,7 +19,7 @@ from core.request import ImageToImage, Request, TextToImage
 _UNTOUCHED = {
     field.name: field.default
     for field in dataclasses.fields(TextToImage)
-    if field.name.startswith(("negative", "guidance_", "precision", "vae"))
+    if field.name.startswith(("negative", "guidance_", "precision", "vae", "refiner"))
     and field.name != "guidance_scale"
 }
 """What goes without saying while it stands at its default."""

@@ -38,6 +38,10 @@ def _path_text(value: str) -> str:
     return PurePath(value).name or value or "(own)"
 
 
+def _refiner_text(value: str) -> str:
+    return _path_text(value) if value else "(none)"
+
+
 def _read_size(text: str) -> tuple[int, int]:
     found = _SIZE.fullmatch(text)
     if found is None:
@@ -128,6 +132,8 @@ PARAMETERS = (
     ),
     _path("model", ("model",), reloads=True),
     _path("vae", ("vae",), may_be_empty=True, reloads=True),
+    _path("refiner", ("refiner",), may_be_empty=True, reloads=True, label=_refiner_text),
+    _decimal("refiner-start", ("refiner_start",)),
     _choice("scheduler", SchedulerName),
     _whole("steps", ("steps",)),
     _decimal("guidance", ("guidance_scale",)),
@@ -179,7 +185,7 @@ class Axis:
     @property
     def words(self) -> tuple[str, ...]:
         """The values' words, whole."""
-        label = str if self.parameter.label is _path_text else self.parameter.label
+        label = str if self.parameter.what == "path" else self.parameter.label
         return tuple(label(value) for value in self.values)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,9 +11,13 @@ from core.events import Event, Loading
 from core.models.adapters import Adapters
 from core.models.components import Components
 from core.models.control import ControlNets
+from core.models.control_file import ControlFile
 from core.models.identify import Identity
+from core.models.load import load_refiner
+from core.models.refiner_file import PREFIX
 from core.models.replacement_vae import vae_weights
-from core.request import Precision, PreviewDecoder
+from core.request import Precision, PreviewDecoder, Request
+from core.sampling.expert import Expert
 from core.sampling.linear_preview import Decode, is_at_hand
 from core.sampling.preview import PreviewCosts, make_decoder
 from core.sampling.text import TextEmbeddings
@@ -52,6 +57,7 @@ class LoadedModel:
         texts: Its prompts, encoded.
         adapters: The LoRAs and embeddings it works with.
         nets: Its ControlNets.
+        refiner: The model that takes over from it, if there is one, and what that was loaded from.
         decoders: The preview decoders that were asked for.
         preview_costs: What previews cost with it.
     """
@@ -61,6 +67,7 @@ class LoadedModel:
     texts: TextEmbeddings
     adapters: Adapters
     nets: ControlNets
+    refiner: tuple[ModelKey, Expert] | None = None
     decoders: dict[PreviewDecoder, Decode | None] = field(default_factory=dict)
     preview_costs: PreviewCosts = field(default_factory=dict)
 
@@ -69,6 +76,54 @@ class LoadedModel:
         """Begin with nothing learned."""
         nets = ControlNets(components.device, components.dtype)
         return cls(key, components, TextEmbeddings(components), Adapters(components), nets)
+
+    @property
+    def experts(self) -> tuple[Expert, ...]:
+        """The models that share a run: it, and its refiner."""
+        own = Expert(self.components, self.texts)
+        return (own,) if self.refiner is None else (own, self.refiner[1])
+
+    def use(
+        self, request: Request, files: Mapping[str, ControlFile], refiner: Identity | None
+    ) -> Generator[Event, None, None]:
+        """Have what a request adds to the model in memory, and nothing else.
+
+        Args:
+            request: With the hashes of all files.
+            files: Its ControlNets, by their hashes.
+            refiner: Its refiner, or None.
+
+        Yields:
+            ``Loading`` before a file is read.
+
+        Raises:
+            CoreError: If a file cannot be used with the model.
+        """
+        changed = yield from self.adapters.use(request)
+        if changed:
+            self.texts = TextEmbeddings(self.components, self.adapters.vectors)
+        yield from self.nets.use(files)
+        yield from self._refine(refiner, request.refiner_sha256)
+        if changed and self.refiner is not None:
+            key, expert = self.refiner
+            texts = TextEmbeddings(expert.components, self.adapters.vectors)
+            self.refiner = (key, Expert(expert.components, texts))
+
+    def _refine(self, identity: Identity | None, sha256: str) -> Generator[Event, None, None]:
+        """Have this refiner in memory, or none."""
+        key = None if identity is None else ModelKey.of(identity, self.key.precision)
+        if key == (None if self.refiner is None else self.refiner[0]):
+            return
+        self.refiner = None
+        self.components.residence.drop(PREFIX)
+        if identity is None or key is None:
+            return
+        yield Loading(what=f"the refiner {identity.path.name}")
+        with ExitStack() as undo:
+            undo.callback(self.components.residence.drop, PREFIX)
+            loaded = load_refiner(identity, self.components, sha256=sha256)
+            undo.pop_all()
+        self.refiner = (key, Expert(loaded, TextEmbeddings(loaded, self.adapters.vectors)))
 
     @property
     def held(self) -> int:

@@ -113,6 +113,11 @@ class TextToImage:
             empty for the model's own.
         vae_sha256: Hash of its weights, 64 hex digits, or empty before the engine has read it; a
             repeated run refuses a VAE that has changed.
+        refiner: An SDXL refiner that takes over from the model in the course of the run: its name
+            or the path of its folder or file; empty for none.
+        refiner_sha256: Hash of its weights, as ``vae_sha256``.
+        refiner_start: Share of the noise schedule after which it does, 0 to 1; both models must be
+            left a step.
         controls: The ControlNets that lead the pictures, all of them at once.
         vae_tiling: Whether large pictures go through the VAE in tiles, which bounds its memory and
             changes their bits; the engine records what it did.
@@ -122,6 +127,7 @@ class TextToImage:
     """
 
     kind: ClassVar[str] = "text-to-image"
+    REFINER_START: ClassVar[float] = 0.8
 
     model: str = "starter"
     prompts: tuple[str, ...]
@@ -143,6 +149,9 @@ class TextToImage:
     embeddings: tuple[EmbeddingUse, ...] = ()
     vae: str = ""
     vae_sha256: str = ""
+    refiner: str = ""
+    refiner_sha256: str = ""
+    refiner_start: float = REFINER_START
     controls: tuple[ControlUse, ...] = ()
     vae_tiling: Tiling = Tiling.AUTO
     memory: MemoryMode = MemoryMode.AUTO
@@ -175,6 +184,11 @@ class TextToImage:
         check_adapters("embeddings", self.embeddings, EmbeddingUse)
         check_text("vae", self.vae, empty_ok=True)
         check_text("vae_sha256", self.vae_sha256, empty_ok=True)
+        check_text("refiner", self.refiner, empty_ok=True)
+        check_text("refiner_sha256", self.refiner_sha256, empty_ok=True)
+        check_float("refiner_start", self.refiner_start, 0.0, 1.0)
+        if not self.refiner and self.refiner_start != self.REFINER_START:
+            raise InvalidRequest("refiner_start", "needs a refiner; name one.")
         check_controls(self.controls)
         check_choice("vae_tiling", self.vae_tiling, Tiling)
         check_choice("memory", self.memory, MemoryMode)

@@ -45,6 +45,7 @@ class Recalled:
             "LoRAs": bool(request.loras),
             "embeddings": bool(request.embeddings),
             "the VAE": bool(request.vae),
+            "the refiner": bool(request.refiner),
             "ControlNets": bool(request.controls),
             "the mask": isinstance(request, Inpaint),
             "the sides painted on": isinstance(request, Outpaint),

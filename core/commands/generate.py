@@ -50,6 +50,8 @@ SETTINGS = (
     "precision",
     "vae",
     "vae_tiling",
+    "refiner",
+    "refiner_start",
     "memory",
     "loras",
     "embeddings",

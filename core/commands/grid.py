@@ -33,6 +33,8 @@ from core.images.canvas import canvas_of
 from core.images.reading import read_start_image
 from core.images.writing import saved
 from core.models import catalog
+from core.models.identify import identify
+from core.models.refiner_file import fitting
 from core.paths import Profile
 from core.request import ImageToImage, Inpaint, Outpaint, Request
 
@@ -187,12 +189,18 @@ def _check_cells(grid: Grid) -> None:
     Raises:
         Unsupported: A cell's scheduler cannot be used with its model.
         InvalidRequest: Its size cannot, or its start picture cannot be read.
+        ModelInvalid: Its refiner does not go with its model.
         CoreError: See ``catalog.card``.
     """
     card = functools.cache(catalog.card)
+    fits = functools.cache(
+        lambda refiner, model: fitting(catalog.resolve(refiner), identify(catalog.resolve(model)))
+    )
     starts: set[str] = set()
     for request in (cell.request for cell in grid.cells):
         _check_card(request, card(request.model))
+        if request.refiner:
+            fits(request.refiner, request.model)
         if isinstance(request, ImageToImage) and request.init_image not in starts:
             read_start_image(Path(request.init_image), request.width, request.height)
             starts.add(request.init_image)

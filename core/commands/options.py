@@ -35,6 +35,8 @@ PICTURE_OPTIONS: Mapping[str, str] = {
     "controls.start": "--control-start",
     "controls.end": "--control-end",
     "vae": "--vae",
+    "refiner": "--refiner",
+    "refiner_start": "--refiner-start",
     "vae_tiling": "--vae-tiling",
     "init_image": "--init",
     "strength": "--strength",

@@ -149,6 +149,8 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
     for name, hash_name in _HASHED.items():
         if name in given:
             recorded[hash_name] = ""
+    if not found.request.refiner:
+        del recorded["refiner"], recorded["refiner_start"]
     notices = _of_another_model(found, given, profile)
     return Task(request=_request(recorded | given), notices=notices)
 
@@ -195,6 +197,7 @@ def _check_model(found: Recorded, profile: Profile) -> None:
 
 _HASHED = {
     "vae": "vae_sha256",
+    "refiner": "refiner_sha256",
     "init_image": "init_sha256",
     "mask_image": "mask_sha256",
 }
@@ -215,9 +218,22 @@ def _request(values: dict[str, Any]) -> Request:
         raise InvalidRequest(unknown[0], f"does not go with {kind.kind}; leave one of them out.")
     if kind is Inpaint and "mask_image" not in values:
         raise InvalidRequest("mask_image", "is missing; add --mask.")
+    if not values.get("refiner"):
+        values = _unrefined(values)
     if isinstance(second := values.get("second_pass"), dict):
         values = values | {"second_pass": SecondPass(**second)}
     return _located(kind(**values))
+
+
+def _unrefined(values: dict[str, Any]) -> dict[str, Any]:
+    """Give settings without a refiner; where none is named by an empty name, its start goes too.
+
+    Raises:
+        InvalidRequest: Of a start where nothing at all is said of a refiner.
+    """
+    if "refiner_start" in values and "refiner" not in values:
+        raise InvalidRequest("refiner_start", "needs a refiner; add --refiner.")
+    return {name: value for name, value in values.items() if not name.startswith("refiner")}
 
 
 def _own(kind: type[ImageToImage]) -> set[str]:
@@ -278,8 +294,11 @@ def _multiples(width: int, height: int) -> dict[str, int]:
 
 def _located(request: Request) -> Request:
     """Make the paths in a request absolute, so that a picture can be repeated from anywhere."""
-    if request.model not in catalog.names():
-        request = dataclasses.replace(request, model=str(catalog.resolve(request.model)))
+    for name in ("model", "refiner"):
+        model = getattr(request, name)
+        if model and model not in catalog.names():
+            place: dict[str, Any] = {name: str(catalog.resolve(model))}
+            request = dataclasses.replace(request, **place)
     request = dataclasses.replace(
         request,
         loras=tuple(_found(use) for use in request.loras),

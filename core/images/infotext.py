@@ -74,6 +74,10 @@ def write_infotext(image: ImageReady) -> str:
     }
     if request.vae:
         pairs |= {"VAE hash": request.vae_sha256[:10], "VAE": PurePath(request.vae).name}
+    if request.refiner:
+        name = PurePath(request.refiner).name.removesuffix(".safetensors")
+        pairs["Refiner"] = f"{name} [{request.refiner_sha256[:10]}]"
+        pairs["Refiner switch at"] = f"{request.refiner_start:.12g}"
     if isinstance(request, ImageToImage):
         pairs["Denoising strength"] = f"{request.strength:.12g}"
     if isinstance(request, Inpaint):

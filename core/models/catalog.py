@@ -57,7 +57,7 @@ class ModelCard:
         name: What a request calls it: a name of ours or the path of its folder or file.
         title: For people.
         path: Its folder or file.
-        family: ``sd1``, ``sd2``, ``sdxl`` or ``custom``.
+        family: ``sd1``, ``sd2``, ``sdxl``, ``sdxl-refiner`` or ``custom``.
         prediction_type: What its UNet predicts.
         width: Native size of its pictures, in pixels.
         height: Native size of its pictures, in pixels.

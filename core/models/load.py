@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -31,6 +32,7 @@ from core.models.identify import Identity
 from core.models.load_single_file import build_empty, fill, original_tensors, text_weights_of
 from core.models.parts import tokenizer_of
 from core.models.reading import Readable, check_finite, quietly
+from core.models.refiner_file import PREFIX
 from core.models.replacement_vae import in_new_names, load_vae, vae_weights
 from core.models.residence import Residence, Source
 
@@ -76,7 +78,8 @@ def load(
         reading = {
             name: beside.submit(_tokenizer, identity, name) for name in identity.text_encoders
         }
-        modules = _modules(identity, residence, dtype, vae)
+        names = ("unet", *identity.text_encoders, "vae")
+        modules = _modules(identity, residence, dtype, names, vae=vae)
         tiny = None
         if identity.tiny_vae is not None:
             tiny = _tiny_vae(identity.tiny_vae, dtype).to(device).eval()
@@ -124,21 +127,58 @@ def _all_kept() -> Iterator[None]:
             gc.enable()
 
 
+def load_refiner(identity: Identity, base: Components, *, sha256: str) -> Components:
+    """Load a refiner beside its base model, whose VAE, schedule and residence it shares.
+
+    Args:
+        identity: The refiner, as ``find_refiner`` found it.
+        base: The base model.
+        sha256: Hash of the refiner's weights.
+
+    Raises:
+        ModelInvalid: If a file is missing, damaged, contradicts another one or holds what is no
+            number.
+        UnsafeFile: If a file is a pickle that asks for more than tensors.
+    """
+    names = ("unet", *identity.text_encoders)
+    with quietly(), _all_kept():
+        tokenizers = {name: _tokenizer(identity, name) for name in identity.text_encoders}
+        modules = _modules(identity, base.residence, base.dtype, names, prefix=PREFIX)
+    return dataclasses.replace(
+        base,
+        identity=identity,
+        sha256=sha256,
+        tokenizer=tokenizers.get("text_encoder"),
+        text_encoder=modules.get("text_encoder"),
+        text_uses_mask=False,
+        unet=modules["unet"],
+        tokenizer_2=tokenizers.get("text_encoder_2"),
+        text_encoder_2=modules.get("text_encoder_2"),
+    )
+
+
 def _modules(
-    identity: Identity, residence: Residence, dtype: torch.dtype, vae: Path | None
+    identity: Identity,
+    residence: Residence,
+    dtype: torch.dtype,
+    names: Sequence[str],
+    *,
+    vae: Path | None = None,
+    prefix: str = "",
 ) -> dict[str, Any]:
-    """Load all parts and give them to ``residence``."""
+    """Load parts and give them to ``residence``, where ``prefix`` stands before their names."""
     modules: dict[str, Any] = {}
 
     def add(name: str, module: Any, files: Mapping[str, Path], read: Callable[..., Any]) -> None:
         modules[name] = module.eval()
-        residence.add(name, module, Source(tuple(files.values()), partial(read, module)))
+        source = Source(tuple(files.values()), partial(read, module))
+        residence.add(prefix + name, module, source)
 
     if vae is not None:
         # First, because it is what may not fit.
         read = partial(replacement_vae.weights_of, vae)
         add("vae", load_vae(vae, like=identity, dtype=dtype), vae_weights(vae), read)
-    for name in ("unet", *identity.text_encoders, "vae"):
+    for name in names:
         if name not in modules:
             module = _component(identity, name, dtype)
             add(name, module, _files_of(identity, name), partial(_weights_of, identity, name))

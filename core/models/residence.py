@@ -76,6 +76,10 @@ class Residence:
         else:
             module.to(self._device)
 
+    def drop(self, prefix: str) -> None:
+        """Forget the parts whose names begin so."""
+        self._parts = {n: part for n, part in self._parts.items() if not n.startswith(prefix)}
+
     def swap(self, *, one_at_a_time: bool) -> None:
         """Begin to keep only the part at work on the device, or all of them again."""
         if one_at_a_time == self._one_at_a_time:

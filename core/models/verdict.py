@@ -35,7 +35,8 @@ class Verdict:
     Attributes:
         path: Where it lies.
         kind: What it is good for.
-        family: The architecture it belongs to: ``sd1``, ``sd2``, ``sdxl``, or ``custom``.
+        family: The architecture it belongs to: ``sd1``, ``sd2``, ``sdxl``, ``sdxl-refiner`` or
+            ``custom``.
         title: For people, such as ``"Stable Diffusion 1.x inpainting model"``.
         files: Its weight files, of which its hash is made, in a fixed order.
         distillation: How a model or LoRA came to need few steps, if its file or its name tells:

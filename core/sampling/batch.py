@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from core.errors import InvalidRequest
 from core.events import Event, ImageReady, Notice, Pixels, PreviewSettings, Step
 from core.images.canvas import Canvas
 from core.images.scaling import scaled
 from core.models.components import Components
 from core.models.control import ControlNets
 from core.request import Enlarging, ImageToImage, Request, SecondPass, Upscale
-from core.sampling.conditioning import BEAUTIFUL, UGLY, Conditioning, with_numbers
 from core.sampling.control import Control, Controlled, check_parts
-from core.sampling.denoise import Denoised, denoise
-from core.sampling.guidance import Denoiser, Guidance, GuidanceSettings
+from core.sampling.denoise import Denoised, Leg, denoise
+from core.sampling.expert import Expert
+from core.sampling.guidance import Denoiser
 from core.sampling.inpaint import Area, Beginning, Shown, begin_inpainting
 from core.sampling.linear_preview import Decode
 from core.sampling.noise import generators_of
 from core.sampling.preview import PreviewCosts, Previewer
-from core.sampling.schedulers import Plan, make_plan
+from core.sampling.schedulers import Plan, hand_over, make_plan
 from core.sampling.start import EncodedPicture, from_latents, from_noise, from_picture
-from core.sampling.text import TextEmbeddings
 from core.sampling.torch_unet import TorchUNet
 from core.sampling.vae import Vae
 from core.sampling.windows import Windowed
@@ -39,9 +39,8 @@ class Job:
 
     Attributes:
         request: With nothing left to choose.
-        components: The loaded model.
-        scheduler_config: Its scheduler's configuration, as its LoRAs leave it.
-        texts: Its prompts, encoded.
+        experts: The models that share each run by its noise: one, or an SDXL model and its refiner.
+        scheduler_config: The first one's scheduler's configuration, as its LoRAs leave it.
         vae: Its VAE, guarded.
         preview: How the run is watched.
         decode: The preview's decoder, or None.
@@ -54,9 +53,8 @@ class Job:
     """
 
     request: Request
-    components: Components
+    experts: tuple[Expert, ...]
     scheduler_config: Mapping[str, Any]
-    texts: TextEmbeddings
     vae: Vae
     preview: PreviewSettings
     decode: Decode | None
@@ -67,32 +65,56 @@ class Job:
     nets: ControlNets
     maps: tuple[tuple[Pixels, ...], ...]
 
+    @property
+    def components(self) -> Components:
+        """The model that begins, and whose VAE and schedule they all have."""
+        return self.experts[0].components
+
+
+Plans = tuple[Plan, ...]
+"""The course of a run: a part for each expert."""
+
 
 def check_plans(job: Job) -> None:
     """Refuse before the first batch what its plans would refuse.
 
     Raises:
-        InvalidRequest: If the scheduler cannot take so many steps, or a control would do nothing.
+        InvalidRequest: If the scheduler cannot take so many steps, or a control or one of the
+            experts would do nothing.
         Unsupported: If the scheduler cannot work with the model.
     """
-    plans = (plan_of(job), second_plan_of(job))
-    check_parts(job.request.controls, [plan.calls for plan in plans if plan is not None])
+    runs = [[len(part.calls) for part in plans] for plans in plans_of(job)]
+    check_parts(job.request.controls, [(calls[0], sum(calls)) for calls in runs])
+    for name, *calls in zip(("model", "refiner"), *runs, strict=False):
+        if not any(calls):
+            change = {"model": "raise it, or take the refiner as the model", "refiner": "lower it"}
+            raise InvalidRequest(
+                "refiner_start",
+                f"{job.request.refiner_start:g} leaves no step to the {name}; {change[name]}.",
+            )
 
 
-def plan_of(job: Job) -> Plan:
-    """Plan one batch's run; a plan serves once.
+def plans_of(job: Job) -> tuple[Plans, ...]:
+    """Plan one batch: its run, and that of the second pass if there is one. They serve once.
 
     Raises:
         InvalidRequest: If the scheduler cannot take so many steps.
         Unsupported: If it cannot work with the model.
     """
-    request = job.request
-    return make_plan(
-        request.scheduler,
-        job.scheduler_config,
-        steps=request.steps,
-        strength=request.strength if isinstance(request, ImageToImage) else None,
+    request, second = job.request, job.request.second_pass
+    strength = request.strength if isinstance(request, ImageToImage) else None
+    first = _plans(job, request.steps, strength)
+    if second is None:
+        return (first,)
+    return first, _plans(job, second.steps or request.steps, second.strength)
+
+
+def _plans(job: Job, steps: int, strength: float | None) -> Plans:
+    request, config = job.request, job.scheduler_config
+    plan, *anew = (
+        make_plan(request.scheduler, config, steps=steps, strength=strength) for _ in job.experts
     )
+    return hand_over(plan, anew[0], request.refiner_start) if anew else (plan,)
 
 
 def make_batch(job: Job, pictures: tuple[int, ...]) -> Generator[Event, None, None]:
@@ -107,24 +129,23 @@ def make_batch(job: Job, pictures: tuple[int, ...]) -> Generator[Event, None, No
     """
     request = job.request
     begin = time.perf_counter()
-    plan = plan_of(job)
+    plans, *more = plans_of(job)
     generators = generators_of([request.seed_of(i) for i in pictures])
-    second = second_plan_of(job)
-    total = plan.steps + (second.steps if second else 0)
-    with TorchUNet(job.components) as unet:
-        run = _Run(job, pictures, generators, plan, total=total)
+    total = sum(run[0].steps for run in (plans, *more))
+    with ExitStack() as stack:
+        unets = [stack.enter_context(TorchUNet(expert.components)) for expert in job.experts]
+        run = _Run(job, pictures, generators, plans, total=total)
         first_step = time.perf_counter()
         window = request.window if isinstance(request, Upscale) else 0
-        latents = yield from run.steps(unet, _beginning(job, plan, generators), window=window)
-        if second is not None and request.second_pass is not None:
-            latents = _enlarged(job, request.second_pass, second, latents, generators)
-            larger = Beginning(latents, None, None)
+        latents = yield from run.steps(unets, _beginning(job, run.first, generators), window=window)
+        if more and request.second_pass is not None:
             gone = time.perf_counter() - first_step
-            run = _Run(
-                job, pictures, generators, second, total=total, done=plan.steps, seconds=gone
-            )
-            latents = yield from run.steps(unet, larger, window=request.second_pass.window)
-        if unet.fell_back:
+            done = plans[0].steps
+            run = _Run(job, pictures, generators, more[0], total=total, done=done, seconds=gone)
+            latents = _enlarged(job, request.second_pass, run.first, latents, generators)
+            larger = Beginning(latents, None, None)
+            latents = yield from run.steps(unets, larger, window=request.second_pass.window)
+        if any(unet.fell_back for unet in unets):
             yield Notice(message=_fp32_notice("UNet", job))
     decoded = job.vae.decode(latents)
     if job.vae.fell_back:
@@ -142,19 +163,6 @@ def make_batch(job: Job, pictures: tuple[int, ...]) -> Generator[Event, None, No
         )
 
 
-def second_plan_of(job: Job) -> Plan | None:
-    """Plan the second pass of one batch, if there is one; see ``plan_of``."""
-    request = job.request
-    if request.second_pass is None:
-        return None
-    return make_plan(
-        request.scheduler,
-        job.scheduler_config,
-        steps=request.second_pass.steps or request.steps,
-        strength=request.second_pass.strength,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Run:
     """One way from noise to pictures for a batch; a second pass is a second one.
@@ -163,7 +171,7 @@ class _Run:
         job: What it is for.
         pictures: Their indices.
         generators: One a picture.
-        plan: Its course.
+        plans: Its course.
         total: Steps of the whole batch.
         done: Steps of the batch before this run.
         seconds: That they took, with what lies between.
@@ -172,28 +180,28 @@ class _Run:
     job: Job
     pictures: tuple[int, ...]
     generators: list[torch.Generator]
-    plan: Plan
+    plans: Plans
     total: int
     done: int = 0
     seconds: float = 0.0
 
+    @property
+    def first(self) -> Plan:
+        """The part that it begins with."""
+        return next(plan for plan in self.plans if plan.calls)
+
     def steps(
-        self, unet: TorchUNet, beginning: Beginning, *, window: int = 0
+        self, unets: Sequence[TorchUNet], beginning: Beginning, *, window: int = 0
     ) -> Generator[Step, None, Tensor]:
         """Denoise, and give the latents at the end: ``(B, 4, H/8, W/8)``, scaled."""
-        denoiser: Denoiser = unet
-        before = look_at = None
-        if self.job.request.controls:
-            denoiser = led = self._controlled(unet)
-            before, look_at = led.turn_to, led.look_at
-        if beginning.shown is not None:
-            denoiser = Shown(denoiser, beginning.shown)
-        if window:
-            side = window // self.job.components.identity.vae_scale
-            denoiser = Windowed(denoiser, side, look_at)
+        parts = zip(self.job.experts, unets, self.plans, strict=True)
+        legs = [
+            self._leg(expert, unet, plan, beginning, window)
+            for expert, unet, plan in parts
+            if plan.calls
+        ]
         latents = beginning.latents
-        guidance = _guidance(self.job, denoiser, self.pictures, self._size, before)
-        moments = denoise(latents, self.plan, guidance, self.generators, beginning.known)
+        moments = denoise(latents, legs, self.generators, beginning.known)
         # Closed here and not when the garbage collector comes by.
         with closing(moments):
             for moment, step in self._watched(moments):
@@ -207,13 +215,34 @@ class _Run:
         request = self.job.request
         return request.final_size if self.done else (request.width, request.height)
 
-    def _controlled(self, unet: TorchUNet) -> Controlled:
+    def _leg(
+        self, expert: Expert, unet: TorchUNet, plan: Plan, beginning: Beginning, window: int
+    ) -> Leg:
+        """Give an expert its part of the run. Controls are made for the first one's UNet alone."""
+        job = self.job
+        denoiser: Denoiser = unet
+        before = look_at = None
+        if job.request.controls and expert is job.experts[0]:
+            denoiser = led = self._controlled(unet, plan)
+            before, look_at = led.turn_to, led.look_at
+        if beginning.shown is not None:
+            denoiser = Shown(denoiser, beginning.shown)
+        if window:
+            denoiser = Windowed(denoiser, window // job.components.identity.vae_scale, look_at)
+        guidance = expert.guidance(
+            denoiser, job.request, self.pictures, size=self._size, before=before
+        )
+        return Leg(plan, guidance)
+
+    def _controlled(self, unet: TorchUNet, plan: Plan) -> Controlled:
         job = self.job
         controls = [
             Control.of(job.nets[use.sha256], use, pixels)
             for use, pixels in zip(job.request.controls, job.maps[self.done > 0], strict=True)
         ]
-        return Controlled(unet, controls, self.plan, scale=job.components.identity.vae_scale)
+        calls = sum(len(part.calls) for part in self.plans)
+        scale = job.components.identity.vae_scale
+        return Controlled(unet, controls, plan, calls=calls, scale=scale)
 
     def _watched(self, moments: Iterator[Denoised]) -> Iterator[tuple[Denoised, Step]]:
         """Time the steps and show them."""
@@ -242,39 +271,6 @@ class _Run:
                 ),
             )
             lap = time.perf_counter()
-
-
-def _guidance(
-    job: Job,
-    denoiser: Denoiser,
-    pictures: tuple[int, ...],
-    size: tuple[int, int],
-    before: Callable[[Tensor, float], None] | None,
-) -> Guidance:
-    request, identity = job.request, job.components.identity
-    settings = GuidanceSettings.of(request, embedded=identity.guidance_embedding)
-    prompts = [request.prompt_of(i) for i in pictures]
-    texts = [*prompts, request.negative_prompt] if settings.is_used else prompts
-    # The UNet takes both halves of the batch at one length.
-    chunks = max(job.texts.chunks_of(text) for text in texts)
-    positive = job.texts.of(prompts, chunks=chunks)
-    negative: Conditioning | None = None
-    if settings.is_used:
-        away = job.texts.negative_of(request.negative_prompt, chunks=chunks)
-        negative = away.expand(len(prompts))
-
-    def told(texts: Conditioning, score: float) -> Conditioning:
-        return with_numbers(
-            texts, identity, size=size, guidance_scale=request.guidance_scale, score=score
-        )
-
-    return Guidance(
-        denoiser,
-        settings,
-        positive=told(positive, BEAUTIFUL),
-        negative=None if negative is None else told(negative, UGLY),
-        before=before,
-    )
 
 
 def _beginning(job: Job, plan: Plan, generators: list[torch.Generator]) -> Beginning:

@@ -41,9 +41,9 @@ def _batches(job: Job) -> Iterator[tuple[int, ...]]:
     Prompts of one batch take as many chunks each, so that none is filled up with empty ones because
     of its neighbours.
     """
-    request = job.request
+    request, texts = job.request, job.experts[0].texts
     alike = itertools.groupby(
-        range(request.total), lambda index: job.texts.chunks_of(request.prompt_of(index))
+        range(request.total), lambda index: texts.chunks_of(request.prompt_of(index))
     )
     for _, group in alike:
         indices = tuple(group)

@@ -18,7 +18,7 @@ from core.events import Pixels
 from core.models.components import change_dtype
 from core.request import ControlUse
 from core.sampling.conditioning import Conditioning
-from core.sampling.schedulers import Call, Plan
+from core.sampling.schedulers import Plan
 from core.sampling.torch_unet import TorchUNet
 
 _LATENTS = 4
@@ -53,21 +53,23 @@ class Controlled:
     """A UNet as a denoiser that heeds controls, each in its part of one run."""
 
     def __init__(
-        self, unet: TorchUNet, controls: Sequence[Control], plan: Plan, *, scale: int
+        self, unet: TorchUNet, controls: Sequence[Control], plan: Plan, *, calls: int, scale: int
     ) -> None:
         """Wrap a UNet for one run.
 
         Args:
             unet: What predicts.
             controls: What leads it.
-            plan: The course of the run. ``turn_to`` says before each call where that is.
+            plan: The course of the run, as far as it is this UNet's. ``turn_to`` says before each
+                call where that is.
+            calls: How many there are in the whole run.
             scale: Pixels of a latent's side.
         """
         self._unet = unet
         self._scale = scale
         self._active: dict[tuple[float, float], tuple[Control, ...]] = {
             _moment(call.timestep, call.progress): tuple(
-                control for control in controls if works_at(control.use, i, len(plan.calls))
+                control for control in controls if works_at(control.use, i, calls)
             )
             for i, call in enumerate(plan.calls)
         }
@@ -135,18 +137,18 @@ def works_at(use: ControlUse, call: int, calls: int) -> bool:
     return use.weight > 0 and call / calls >= use.start and (call + 1) / calls <= use.end
 
 
-def check_parts(uses: Sequence[ControlUse], runs: Sequence[Sequence[Call]]) -> None:
+def check_parts(uses: Sequence[ControlUse], runs: Sequence[tuple[int, int]]) -> None:
     """Refuse a control that would do nothing in any run.
 
     Args:
         uses: The controls.
-        runs: The calls of each run.
+        runs: Of each run how many calls the controlled UNet has, from the first, and how many all.
 
     Raises:
         InvalidRequest: If one's part of the run is shorter than a step.
     """
     for use in uses:
-        works = any(works_at(use, i, len(calls)) for calls in runs for i in range(len(calls)))
+        works = any(works_at(use, i, every) for own, every in runs for i in range(own))
         if use.weight and not works:
             raise InvalidRequest(
                 "controls.end",

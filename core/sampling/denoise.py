@@ -60,10 +60,22 @@ class Denoised:
                 return self.prediction
 
 
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """A part of a run that one model does.
+
+    Attributes:
+        plan: Its course; it serves once.
+        guidance: The denoiser with its prompts.
+    """
+
+    plan: Plan
+    guidance: Guidance
+
+
 def denoise(
     latents: Tensor,
-    plan: Plan,
-    guidance: Guidance,
+    legs: Sequence[Leg],
     generators: Sequence[torch.Generator],
     known: Known | None = None,
 ) -> Generator[Denoised, None, None]:
@@ -72,21 +84,17 @@ def denoise(
     The last value's ``latents`` are the result. Closing the iterator ends the run.
 
     Args:
-        latents: ``(B, 4, H/8, W/8)``, scaled, noised as ``plan`` begins, fp32, on the CPU.
-        plan: The course of the run; it serves once.
-        guidance: The denoiser with its prompts.
+        latents: ``(B, 4, H/8, W/8)``, scaled, noised as the first leg begins, fp32, on the CPU.
+        legs: The course of the run: one leg for each model that shares it.
         generators: One a picture, for the methods that add noise at each step.
         known: What of the pictures is put back after each call, if anything.
     """
-    options = dict(plan.options)
-    if plan.draws_noise:
-        options["generator"] = list(generators)
-    following = (*plan.calls[1:], None)
-    for call, after in zip(plan.calls, following, strict=True):
-        moment = _advance(latents, call, plan, guidance, options)
+    steps = [(leg, call) for leg in legs for call in leg.plan.calls]
+    following = (*(call.timestep for _, call in steps[1:]), None)
+    for (leg, call), timestep in zip(steps, following, strict=True):
+        moment = _advance(latents, call, leg, generators)
         if known is not None:
-            timestep = None if after is None else after.timestep
-            whole = known.put_back(moment.latents, plan.scheduler, timestep)
+            whole = known.put_back(moment.latents, leg.plan.scheduler, timestep)
             moment = dataclasses.replace(moment, latents=whole)
         latents = moment.latents
         yield moment
@@ -94,10 +102,13 @@ def denoise(
 
 @torch.inference_mode()
 def _advance(
-    latents: Tensor, call: Call, plan: Plan, guidance: Guidance, options: dict[str, Any]
+    latents: Tensor, call: Call, leg: Leg, generators: Sequence[torch.Generator]
 ) -> Denoised:
     """Do one call. Inference mode must not span a yield: it would leak into the caller."""
+    plan = leg.plan
+    options: dict[str, Any] = {"generator": list(generators)} if plan.draws_noise else {}
+    options |= plan.options
     model_input = plan.scheduler.scale_model_input(latents, call.timestep)
-    prediction = guidance(model_input, call.timestep, call.progress)
+    prediction = leg.guidance(model_input, call.timestep, call.progress)
     after = plan.scheduler.step(prediction, call.timestep, latents, return_dict=False, **options)[0]
     return Denoised(call, after, model_input, prediction, plan.prediction_type)

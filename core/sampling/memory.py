@@ -13,6 +13,7 @@ from pathlib import Path
 from core.errors import OutOfMemory
 from core.models.control_file import ControlFile
 from core.models.identify import Identity
+from core.models.refiner_file import PREFIX
 from core.models.tensor_list import read_tensors
 from core.request import MemoryMode, Precision, Request, Tiling, Upscale
 
@@ -112,30 +113,60 @@ def vae_bytes(identity: Identity, request: Request) -> int:
     return seen * scale**2 * identity.vae_channels * _BYTES[request.precision] * _VAE_TENSORS
 
 
+def weight_bytes(
+    identity: Identity, precision: Precision, refiner: Identity | None = None
+) -> dict[str, int]:
+    """Bytes of a model's parts in a resolved number format, by their names.
+
+    Args:
+        identity: The model.
+        precision: The number format.
+        refiner: What is loaded beside it, its VAE excepted.
+    """
+    counts = dict(identity.parameters)
+    if refiner is not None:
+        beside = refiner.parameters.items()
+        counts |= {PREFIX + name: count for name, count in beside if name != "vae"}
+    return {name: count * _BYTES[precision] for name, count in counts.items()}
+
+
 def needed_bytes(
-    identity: Identity, request: Request, *, adapters: int = 0, attention_in_full: bool = False
+    identity: Identity,
+    request: Request,
+    *,
+    refiner: Identity | None = None,
+    adapters: int = 0,
+    attention_in_full: bool = False,
 ) -> int:
     """Estimate all that a job takes at its peak, the weights included.
 
     Args:
         identity: The model.
         request: With nothing left to choose.
+        refiner: What takes over from the model, or None.
         adapters: Bytes of its LoRAs and ControlNets.
         attention_in_full: See ``Room``.
     """
-    weights = {
-        name: count * _BYTES[request.precision] for name, count in identity.parameters.items()
+    weights = weight_bytes(identity, request.precision, refiner)
+    models = {"unet": identity} | ({} if refiner is None else {f"{PREFIX}unet": refiner})
+    working = {
+        name: unet_bytes(model, request, attention_in_full=attention_in_full) * request.batch_size
+        for name, model in models.items()
     }
-    unet = unet_bytes(identity, request, attention_in_full=attention_in_full) * request.batch_size
-    vae = vae_bytes(identity, request)
+    working["vae"] = vae_bytes(identity, request)
     if request.memory is MemoryMode.LOW:
-        working = weights | {"unet": weights["unet"] + unet, "vae": weights["vae"] + vae}
-        return adapters + max(working.values())
-    return adapters + sum(weights.values()) + max(unet, vae * request.batch_size)
+        return adapters + max(size + working.get(name, 0) for name, size in weights.items())
+    working["vae"] *= request.batch_size
+    return adapters + sum(weights.values()) + max(working.values())
 
 
 def fitted(
-    request: Request, identity: Identity, room: Room, *, adapters: int = 0
+    request: Request,
+    identity: Identity,
+    room: Room,
+    *,
+    adapters: int = 0,
+    refiner: Identity | None = None,
 ) -> tuple[Request, int]:
     """Settle what the request left open, by the memory there is.
 
@@ -144,6 +175,7 @@ def fitted(
         identity: The model.
         room: The memory there is.
         adapters: Bytes of the request's LoRAs and ControlNets.
+        refiner: What takes over from the model, or None.
 
     Returns:
         The request as it is carried out, and the bytes that it will take of those free.
@@ -156,9 +188,13 @@ def fitted(
         modes = (MemoryMode.FULL, MemoryMode.LOW)
     settled, more = request, 0
     for mode in modes:
-        settled = _settled(request, mode, identity, room, adapters)
+        settled = _settled(request, mode, identity, room, adapters, refiner)
         whole = needed_bytes(
-            identity, settled, adapters=adapters, attention_in_full=room.attention_in_full
+            identity,
+            settled,
+            refiner=refiner,
+            adapters=adapters,
+            attention_in_full=room.attention_in_full,
         )
         more = max(0, whole - room.held)
         if more + _RESERVE <= room.free:
@@ -168,7 +204,12 @@ def fitted(
 
 
 def _settled(
-    request: Request, mode: MemoryMode, identity: Identity, room: Room, adapters: int
+    request: Request,
+    mode: MemoryMode,
+    identity: Identity,
+    room: Room,
+    adapters: int,
+    refiner: Identity | None,
 ) -> Request:
     """Choose tiling and batch size for a memory mode."""
     request = dataclasses.replace(request, memory=mode)
@@ -177,7 +218,7 @@ def _settled(
         unet_bytes(identity, request, attention_in_full=room.attention_in_full),
         vae_bytes(identity, request),
     )
-    weights = sum(identity.parameters.values()) * _BYTES[request.precision]
+    weights = sum(weight_bytes(identity, request.precision, refiner).values())
     free = room.free - max(0, weights + adapters - room.held)
     batch_size = choose_batch_size(identity, request, one=one, free=free)
     return dataclasses.replace(request, batch_size=batch_size)

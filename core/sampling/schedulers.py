@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -203,6 +203,37 @@ def make_plan(
         draws_noise=_METHODS[name].draws_noise,
         options=_METHODS[name].options,
     )
+
+
+def hand_over(plan: Plan, anew: Plan, start: float) -> tuple[Plan, Plan]:
+    """Cut a run in two, where another model takes over.
+
+    The timesteps after a share of the noise schedule are the second model's, as diffusers counts
+    ``denoising_end`` and ``denoising_start``; a step that has begun is not cut. What a method
+    remembers of the steps before was the first model's finding, so it begins anew, as there. PNDM
+    and K-LMS take it for granted in the middle of a run that such steps were; they go on.
+
+    Args:
+        plan: The run.
+        anew: The same once more.
+        start: The share.
+
+    Returns:
+        Both parts, of which either may have no calls.
+    """
+    trained = len(plan.scheduler.alphas_cumprod)
+    cut = round(trained - start * trained)
+    begins: dict[int, float] = {}
+    for call in plan.calls:
+        begins.setdefault(call.step, float(call.timestep))
+    first = sum(begins[call.step] >= cut for call in plan.calls)
+    later = plan
+    is_linear = isinstance(anew.scheduler, LinearMultistepScheduler)
+    if hasattr(anew.scheduler, "set_begin_index") and not is_linear:
+        before = len(anew.scheduler.timesteps) - len(anew.calls)
+        anew.scheduler.set_begin_index(before + first)
+        later = anew
+    return replace(plan, calls=plan.calls[:first]), replace(later, calls=plan.calls[first:])
 
 
 def _make_scheduler(name: SchedulerName, config: Mapping[str, Any]) -> Any:

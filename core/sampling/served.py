@@ -43,6 +43,13 @@ def check_served(request: Request, identity: Identity) -> None:
             )
 
 
+def base_alone(request: Request) -> str:
+    """Say what of a request works in the steps before its refiner alone; empty if nothing does."""
+    if not request.refiner or not (request.loras or request.controls):
+        return ""
+    return "The refiner's steps are its own: LoRAs and ControlNets work in the model's steps alone."
+
+
 def ignored(request: Request, identity: Identity) -> str:
     """Say which settings of a request change nothing with a model, and why; empty if all do.
 

@@ -26,6 +26,7 @@ NOT_TYPED = {
     "init_sha256",
     "mask_sha256",
     "vae_sha256",
+    "refiner_sha256",
     "controls.sha256",
     "controls.image_sha256",
 }

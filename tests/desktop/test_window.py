@@ -439,9 +439,12 @@ def test_what_the_window_cannot_repeat_of_a_picture_is_named(session, tmp_path):
     assert str(path) in said
 
 
-def test_the_windows_of_a_larger_picture_are_named():
-    request = Upscale(prompts=("fox",), init_image="a.png", window=64)
-    assert Recalled(request, 0, is_ours=True, names_model=True).left_out() == ("the windows",)
+def test_the_refiner_and_windows_of_a_larger_picture_are_named():
+    request = Upscale(prompts=("fox",), init_image="a.png", window=64, refiner="fine")
+    assert Recalled(request, 0, is_ours=True, names_model=True).left_out() == (
+        "the refiner",
+        "the windows",
+    )
 
 
 def test_looking_back_while_running_and_returning(session):

@@ -76,6 +76,18 @@ def test_an_empty_negative_prompt_has_no_line():
     assert "Negative prompt" not in text
 
 
+def test_a_refiner_is_named_as_the_web_ui_does():
+    request = TextToImage(
+        prompts=("a cat",),
+        refiner="/models/sd_xl_refiner_1.0.safetensors",
+        refiner_sha256="7440042bbd" + "0" * 54,
+        refiner_start=0.75,
+    )
+    said = "Refiner: sd_xl_refiner_1.0 [7440042bbd], Refiner switch at: 0.75"
+    assert said in write_infotext(ready(request))
+    assert "Refiner" not in write_infotext(ready(TextToImage(prompts=("a cat",))))
+
+
 def test_loras_stand_in_the_prompt():
     loras = (
         LoraUse(path="/loras/my: fox.safetensors", weight=0.8),

@@ -77,7 +77,7 @@ def test_the_clean_latents_are_found_again(
     scheduler: SchedulerName, v: bool, tiny_model: Path, tiny_v_model: Path
 ) -> None:
     from core.sampling.conditioning import Conditioning
-    from core.sampling.denoise import denoise
+    from core.sampling.denoise import Leg, denoise
     from core.sampling.guidance import Guidance, GuidanceSettings
     from core.sampling.schedulers import make_plan
 
@@ -96,7 +96,7 @@ def test_the_clean_latents_are_found_again(
     guidance = Guidance(oracle, GuidanceSettings(scale=1.0), positive=text, negative=None)
     generators = generators_of([0])
     start = draw(generators, (4, 8, 8)) * plan.scheduler.init_noise_sigma
-    for moment in denoise(start, plan, guidance, generators):
+    for moment in denoise(start, [Leg(plan, guidance)], generators):
         # sqrt(alpha_bar) is 0.07 at the first timestep, which magnifies the last bits.
         assert float((moment.clean() - clean).abs().max()) < 1e-3
 

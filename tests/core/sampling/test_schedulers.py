@@ -11,10 +11,10 @@ from core.errors import InvalidRequest, ModelInvalid, Unsupported
 from core.models.families import PredictionType, refused_schedulers
 from core.request import MAX_STEPS, SchedulerName
 from core.sampling.conditioning import Conditioning
-from core.sampling.denoise import denoise
+from core.sampling.denoise import Leg, denoise
 from core.sampling.guidance import Guidance, GuidanceSettings
 from core.sampling.noise import draw, generators_of
-from core.sampling.schedulers import Plan, make_plan
+from core.sampling.schedulers import Plan, hand_over, make_plan
 from tests.conftest import SCHEDULER_CONFIG
 
 MORE_CALLS = {SchedulerName.PNDM: 1}
@@ -39,7 +39,7 @@ def walk(plan: Plan) -> torch.Tensor:
     guidance = Guidance(answer, GuidanceSettings(scale=1.0), positive=text, negative=None)
     generators = generators_of([0])
     latents = draw(generators, (4, 2, 2)) * plan.scheduler.init_noise_sigma
-    for moment in denoise(latents, plan, guidance, generators):
+    for moment in denoise(latents, [Leg(plan, guidance)], generators):
         latents = moment.latents
     return latents
 
@@ -151,3 +151,39 @@ def test_a_schedule_that_ends_in_pure_noise_is_run_or_refused(name: SchedulerNam
     plan = make_plan(name, config, steps=3)
     assert plan.calls[0].alpha_bar < 1e-7
     assert torch.isfinite(walk(plan)).all()
+
+
+def arrived(plans: tuple[Plan, ...]) -> torch.Tensor:
+    """Run the loop with denoisers that know the clean latents."""
+    text = Conditioning(text=torch.zeros(1, 1, 1))
+    clean = draw(generators_of([1]), (4, 8, 8))
+    bars = iter(call.alpha_bar for plan in plans for call in plan.calls)
+
+    def oracle(z: torch.Tensor, timestep: Any, conditioning: Any) -> torch.Tensor:
+        bar = next(bars)
+        return (z - bar**0.5 * clean) / (1 - bar) ** 0.5
+
+    guidance = Guidance(oracle, GuidanceSettings(scale=1.0), positive=text, negative=None)
+    generators = generators_of([0])
+    latents = draw(generators, (4, 8, 8)) * plans[0].scheduler.init_noise_sigma
+    for moment in denoise(latents, [Leg(plan, guidance) for plan in plans], generators):
+        latents = moment.latents
+    return latents
+
+
+@pytest.mark.parametrize("start", [0.35, 0.8])
+@pytest.mark.parametrize("name", SchedulerName)
+def test_a_run_of_two_models_is_one_run(name: SchedulerName, start: float) -> None:
+    whole, *again = (make_plan(name, SCHEDULER_CONFIG, steps=12) for _ in range(3))
+    first, second = hand_over(again[0], again[1], start)
+    assert (*first.calls, *second.calls) == whole.calls
+    assert first.calls[-1].ends_step
+    assert float(first.calls[-1].timestep) > float(second.calls[0].timestep) or (
+        # These come to a timestep twice.
+        name in (SchedulerName.HEUN, SchedulerName.PNDM)
+    )
+    assert float(second.calls[0].timestep) < 1000 - 1000 * start
+    begun = [call for call in first.calls if call.step == first.calls[-1].step]
+    assert float(begun[0].timestep) >= 1000 - 1000 * start
+    # Whoever finds the same clean latents brings a run to the same end.
+    torch.testing.assert_close(arrived((first, second)), arrived((whole,)), rtol=0, atol=2e-3)
