@@ -11,13 +11,13 @@ from pathlib import Path, PurePath
 from typing import Any, assert_never
 
 from core.grid_sheet import lines_of, read_sheet
-from core.images.foreign import Foreign, UsedSecondPass
+from core.images.foreign import Foreign, UsedRefiner, UsedSecondPass
 from core.images.lineage import Ancestor, lineage_of
 from core.images.metadata import Metadata, Recorded, read_metadata
 from core.images.nearest import Finder, nearest
 from core.models.library import Library
 from core.models.matching import Matching
-from core.request import ControlUse, ImageToImage, Preprocessor, to_json
+from core.request import ControlUse, ImageToImage, Preprocessor, Request, to_json
 
 _HASH_SHOWN = 12
 
@@ -95,6 +95,7 @@ def _ours(found: Recorded) -> dict[str, Any]:
         "model": request.model,
         "model_hash": found.model_sha256[:10],
         "vae": PurePath(request.vae).name,
+        "refiner": _as_object(_refiner(request)),
         "clip_skip": None,
         "loras": [
             {"name": Path(use.path).stem, "weight": use.weight, "hash": use.short_hash}
@@ -109,6 +110,17 @@ def _ours(found: Recorded) -> dict[str, Any]:
         "details": {},
         "not_honoured": [],
     }
+
+
+def _as_object(used: UsedRefiner | UsedSecondPass | None) -> dict[str, Any] | None:
+    return None if used is None else asdict(used)
+
+
+def _refiner(request: Request) -> UsedRefiner | None:
+    if not request.refiner:
+        return None
+    digits = request.refiner_sha256[:_HASH_SHOWN]
+    return UsedRefiner(name=request.refiner, hash=digits, start=request.refiner_start)
 
 
 def _foreign(found: Foreign, finder: Finder) -> dict[str, Any]:
@@ -130,10 +142,11 @@ def _foreign(found: Foreign, finder: Finder) -> dict[str, Any]:
         "model": found.model,
         "model_hash": found.model_hash,
         "vae": found.vae,
+        "refiner": _as_object(found.refiner),
         "clip_skip": found.clip_skip,
         "loras": [{"name": x.name, "weight": x.weight, "hash": x.hash} for x in found.loras],
         "embeddings": [{"name": x.name, "hash": x.hash} for x in found.embeddings],
-        "second_pass": None if found.second_pass is None else asdict(found.second_pass),
+        "second_pass": _as_object(found.second_pass),
         "unexpressed": dict(found.unexpressed),
         "details": dict(found.details),
         "not_honoured": list(nearest(found, finder=finder).lost),
@@ -173,13 +186,15 @@ def _lines(
     """Give name and value of what a person would ask for first."""
     if isinstance(found, Foreign):
         return _foreign_lines(found, finder)
-    hidden = ("kind", "prompts", "negative_prompt", "seed", "count", "controls")
+    hidden = {"kind", "prompts", "negative_prompt", "seed", "count", "controls"}
+    hidden |= {"refiner", "refiner_sha256", "refiner_start"}
     settings = {k: v for k, v in to_json(found.request).items() if k not in hidden}
     return [
         ("Prompt", found.request.prompt_of(found.picture)),
         ("Negative prompt", found.request.negative_prompt or "none"),
         ("Seed", found.seed),
         *_named(settings),
+        *_taking_over(_refiner(found.request)),
         *(("Control", _followed(use)) for use in found.request.controls),
         ("Picture", f"{found.picture + 1} of {found.request.total}"),
         ("Model hash", found.model_sha256),
@@ -227,6 +242,7 @@ def _foreign_lines(found: Foreign, finder: Finder) -> list[tuple[str, object]]:
         ("Prompt", found.prompt),
         ("Negative prompt", found.negative_prompt or "none"),
         *_named({name: value for name, value in settings.items() if value is not None}),
+        *_taking_over(found.refiner),
         *(("LoRA", f"{x.name} at {x.weight:g} {x.hash}".strip()) for x in found.loras),
         *(("Embedding", f"{x.name} {x.hash}".strip()) for x in found.embeddings),
         *_second_pass(found.second_pass),
@@ -235,6 +251,13 @@ def _foreign_lines(found: Foreign, finder: Finder) -> list[tuple[str, object]]:
         ("Made by", found.program),
         *(("Not honoured", sentence) for sentence in nearest(found, finder=finder).lost),
     ]
+
+
+def _taking_over(used: UsedRefiner | None) -> list[tuple[str, object]]:
+    if used is None:
+        return []
+    start = "" if used.start is None else f" from {used.start:g} on"
+    return [("Refiner", f"{used.name}{start}{f', hash {used.hash}' if used.hash else ''}")]
 
 
 def _second_pass(used: UsedSecondPass | None) -> list[tuple[str, object]]:

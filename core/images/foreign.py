@@ -39,6 +39,21 @@ class UsedEmbedding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsedRefiner:
+    """A model that took over in the course of the run.
+
+    Attributes:
+        name: As the program called it.
+        hash: As the program wrote it, or empty.
+        start: Share of the run after which it did; None if that is not said.
+    """
+
+    name: str
+    hash: str = ""
+    start: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UsedSecondPass:
     """A second pass at a larger size that took part, known as hires fix.
 
@@ -100,6 +115,7 @@ class Foreign:
         model_hash: Hash of the model, in whatever form the program has it.
         vae: Name of a VAE that took the place of the model's own.
         vae_hash: Hash of that VAE, as the program wrote it.
+        refiner: The model that took over from it, if one did.
         clip_skip: Layers of the text encoder left out, counted from 1 (none left out).
         loras: The LoRAs that took part.
         embeddings: The textual inversions that took part, where they are said apart.
@@ -126,6 +142,7 @@ class Foreign:
     model_hash: str = ""
     vae: str = ""
     vae_hash: str = ""
+    refiner: UsedRefiner | None = None
     clip_skip: int | None = None
     loras: tuple[UsedLora, ...] = ()
     embeddings: tuple[UsedEmbedding, ...] = ()

@@ -33,6 +33,9 @@ MOST_SENTENCES = 16
 _MAX_GUIDANCE = 100.0
 _LARGEST_SCALE = 8.0
 
+_REFINED, _REFINER = "sdxl", "sdxl-refiner"
+"""The families of which one takes over from the other."""
+
 _USUAL_STEPS = 20
 """Steps of a second pass where neither the picture nor the settings say how many."""
 
@@ -56,6 +59,9 @@ class Finder(Protocol):
     def vae(self, name: str, sha256: str) -> Match | None:
         """Find a VAE by its name and its hash."""
 
+    def model(self, name: str, sha256: str) -> Match | None:
+        """Find a model by its name and its hash."""
+
 
 class _Nothing:
     """Finds nothing."""
@@ -69,6 +75,10 @@ class _Nothing:
         return None
 
     def vae(self, name: str, sha256: str) -> Match | None:
+        del name, sha256
+        return None
+
+    def model(self, name: str, sha256: str) -> Match | None:
         del name, sha256
         return None
 
@@ -103,12 +113,13 @@ def nearest(
             strength is taken over only where ``init_image`` is among them.
         size_multiple: What the model's width and height must be multiples of, in pixels.
         schedulers: Those that work with the model.
-        finder: Finds the LoRAs and embeddings that the picture names; without it, none are.
+        finder: Finds the files that the picture names; without it, none are.
         family: The model's architecture, for which these must be.
     """
     way = _Way(found, frozenset(given))
     way.texts()
     way.adapters(finder or _Nothing(), family)
+    way.refiner(finder or _Nothing(), family)
     way.steps()
     way.guidance()
     way.scheduler(schedulers)
@@ -160,6 +171,22 @@ class _Way:
             self._set("loras", tuple(loras))
         if embeddings:
             self._set("embeddings", tuple(embeddings))
+
+    def refiner(self, finder: Finder, family: str) -> None:
+        used = self._found.refiner
+        if used is None:
+            return
+        if "refiner" not in self._given:
+            name = f"The refiner {_quoted(used.name)}"
+            found = finder.model(used.name, used.hash)
+            if family not in ("", _REFINED):
+                self.lost.append(f"{name} goes with SDXL base models and is not used.")
+            elif found is not None and found.family != _REFINER:
+                self.lost.append(f"{name} is no SDXL refiner in the library and is not used.")
+            elif match := self._fitting(name, used.hash, found, _REFINER, "not used"):
+                self._set("refiner", match.path)
+        if used.start is not None and {"refiner"} & (self.settings.keys() | self._given):
+            self._set("refiner_start", self._held("refiner_start", used.start, 0.0, 1.0))
 
     def _fitting(
         self, name: str, digits: str, match: Match | None, family: str, then: str

@@ -744,6 +744,7 @@ def test_inspect_of_another_programs_picture(tmp_path, capsys):
         "model": "other",
         "model_hash": "0123456789",
         "vae": "",
+        "refiner": None,
         "clip_skip": 2,
         "loras": [{"name": "fur", "weight": 0.5, "hash": ""}],
         "embeddings": [],

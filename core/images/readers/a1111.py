@@ -10,13 +10,16 @@ import re
 from collections.abc import Mapping
 
 from core.images import exif_text
-from core.images.foreign import Foreign, UsedEmbedding, UsedLora, UsedSecondPass
+from core.images.foreign import Foreign, UsedEmbedding, UsedLora, UsedRefiner, UsedSecondPass
 from core.images.infotext import KEYWORD, Infotext, parse_infotext
 from core.images.loose_json import as_float, as_int, as_object, as_shown, json_object
 from core.images.texts import Texts
 
 LORA = re.compile(r"<(?:lora|lyco):([^:<>]{1,200})((?::[^:<>]{0,60}){0,4})>")
 """A LoRA in a prompt: its name, then weights by place or name (``te=``, ``unet=``)."""
+
+_TITLE = re.compile(r"(.+?)(?:\s*\[(\w+)\])?")
+"""A model's name, with its hash behind it."""
 
 _SIZE = re.compile(r"\s*(\d{1,6})\s*x\s*(\d{1,6})\s*")
 
@@ -30,6 +33,8 @@ _TAKEN = {
     "Model",
     "Model hash",
     "VAE",
+    "Refiner",
+    "Refiner switch at",
     "Denoising strength",
     "Clip skip",
     "Lora hashes",
@@ -98,6 +103,7 @@ def from_infotext(found: Infotext, *, source: str = "a1111") -> Foreign:
         model_hash=pairs.get("Model hash", ""),
         vae=_chosen(pairs.get("VAE", "")),
         vae_hash=pairs.get("VAE hash", ""),
+        refiner=_refiner(pairs),
         clip_skip=as_int(pairs.get("Clip skip")),
         loras=loras_of(found.prompt, _hashes(pairs, "Lora hashes", "lora:")),
         embeddings=tuple(
@@ -153,6 +159,15 @@ def _second_pass(pairs: Mapping[str, str], strength: float | None) -> UsedSecond
         strength=strength,
         upscaler=pairs.get("Hires upscaler", ""),
     )
+
+
+def _refiner(pairs: Mapping[str, str]) -> UsedRefiner | None:
+    """Read the model that took over, which the web UI names with its hash."""
+    title = _TITLE.fullmatch(_chosen(pairs.get("Refiner", "")).strip())
+    if title is None:
+        return None
+    start = as_float(pairs.get("Refiner switch at"))
+    return UsedRefiner(name=title[1], hash=title[2] or "", start=start)
 
 
 def _hashes(pairs: Mapping[str, str], row: str, kind: str) -> dict[str, str]:

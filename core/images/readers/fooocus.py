@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from core.images import exif_text
-from core.images.foreign import Foreign, UsedLora
+from core.images.foreign import Foreign, UsedLora, UsedRefiner
 from core.images.infotext import KEYWORD, parse_infotext
 from core.images.loose_json import (
     as_float,
@@ -40,6 +40,9 @@ _TAKEN = {
     "base_model",
     "base_model_hash",
     "vae",
+    "refiner_model",
+    "refiner_model_hash",
+    "refiner_switch",
     "clip_skip",
     "loras",
     "version",
@@ -81,6 +84,7 @@ def _foreign(values: dict[str, Any]) -> Foreign:
         model=as_text(values.get("base_model")),
         model_hash=as_text(values.get("base_model_hash")),
         vae="" if vae.startswith("Default") else vae,
+        refiner=_refiner(values),
         clip_skip=as_int(values.get("clip_skip")),
         loras=_loras(values),
         unexpressed={
@@ -98,6 +102,17 @@ def _foreign(values: dict[str, Any]) -> Foreign:
 def _joined(parts: object) -> str:
     """Join the prompt that its styles were written into, which is a list."""
     return ", ".join(text for part in as_list(parts) if (text := as_text(part)))
+
+
+def _refiner(values: dict[str, Any]) -> UsedRefiner | None:
+    name = as_text(values.get("refiner_model"))
+    if name in ("", "None"):
+        return None
+    return UsedRefiner(
+        name=name,
+        hash=as_text(values.get("refiner_model_hash")),
+        start=as_float(values.get("refiner_switch")),
+    )
 
 
 def _loras(values: dict[str, Any]) -> tuple[UsedLora, ...]:

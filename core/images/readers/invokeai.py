@@ -11,7 +11,7 @@ import re
 import shlex
 from typing import Any
 
-from core.images.foreign import Foreign, UsedLora
+from core.images.foreign import Foreign, UsedLora, UsedRefiner
 from core.images.loose_json import (
     as_float,
     as_int,
@@ -43,6 +43,8 @@ _TAKEN = {
     "strength",
     "init_image",
     "vae",
+    "refiner_model",
+    "refiner_start",
     "app_version",
 }
 _HARMLESS = {
@@ -86,6 +88,7 @@ def _from_metadata(values: dict[str, Any]) -> Foreign:
         model=_name(model),
         model_hash=as_text(model.get("hash")),
         vae=_name(vae),
+        refiner=_refiner(values),
         clip_skip=_layers(values.get("clip_skip")),
         loras=tuple(_lora(as_object(lora)) for lora in as_list(values.get("loras"))),
         unexpressed={
@@ -99,6 +102,14 @@ def _from_metadata(values: dict[str, Any]) -> Foreign:
             if key in _HARMLESS and not says_nothing(value)
         },
     )
+
+
+def _refiner(values: dict[str, Any]) -> UsedRefiner | None:
+    model = as_object(values.get("refiner_model"))
+    if not _name(model):
+        return None
+    start = as_float(values.get("refiner_start"))
+    return UsedRefiner(name=_name(model), hash=as_text(model.get("hash")), start=start)
 
 
 def _layers(skipped: object) -> int | None:

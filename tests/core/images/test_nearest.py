@@ -1,6 +1,13 @@
 import pytest
 
-from core.images.foreign import Foreign, Match, UsedEmbedding, UsedLora, UsedSecondPass
+from core.images.foreign import (
+    Foreign,
+    Match,
+    UsedEmbedding,
+    UsedLora,
+    UsedRefiner,
+    UsedSecondPass,
+)
 from core.images.nearest import MOST_SENTENCES, nearest
 from core.request import (
     EmbeddingUse,
@@ -152,6 +159,39 @@ def test_a_vae_is_used_if_it_fits(vae, family, path, word):
     assert near.settings.get("vae") == path
     assert len(near.lost) == (word is not None)
     assert word is None or word in near.lost[0]
+
+
+class Refiners(Shelf):
+    """Has a refiner, and a base model that others take for one."""
+
+    def model(self, name, sha256):
+        families = {"fine": "sdxl-refiner", "base": "sdxl"}
+        if name not in families:
+            return None
+        return Match(path=name, family=families[name], is_sure=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "family", "taken", "word"),
+    [
+        ("fine", 0.7, "sdxl", ("fine", 0.7), None),
+        ("fine", 0.7, "", ("fine", 0.7), None),
+        ("fine", None, "sdxl", ("fine", None), None),
+        ("fine", 1.5, "sdxl", ("fine", 1.0), "refiner start 1.5 is beyond ours"),
+        ("fine", 0.7, "sd1", (None, None), "refiner fine goes with SDXL base models"),
+        ("base", 0.7, "sdxl", (None, None), "refiner base is no SDXL refiner in the library"),
+        ("gone", 0.7, "sdxl", (None, None), "refiner gone (hash ff) is not in the library"),
+    ],
+)
+def test_a_refiner_is_used_if_it_fits(name, start, family, taken, word):
+    found = foreign(refiner=UsedRefiner(name=name, hash="ff", start=start))
+    near = nearest(found, finder=Refiners(), family=family)
+    assert (near.settings.get("refiner"), near.settings.get("refiner_start")) == taken
+    assert len(near.lost) == (word is not None)
+    assert word is None or word in near.lost[0]
+    TextToImage(**near.settings)
+    given = nearest(found, given=("refiner", "refiner_start"), family=family)
+    assert given.settings == {"prompts": ("a cat",), "negative_prompt": ""}
 
 
 def test_a_file_of_the_same_name_is_used_and_said():

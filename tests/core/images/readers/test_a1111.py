@@ -3,7 +3,7 @@ import zlib
 
 import pytest
 
-from core.images.foreign import UsedEmbedding, UsedLora, UsedSecondPass
+from core.images.foreign import UsedEmbedding, UsedLora, UsedRefiner, UsedSecondPass
 from core.images.metadata import read_metadata
 from core.request import SchedulerName
 
@@ -156,3 +156,21 @@ def test_bare_json_among_the_pairs_does_not_tear_them(build):
 def test_the_version_tells_the_program(build, version, program):
     text = f"a\nSteps: 5, Seed: 1, Version: {version}"
     assert read_metadata(build.texts(parameters=text)).program == program
+
+
+@pytest.mark.parametrize(
+    ("pairs", "used"),
+    [
+        (
+            "Refiner: sd_xl_refiner_1.0 [7440042bbd], Refiner switch at: 0.8",
+            UsedRefiner(name="sd_xl_refiner_1.0", hash="7440042bbd", start=0.8),
+        ),
+        ("Refiner: my [own] one", UsedRefiner(name="my [own] one")),
+        ("Refiner: None, Refiner switch at: 0.8", None),
+        ("Refiner switch at: 0.8", None),
+    ],
+)
+def test_a_refiner(build, pairs, used):
+    found = read_metadata(build.texts(parameters=f"{TEXT}, {pairs}"))
+    assert found.refiner == used
+    assert found.unexpressed == {}

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from core.images.foreign import UsedLora
+from core.images.foreign import UsedLora, UsedRefiner
 from core.images.metadata import read_metadata
 from core.request import SchedulerName
 
@@ -60,6 +60,13 @@ def test_the_web_uis_text(build):
     text = "a cat\nSteps: 30, Sampler: DPM++ 2M SDE, Seed: 5, Size: 64x64, Version: Fooocus v2.5.5"
     found = read_metadata(build.texts(parameters=text, fooocus_scheme="a1111"))
     assert (found.source, found.program, found.seed) == ("fooocus", "Fooocus v2.5.5", 5)
+
+
+def test_a_refiner(build):
+    values = VALUES | {"refiner_model": "fine", "refiner_switch": "0.5"}
+    found = read_metadata(build.texts(parameters=values, fooocus_scheme="fooocus"))
+    assert found.refiner == UsedRefiner(name="fine", start=0.5)
+    assert found.unexpressed == {}
 
 
 def test_loras_under_a_key_each(build):

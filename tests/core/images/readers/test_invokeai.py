@@ -1,6 +1,6 @@
 import json
 
-from core.images.foreign import UsedLora
+from core.images.foreign import UsedLora, UsedRefiner
 from core.images.metadata import read_metadata
 from core.request import SchedulerName
 
@@ -43,6 +43,14 @@ def test_what_changes_the_picture_is_kept(build):
     found = read_metadata(build.texts(invokeai_metadata=values))
     assert found.unexpressed == {"seamless_x": "true"}
     assert (found.strength, found.start_picture) == (0.5, "a.png")
+
+
+def test_a_refiner(build):
+    refiner = {"name": "fine", "hash": "blake3:ef"}
+    values = VALUES | {"refiner_model": refiner, "refiner_start": 0.7, "refiner_steps": 9}
+    found = read_metadata(build.texts(invokeai_metadata=values))
+    assert found.refiner == UsedRefiner(name="fine", hash="blake3:ef", start=0.7)
+    assert found.unexpressed == {"refiner_steps": "9"}
 
 
 def test_the_form_of_version_3(build):
