@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from core.images import exif_text, xmp
-from core.images.foreign import Foreign, UsedLora
+from core.images.foreign import Foreign, UsedLora, UsedRefiner
 from core.images.loose_json import (
     as_float,
     as_int,
@@ -63,6 +63,7 @@ def _foreign(values: dict[str, Any], program: str) -> Foreign:
         # It writes a strength always; a start picture counts for nothing at 1.
         strength=strength if strength is not None and strength < 1 else None,
         model=as_text(values.get("model")),
+        refiner=_refiner(as_object(values.get("v2"))),
         clip_skip=as_int(values.get("clip_skip")),
         loras=tuple(_lora(as_object(lora)) for lora in as_list(values.get("lora"))),
         unexpressed={
@@ -72,6 +73,12 @@ def _foreign(values: dict[str, Any], program: str) -> Foreign:
         },
         details={key: as_shown(value) for key, value in values.items() if key in _HARMLESS},
     )
+
+
+def _refiner(values: dict[str, Any]) -> UsedRefiner | None:
+    """Read the model that took over, of which the newer form of its settings speaks alone."""
+    name = as_text(values.get("refinerModel"))
+    return UsedRefiner(name=name, start=as_float(values.get("refinerStart"))) if name else None
 
 
 def _lora(values: dict[str, Any]) -> UsedLora:

@@ -3,7 +3,7 @@ from html import escape
 
 import pytest
 
-from core.images.foreign import UsedLora
+from core.images.foreign import UsedLora, UsedRefiner
 from core.images.metadata import read_metadata
 from core.request import SchedulerName
 
@@ -71,3 +71,11 @@ def test_odd_values_are_left_out(build):
     odd = {"c": None, "scale": "x", "seed": -1, "size": "big", "lora": [5], "steps": [1]}
     found = read_metadata(build.jpeg_exif(build.exif(json.dumps(odd).encode())))
     assert (found.prompt, found.steps, found.width) == ("", None, None)
+
+
+def test_a_refiner_is_told_by_the_newer_form(build):
+    packed = {"steps": 20, "refinerModel": "sd_xl_refiner_1.0_f16.ckpt", "refinerStart": 0.85}
+    comment = json.dumps(VALUES | {"v2": packed}).encode()
+    found = read_metadata(build.jpeg_exif(build.exif(b"ASCII\0\0\0" + comment)))
+    assert found.refiner == UsedRefiner(name="sd_xl_refiner_1.0_f16.ckpt", start=0.85)
+    assert found.unexpressed == {"sharpness": "2"}
