@@ -50,6 +50,7 @@ LIGHT = [
     "core.models.names",
     "core.models.library",
     "core.models.listing",
+    "core.models.refiner_file",
     "core.paths",
     "core.request",
     "core.request_checks",

@@ -27,8 +27,8 @@ def check_served(request: Request, identity: Identity) -> None:
         )
     if identity.family is Family.SDXL_REFINER and not isinstance(request, ImageToImage):
         raise Unsupported(
-            f"{identity.path} is an SDXL refiner, which works on pictures that there are; give it "
-            "a start picture, or choose an SDXL base model and give it this refiner."
+            f"{identity.path} is an SDXL refiner, which works over a start picture; give it one, "
+            "or choose an SDXL base model and give it this refiner."
         )
     refused = refusals_for(identity)
     if request.scheduler in refused:

@@ -122,7 +122,7 @@ def test_a_picture_says_which_refiner_took_over_and_is_made_again(
         (["--refiner", "big"], "is no SDXL refiner (SDXL model)"),
         (["--refiner", "none"], "no model 'none'"),
         (["--refiner", "fine", "--model", "starter"], "goes with SDXL base models"),
-        (["--model", "fine"], "give it a start picture"),
+        (["--model", "fine"], "which works over a start picture"),
     ],
 )
 def test_nonsense_is_refused_in_one_sentence(words: list[str], told: str, call: Any) -> None:

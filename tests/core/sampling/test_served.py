@@ -71,6 +71,6 @@ def test_a_size_between_two_latents_is_refused(identity: Identity) -> None:
 
 def test_a_refiner_wants_a_picture(tiny_refiner: Path) -> None:
     refiner = identify(tiny_refiner)
-    with pytest.raises(Unsupported, match="an SDXL refiner, which works on pictures"):
+    with pytest.raises(Unsupported, match="an SDXL refiner, which works over a start picture"):
         check_served(request(), refiner)
     check_served(ImageToImage(prompts=("red",), width=64, height=64, init_image="a.png"), refiner)
