@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from core.commands.moved_files import found_again
+from core.commands.own_size import own_size
 from core.commands.taken_settings import hash_of, nearest_settings
 from core.errors import InvalidRequest, ModelInvalid
 from core.images.foreign import Foreign
 from core.images.metadata import Recorded, read_metadata
-from core.images.reading import size_of
 from core.models import catalog
 from core.models.families import Distillation
 from core.models.library import Library
@@ -22,7 +23,6 @@ from core.models.taught import teaching_of
 from core.models.verdict import Kind
 from core.paths import Profile, exists, expanded, is_file
 from core.request import (
-    LATENT_SCALE,
     MAX_SEED,
     ControlUse,
     EmbeddingUse,
@@ -121,13 +121,17 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
         ModelInvalid: The model has changed since and none was given.
         CoreError: See ``new_task``.
     """
-    found = read_metadata(picture)
+    try:
+        found = read_metadata(picture)
+    except InvalidRequest as error:
+        raise InvalidRequest("from", error.reason) from error
     if found is None:
         raise InvalidRequest(
             "from", f"{picture} does not say how it was made; give a picture that this app saved."
         )
     if isinstance(found, Foreign):
         return _nearest_task(picture, found, given, profile)
+    found = dataclasses.replace(found, request=found_again(found, profile))
     if "second_pass" in given and found.request.second_pass is not None:
         before = dataclasses.asdict(found.request.second_pass)
         given = given | {"second_pass": before | given["second_pass"]}
@@ -243,53 +247,10 @@ def _own(kind: type[ImageToImage]) -> set[str]:
     return fields - shared
 
 
-SIDES = {"left", "top", "right", "bottom"}
-"""The settings that say by how much a picture is painted on."""
-
 _STARTED = {
     field.name for kind in (Inpaint, Outpaint, Upscale) for field in dataclasses.fields(kind)
 } - {field.name for field in dataclasses.fields(TextToImage)}
 """The settings that mean nothing without a start picture."""
-
-
-def own_size(given: dict[str, Any]) -> dict[str, int]:
-    """Give the size that leaves every pixel of the start picture as it is, to a multiple of 8.
-
-    Of a picture that is painted anew in part, up to 7 pixels of a side are cut off; one that is
-    painted on beyond its edges grows by so much more.
-
-    Args:
-        given: Settings by the request's names.
-
-    Returns:
-        ``width`` and ``height``, and the sides that grow; nothing for another kind of request.
-    """
-    if "init_image" not in given or given.keys() & {"width", "height"}:
-        return {}
-    if "mask_image" not in given and not given.keys() & SIDES:
-        return {}
-    size = size_of(expanded(Path(given["init_image"])), field="init_image")
-    if "mask_image" in given:
-        # Only a part of the picture is scaled to the size there: the model's own is the best.
-        return {} if given.get("only_masked") else _multiples(*size)
-    grown: dict[str, int] = {}
-    for name, side, before, after in zip(
-        ("width", "height"), size, ("left", "top"), ("right", "bottom"), strict=True
-    ):
-        sum_ = side + given.get(before, 0) + given.get(after, 0)
-        rest = -sum_ % LATENT_SCALE
-        grown[name] = sum_ + rest
-        if rest:
-            end = before if before in given and after not in given else after
-            grown[end] = given.get(end, 0) + rest
-    return grown
-
-
-def _multiples(width: int, height: int) -> dict[str, int]:
-    return {
-        name: max(side - side % LATENT_SCALE, LATENT_SCALE)
-        for name, side in (("width", width), ("height", height))
-    }
 
 
 def _located(request: Request) -> Request:
