@@ -6,6 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, assert_never
 
+from core.commands.moved_files import found_again
+from core.errors import ModelMissing
 from core.images.foreign import Foreign, Match
 from core.images.metadata import Metadata, Recorded
 from core.images.nearest import nearest
@@ -80,9 +82,9 @@ def settings_of(
     """
     match found:
         case Recorded():
-            request = found.request
+            request = found_again(found, profile)
             texts = {"prompts": (request.prompt_of(found.picture),), "seed": found.seed}
-            if given.get("model", request.model) != request.model:
+            if "model" in given and not _is_one_model(given["model"], request.model):
                 return texts | {"negative_prompt": request.negative_prompt}, ()
             return texts | {name: getattr(request, name) for name in _OF_A_LARGER_ONE}, ()
         case Foreign():
@@ -94,6 +96,13 @@ def settings_of(
             return {}, ()
         case _:
             assert_never(found)
+
+
+def _is_one_model(one: str, other: str) -> bool:
+    try:
+        return one == other or catalog.resolve(one) == catalog.resolve(other)
+    except ModelMissing:
+        return False
 
 
 def _about_model(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import core.starter
 from core.errors import CoreError, InvalidRequest, ModelInvalid, ModelMissing
+from core.models.curated import Curated
 from core.models.families import Defaults, ignored_settings, refused_schedulers
 from core.models.identify import Identity, identify
 from core.paths import expanded
@@ -30,6 +31,13 @@ class Shelf(Protocol):
 
     def models(self) -> Mapping[str, Path]:
         """Give where each model lies.
+
+        Raises:
+            CoreError: If nobody can say now.
+        """
+
+    def known(self, path: Path) -> Curated | None:
+        """Give what our own list says of the model that lies there, if it is from there.
 
         Raises:
             CoreError: If nobody can say now.
@@ -113,13 +121,16 @@ def names() -> tuple[str, ...]:
 def resolve(model: str) -> Path:
     """Find a model's folder or file by name or path; a name goes before a path called so.
 
+    Names are compared without regard to small and capital letters.
+
     Raises:
         ModelMissing: If there is none.
         ModelInvalid: If the list of the user's models is damaged.
     """
     named = SHIPPED.get(model)
     if named is None and not {"/", "\\"}.intersection(model):
-        named = _on_shelf().get(model)
+        wanted, shelf = model.casefold(), _on_shelf()
+        named = next((path for name, path in shelf.items() if name.casefold() == wanted), None)
     path = named if named is not None else expanded(Path(model))
     try:
         if path.exists():
@@ -162,7 +173,7 @@ def card(model: str) -> ModelCard:
     schedulers = tuple(name for name in SchedulerName if name not in refused)
     scheduler = settings.scheduler
     path = identity.path
-    return ModelCard(
+    plain = ModelCard(
         name=model,
         title=settings.title
         or (model if model in names() else path.stem if identity.single_file else path.name),
@@ -191,6 +202,27 @@ def card(model: str) -> ModelCard:
         needs_size=identity.needs_size,
         guidance_embedding=identity.guidance_embedding,
         zero_terminal_snr=identity.zero_terminal_snr,
+    )
+    return with_good_settings(plain, _known(path))
+
+
+def _known(path: Path) -> Curated | None:
+    try:
+        return None if _shelf is None else _shelf.known(path)
+    except CoreError as error:
+        log.warning("what is known of %s cannot be read: %s", path, error)
+        return None
+
+
+def with_good_settings(card: ModelCard, known: Curated | None) -> ModelCard:
+    """Give a card with the settings that our own list has for the model."""
+    if known is None or known.scheduler not in card.schedulers:
+        return card
+    return replace(
+        card,
+        steps=known.steps,
+        guidance_scale=known.guidance_scale,
+        scheduler=known.scheduler,
     )
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from core.errors import ModelInvalid, ModelMissing, Unsupported
 from core.files import save_failed
-from core.models import catalog, library_check
+from core.models import catalog, curated, library_check
 from core.models.copying import PARTIAL, copying, discard
+from core.models.curated import Curated
 from core.models.fingerprint import Fingerprints
 from core.models.hub_cache import find_cached
 from core.models.library_events import (
@@ -64,6 +65,15 @@ class Library:
             ModelInvalid: If the list is damaged.
         """
         return {entry.name: entry.path for entry in self.entries() if entry.kind is Kind.MODEL}
+
+    def known(self, path: Path) -> Curated | None:
+        """Give what our own list says of the model that lies there; see ``catalog.Shelf``.
+
+        Raises:
+            ModelInvalid: If the list is damaged.
+        """
+        sources = (e.source for e in self.entries() if path in (e.path, e.path.resolve()))
+        return curated.find(next(sources, "").partition("@")[0])
 
     def finder(self, kind: Kind) -> Resolver:
         """Give what finds the file of a LoRA or an embedding by its name in a prompt.

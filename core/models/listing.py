@@ -11,7 +11,6 @@ from core.errors import CoreError
 from core.models import catalog, curated
 from core.models.catalog import ModelCard
 from core.models.copying import files_of_model
-from core.models.curated import Curated
 from core.models.library import Library
 from core.models.library_file import Entry
 from core.models.safetensors_header import read_with_metadata
@@ -103,7 +102,8 @@ def _listed(entry: Entry) -> Listed:
     if entry.kind is Kind.MODEL and not missing:
         card, refused = _card(str(entry.path))
         if card is not None:
-            card = _with_good_settings(card, entry.name, known)
+            card = dataclasses.replace(card, name=entry.name, title=entry.name)
+            card = catalog.with_good_settings(card, known)
     return Listed(
         name=entry.name,
         title=entry.title,
@@ -128,19 +128,6 @@ def _card(model: str) -> tuple[ModelCard | None, str]:
         return catalog.card(model), ""
     except CoreError as error:
         return None, str(error)
-
-
-def _with_good_settings(card: ModelCard, name: str, known: Curated | None) -> ModelCard:
-    """Name a card as in the library, with the settings that our own list has for the model."""
-    card = dataclasses.replace(card, name=name, title=name)
-    if known is None or known.scheduler not in card.schedulers:
-        return card
-    return dataclasses.replace(
-        card,
-        steps=known.steps,
-        guidance_scale=known.guidance_scale,
-        scheduler=known.scheduler,
-    )
 
 
 def _own_licence(entry: Entry) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import InvalidRequest, ModelInvalid, ModelMissing, SaveFailed, Unsupported
-from core.models import catalog, copying, library
+from core.models import catalog, copying, curated, library
 from core.models.fingerprint import Fingerprints
 from core.models.identify import identify
 from core.models.library import Library
@@ -299,13 +299,26 @@ def test_the_catalog_finds_the_librarys_models_behind_the_starter(shelf, model):
     put(shelf, model, name="mine")
     catalog.use_shelf(shelf)
     assert catalog.names() == ("starter", "mine")
-    assert catalog.resolve("mine") == model.resolve()
+    assert catalog.resolve("mine") == catalog.resolve("MINE") == model.resolve()
     card = catalog.card("mine")
     assert (card.name, card.title, card.path) == ("mine", "mine", model)
     assert catalog.resolve(str(model)) == model.resolve()
     shutil.rmtree(model)
     with pytest.raises(ModelMissing, match="mine is no longer at"):
         catalog.resolve("mine")
+
+
+def test_a_model_of_our_own_list_has_its_good_settings_everywhere(shelf, model):
+    known = curated.find("sd-1.5")
+    assert known is not None
+    plain = catalog.card(str(model))
+    assert plain.scheduler is not known.scheduler
+    list(shelf.add(model, name="mine", source=f"{known.repo}@abc"))
+    catalog.use_shelf(shelf)
+    for name in ("mine", str(model)):
+        card = catalog.card(name)
+        good = (known.steps, known.guidance_scale, known.scheduler)
+        assert (card.steps, card.guidance_scale, card.scheduler) == good
 
 
 def test_a_damaged_list_keeps_nobody_from_other_models(shelf, model, tmp_path):
@@ -315,6 +328,7 @@ def test_a_damaged_list_keeps_nobody_from_other_models(shelf, model, tmp_path):
     assert catalog.names() == ("starter",)
     assert catalog.resolve(str(model)) == model.resolve()
     assert catalog.resolve("starter").is_dir()
+    assert catalog.card(str(model)).path == model.resolve()
     with pytest.raises(ModelInvalid, match=r"library\.json"):
         catalog.resolve("mine")
 
