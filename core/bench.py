@@ -89,6 +89,9 @@ def run(
     Raises:
         CoreError: If the model or the device is not there, or ``steps`` is out of range.
     """
+    from core.models.torchvision_import import mend_torchvision
+
+    mend_torchvision()
     from core.device import describe, dtype_of, resolve_device, resolve_precision
     from core.models.fingerprint import Fingerprints
     from core.models.load import load

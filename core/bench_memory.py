@@ -156,10 +156,12 @@ def _measure(words: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from core.device import resolve_device
+    from core.models.torchvision_import import mend_torchvision
 
     place = resolve_device(DeviceName(words["device"]))
     if place.type == "mps":
         raise Unsupported("The peak of an Apple GPU's memory is not told; choose device cpu.")
+    mend_torchvision()
     from core.engine import TorchEngine
 
     engine = TorchEngine(DeviceName(words["device"]), cache=Path(words["cache"]))

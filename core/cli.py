@@ -36,9 +36,12 @@ class Terminated(KeyboardInterrupt):
 
 def torch_engine(device: DeviceName, profile: Profile) -> Engine:
     """Make the engine that runs on this machine; imports torch."""
-    from core.engine import TorchEngine
     from core.models.library import Library
+    from core.models.torchvision_import import mend_torchvision
     from core.models.verdict import Kind
+
+    mend_torchvision()
+    from core.engine import TorchEngine
 
     library = Library(profile)
     return TorchEngine(
@@ -48,6 +51,7 @@ def torch_engine(device: DeviceName, profile: Profile) -> Engine:
         find_embedding=library.finder(Kind.EMBEDDING),
         find_vae=library.finder(Kind.VAE),
         find_control=library.finder(Kind.CONTROLNET),
+        find_upscaler=library.finder(Kind.UPSCALER),
     )
 
 

@@ -25,6 +25,7 @@ from core.request import (
     SchedulerName,
     TextToImage,
     Tiling,
+    is_upscaler_file,
 )
 
 if TYPE_CHECKING:
@@ -91,7 +92,18 @@ def _add_upscale(commands: Commands, everywhere: argparse.ArgumentParser) -> Non
     parser.add_argument(
         "--scale", type=float, metavar="X", default=2.0, help="times as large (default: 2)"
     )
-    parser.add_argument("--strength", type=float, metavar="S", help="share replaced (0.35)")
+    parser.add_argument(
+        "--upscaler",
+        type=read_upscaler,
+        metavar="FILE|NAME",
+        help="ESRGAN-type file, or its name in the library, that makes it larger (lanczos)",
+    )
+    parser.add_argument(
+        "--strength",
+        type=float,
+        metavar="S",
+        help="share replaced then (0.35); with --upscaler 0 replaces nothing, without a model",
+    )
     parser.add_argument(
         "--window",
         type=int,
@@ -220,6 +232,11 @@ def read_embedding_use(word: str) -> EmbeddingUse:
     return EmbeddingUse(path=path, token=token)
 
 
+def read_upscaler(word: str) -> str:
+    """Read a file or a name; the filters' names may be in capital letters."""
+    return word.lower() if not is_upscaler_file(word.lower()) else word
+
+
 def _add_mask(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("painting a part of the start picture anew")
     group.add_argument(
@@ -267,12 +284,12 @@ def _add_second_pass(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--hires-scale", type=float, metavar="X", help="times as large (2)")
     group.add_argument("--hires-strength", type=float, metavar="S", help="share replaced (0.5)")
     group.add_argument("--hires-steps", type=int, metavar="N", help="steps (as in the first pass)")
-    _add_choice(
-        group,
+    group.add_argument(
         "--hires-upscaler",
-        Enlarging,
-        "what makes it larger (lanczos)",
-        dest="hires_upscaler",
+        type=read_upscaler,
+        metavar="FILE|NAME",
+        help=f"what makes it larger: {', '.join(Enlarging)}, or an ESRGAN-type file, or the name "
+        "of one in the library (lanczos)",
     )
     group.add_argument(
         "--hires-window", type=int, metavar="N", help="denoise in windows of so many pixels"

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from core.device import (
@@ -19,6 +20,7 @@ from core.device import (
     resolve_device,
     resolve_precision,
 )
+from core.enlarger import Enlarger, finished, start_of, without_a_choice
 from core.errors import InvalidRequest
 from core.events import (
     Event,
@@ -32,7 +34,7 @@ from core.events import (
     PreviewSettings,
 )
 from core.images.canvas import Canvas, canvas_of
-from core.images.reading import read_start_image, sha256_of
+from core.images.reading import read_picture, read_start_image, sha256_of
 from core.loaded import LoadedModel, ModelKey
 from core.models.adapters import with_files
 from core.models.catalog import resolve
@@ -43,6 +45,7 @@ from core.models.load import load
 from core.models.names import Resolver, no_names
 from core.models.refiner_file import find_refiner
 from core.models.taught import Teaching, teaching_of
+from core.models.upscaler_file import find_upscaler
 from core.paths import Profile
 from core.request import (
     DeviceName,
@@ -54,6 +57,9 @@ from core.request import (
     PreviewDecoder,
     Request,
     Tiling,
+    Upscale,
+    enlarger_of,
+    is_upscaler_file,
 )
 from core.request_checks import check_unchanged
 from core.sampling import memory
@@ -79,6 +85,7 @@ class TorchEngine:
         find_embedding: Resolver = no_names,
         find_vae: Resolver = no_names,
         find_control: Resolver = no_names,
+        find_upscaler: Resolver = no_names,
     ) -> None:
         """Prepare; nothing is loaded yet.
 
@@ -89,15 +96,18 @@ class TorchEngine:
             find_embedding: The same of embeddings.
             find_vae: The same of VAEs.
             find_control: The same of ControlNets.
+            find_upscaler: The same of upscalers.
         """
         self._device_name = device
         self._find_lora = find_lora
         self._find_embedding = find_embedding
         self._find_vae = find_vae
         self._find_control = find_control
+        self._find_upscaler = find_upscaler
         self._cache = Profile.default().cache if cache is None else cache
         self._fingerprints = Fingerprints.kept_in(self._cache)
         self._loaded: LoadedModel | None = None
+        self._enlarger = Enlarger()
 
     def generate(
         self, request: Request, *, preview: PreviewSettings, only: int | None = None
@@ -140,6 +150,10 @@ class TorchEngine:
         begin = time.perf_counter()
         if only is not None and not 0 <= only < request.total:
             raise InvalidRequest("only", f"{only} is none of the {request.total} pictures.")
+        device = resolve_device(self._device_name)
+        if isinstance(request, Upscale) and not request.denoises:
+            yield from self._enlarge(request, device, only)
+            return
         request, start = _read_start(settled(request, self._find_lora))
         request = with_files(
             request,
@@ -148,7 +162,9 @@ class TorchEngine:
             find_embedding=self._find_embedding,
             find_vae=self._find_vae,
         )
-        device = resolve_device(self._device_name)
+        request, _ = find_upscaler(
+            request, fingerprints=self._fingerprints, find=self._find_upscaler
+        )
         precision = resolve_precision(request.precision, device)
         request = dataclasses.replace(request, precision=precision)
         identity = identify(resolve(request.model))
@@ -218,6 +234,7 @@ class TorchEngine:
             refiner: What takes over from the model, or None.
             left: Indices of the pictures.
         """
+        upscaler = yield from self._enlarger.use(request, resolve_device(self._device_name))
         loaded = self._load(key, request)
         yield from loaded.use(request, controls.files, refiner)
         decode = yield from loaded.decoder(preview.decoder, self._cache)
@@ -231,7 +248,6 @@ class TorchEngine:
         canvas = start if isinstance(start, Canvas) else None
         for notice in canvas.notices if canvas else ():
             yield Notice(message=notice)
-        start_pixels = start.start() if isinstance(start, Canvas) else start
         teaching = _teaching(request, key.identity)
         config = loaded.components.scheduler_config
         job = Job(
@@ -242,17 +258,34 @@ class TorchEngine:
             preview=preview,
             decode=decode,
             preview_costs=loaded.preview_costs,
-            start=None if start_pixels is None else vae.encode(start_pixels),
+            start=None,
             canvas=canvas,
-            area=_area_of(canvas, start_pixels, vae, key.identity),
             nets=loaded.nets,
             maps=controls.maps,
+            upscaler=upscaler,
         )
         check_plans(job)
+        pixels = start.start() if isinstance(start, Canvas) else start
+        if isinstance(request, Upscale) and upscaler is not None and pixels is not None:
+            pixels = yield from start_of(request, pixels, upscaler, sorted(left))
+        if pixels is not None:
+            area = _area_of(canvas, pixels, vae, key.identity)
+            job = dataclasses.replace(job, start=vae.encode(pixels), area=area)
         for event in make_pictures(job, frozenset(left)):
             if isinstance(event, ImageReady):
                 left.discard(event.picture)
             yield event
+
+    def _enlarge(self, request: Upscale, device: torch.device, only: int | None) -> Iterator[Event]:
+        """Make a picture larger by an upscaler alone."""
+        request = without_a_choice(request)
+        read, picture = _read_start(request)
+        found, _ = find_upscaler(read, fingerprints=self._fingerprints, find=self._find_upscaler)
+        upscaler = yield from self._enlarger.use(found, device)
+        assert isinstance(found, Upscale)
+        assert upscaler is not None
+        assert isinstance(picture, np.ndarray)
+        yield from finished(found, picture, upscaler, device, only)
 
     def _has(self, key: ModelKey) -> bool:
         return self._loaded is not None and self._loaded.key == key
@@ -276,7 +309,8 @@ class TorchEngine:
         return self._loaded
 
     def _forget(self, device: torch.device) -> None:
-        """Give the loaded model's memory back."""
+        """Give the loaded model's memory back, and the upscaler's."""
+        self._enlarger.forget()
         if self._loaded is not None:
             self._loaded = None
             gc.collect()
@@ -301,6 +335,8 @@ class TorchEngine:
             attention_in_full=device.type == "mps",
         )
         files = [Path(use.path) for use in request.loras]
+        if (part := enlarger_of(request)) is not None and is_upscaler_file(part.upscaler):
+            files.append(Path(part.upscaler))
         adapters = memory.adapter_bytes(files, key.precision)
         adapters += memory.control_bytes(controls.files.values(), key.precision)
         fitted, needed = memory.fitted(
@@ -329,6 +365,8 @@ def _read_start(request: Request) -> tuple[Request, Pixels | Canvas | None]:
         request = _hashed(request, "mask_image", "mask_sha256")
     if isinstance(request, Inpaint | Outpaint):
         return request, canvas_of(request)
+    if isinstance(request, Upscale) and is_upscaler_file(request.upscaler):
+        return request, np.array(read_picture(Path(request.init_image), field="init_image"))
     return request, read_start_image(Path(request.init_image), request.width, request.height)
 
 
@@ -341,10 +379,8 @@ def _hashed(request: ImageToImageT, name: str, hash_name: str) -> ImageToImageT:
     return dataclasses.replace(request, **changes)
 
 
-def _area_of(
-    canvas: Canvas | None, start: Pixels | None, vae: Vae, identity: Identity
-) -> Area | None:
-    if canvas is None or start is None:
+def _area_of(canvas: Canvas | None, start: Pixels, vae: Vae, identity: Identity) -> Area | None:
+    if canvas is None:
         return None
     return area_of(
         vae, start, canvas.area(), scale=identity.vae_scale, inpainting=identity.inpainting

@@ -60,11 +60,11 @@ class Preview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A denoising step is done.
+    """A denoising step is done, or a tile of a picture that an upscaler's network enlarges.
 
     Attributes:
         index: 1 to ``total``.
-        total: Steps of this batch.
+        total: Steps of this batch; a start picture that is enlarged is one of its own.
         pictures: Indices of the pictures denoised together in this batch.
         total_pictures: Pictures of the whole request.
         seconds: Time since this batch's first step began, previews included.
@@ -89,7 +89,7 @@ class ImageReady:
         seed: Its own seed.
         pixels: ``(H, W, 3) uint8``.
         seconds: Time the picture's batch took, from the first step to the pixels.
-        model_sha256: Hash of the model's weights, 64 hex digits.
+        model_sha256: Hash of the model's weights, 64 hex digits; empty if no model took part.
         device: What computed it: ``"cpu"``, ``"cuda"``, ``"mps"``; sums differ in their last bits
             from one to another.
     """

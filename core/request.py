@@ -46,6 +46,7 @@ from core.request_parts import (
     Tiling,
     check_adapters,
     check_controls,
+    is_upscaler_file,
 )
 
 __all__ = [
@@ -72,7 +73,9 @@ __all__ = [
     "TextToImage",
     "Tiling",
     "Upscale",
+    "enlarger_of",
     "from_json",
+    "is_upscaler_file",
     "parse_choice",
     "to_json",
 ]
@@ -273,7 +276,13 @@ class ImageToImage(TextToImage):
         check_text("init_image", self.init_image, empty_ok=False)
         check_text("init_sha256", self.init_sha256, empty_ok=True)
         check_float("strength", self.strength, 0.0, 1.0)
-        check_run("strength", self.strength, self.steps)
+        if self.denoises:
+            check_run("strength", self.strength, self.steps)
+
+    @property
+    def denoises(self) -> bool:
+        """Whether anything of the start picture is replaced."""
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,16 +388,22 @@ class Upscale(ImageToImage):
 
     ``width`` x ``height`` is the size of the result. The picture is scaled to it, and denoised in
     overlapping windows that agree at every step, so that memory is bounded and no seam is left
-    (Bar-Tal et al. 2023, arXiv:2302.08113).
+    (Bar-Tal et al. 2023, arXiv:2302.08113). With an upscaler's file and a strength of 0 it is not
+    denoised, and no model is loaded.
 
     Attributes:
         window: Side of the windows in pixels, a multiple of 8; 0 for the whole picture at once.
+        upscaler: What makes it larger: ``lanczos``, or the file of an ESRGAN-type network or its
+            name in the library, behind which the picture is scaled to the size asked for.
+        upscaler_sha256: Hash of that file, as of ``LoraUse``.
     """
 
     kind: ClassVar[str] = "upscale"
     STRENGTH: ClassVar[float] = 0.35
 
     window: int = 0
+    upscaler: str = Enlarging.LANCZOS
+    upscaler_sha256: str = ""
     strength: float = STRENGTH
 
     def __post_init__(self) -> None:
@@ -399,7 +414,18 @@ class Upscale(ImageToImage):
         """
         ImageToImage.__post_init__(self)
         check_window("window", self.window)
+        check_text("upscaler", self.upscaler, empty_ok=False)
+        check_text("upscaler_sha256", self.upscaler_sha256, empty_ok=True)
+        if self.upscaler == Enlarging.LATENT:
+            raise InvalidRequest(
+                "upscaler", "latent scales what a model has just made; take lanczos or a file here."
+            )
         _check_no_second_pass(self)
+
+    @property
+    def denoises(self) -> bool:
+        """Whether anything of the picture is replaced once it is larger."""
+        return self.strength > 0 or not is_upscaler_file(self.upscaler)
 
 
 Request = TextToImage | ImageToImage | Inpaint | Outpaint | Upscale
@@ -415,6 +441,11 @@ _USES: dict[str, type[_Use]] = {
     "controls": ControlUse,
 }
 """The fields that are rows of files in use."""
+
+
+def enlarger_of(request: Request) -> Upscale | SecondPass | None:
+    """Give the part of a request that says what makes its pictures larger, if anything does."""
+    return request if isinstance(request, Upscale) else request.second_pass
 
 
 def to_json(request: Request) -> dict[str, Any]:
@@ -479,11 +510,8 @@ _ENUMS: dict[str, type[StrEnum]] = {
 def _second_pass_from_json(values: object) -> SecondPass:
     if not isinstance(values, dict):
         raise InvalidRequest("second_pass", f"{values!r} is no second pass.")
-    given = dict(values)
-    if "upscaler" in given:
-        given["upscaler"] = parse_choice("second_pass.upscaler", given["upscaler"], Enlarging)
     try:
-        return SecondPass(**given)
+        return SecondPass(**values)
     except TypeError as error:
         raise InvalidRequest("second_pass", f"has a field of another version: {error}") from error
 

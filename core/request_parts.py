@@ -68,10 +68,15 @@ class PreviewDecoder(StrEnum):
 
 
 class Enlarging(StrEnum):
-    """What makes a picture larger before its second pass: a filter of pixels, or of latents."""
+    """What makes a picture larger where no upscaler's file does: a filter of pixels, or latents."""
 
     LANCZOS = "lanczos"
     LATENT = "latent"
+
+
+def is_upscaler_file(name: str) -> bool:
+    """Whether what makes a picture larger is an upscaler's file, or the name of one."""
+    return name not in tuple(Enlarging)
 
 
 class MemoryMode(StrEnum):
@@ -109,8 +114,10 @@ class SecondPass:
         scale: Of width and height, above 1 and up to 8; both are rounded to multiples of 8.
         strength: Share of the larger picture that is replaced, above 0 and up to 1.
         steps: Of a whole run, of which ``strength`` is taken; 0 for as many as in the first pass.
-        upscaler: ``lanczos`` scales the pixels and ``latent`` the latents, which wants a strength
-            of about 0.5 or more.
+        upscaler: What makes it larger: ``lanczos`` scales the pixels; ``latent`` the latents, which
+            wants a strength of about 0.5 or more; anything else is the file of an ESRGAN-type
+            network, or its name in the library.
+        upscaler_sha256: Hash of that file, as of ``LoraUse``.
         window: Side in pixels of the overlapping windows that are denoised each by itself, a
             multiple of 8; 0 for the whole picture at once.
     """
@@ -118,7 +125,8 @@ class SecondPass:
     scale: float = 2.0
     strength: float = 0.5
     steps: int = 0
-    upscaler: Enlarging = Enlarging.LANCZOS
+    upscaler: str = Enlarging.LANCZOS
+    upscaler_sha256: str = ""
     window: int = 0
 
     def __post_init__(self) -> None:
@@ -132,7 +140,8 @@ class SecondPass:
             raise InvalidRequest("second_pass.scale", "must be above 1.")
         check_float("second_pass.strength", self.strength, 0.0, 1.0)
         check_int("second_pass.steps", self.steps, 0, MAX_STEPS)
-        check_choice("second_pass.upscaler", self.upscaler, Enlarging)
+        check_text("second_pass.upscaler", self.upscaler, empty_ok=False)
+        check_text("second_pass.upscaler_sha256", self.upscaler_sha256, empty_ok=True)
         check_window("second_pass.window", self.window)
 
 

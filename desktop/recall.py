@@ -12,7 +12,15 @@ from core.images.metadata import Recorded, read_metadata
 from core.images.nearest import nearest
 from core.images.samplers import SAMPLERS
 from core.models.matching import Matching
-from core.request import ImageToImage, Inpaint, Outpaint, Request, TextToImage, Upscale
+from core.request import (
+    ImageToImage,
+    Inpaint,
+    Outpaint,
+    Request,
+    TextToImage,
+    Upscale,
+    is_upscaler_file,
+)
 from desktop.settings import CreateSettings
 
 
@@ -50,6 +58,7 @@ class Recalled:
             "the mask": isinstance(request, Inpaint),
             "the sides painted on": isinstance(request, Outpaint),
             "the second pass": request.second_pass is not None,
+            "the upscaler": isinstance(request, Upscale) and is_upscaler_file(request.upscaler),
             "the windows": isinstance(request, Upscale) and request.window > 0,
         }
         return tuple(name for name, is_used in parts.items() if is_used)

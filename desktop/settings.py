@@ -123,7 +123,8 @@ class CreateSettings:
             seed_locked=True,
             count=1,
             start_image=start.init_image if start else "",
-            strength=start.strength if start else self.strength,
+            # A picture that was enlarged and no more has a strength of 0, which no start takes.
+            strength=(start.strength if start else 0.0) or self.strength,
         )
 
 

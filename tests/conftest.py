@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -43,6 +44,11 @@ SCHEDULER_CONFIG = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if importlib.util.find_spec("torchvision") is not None:
+        # As the app does before its engine; diffusers takes torchvision where it finds it.
+        from core.models.torchvision_import import mend_torchvision
+
+        mend_torchvision()
     # NumPy 2 asks tensors for a keyword that torch lacks; diffusers calls np.array on tensors.
     config.addinivalue_line(
         "filterwarnings",

@@ -51,6 +51,8 @@ LIGHT = [
     "core.models.library",
     "core.models.listing",
     "core.models.refiner_file",
+    "core.models.upscaler_file",
+    "core.models.upscaler_kinds",
     "core.paths",
     "core.request",
     "core.request_checks",

@@ -197,7 +197,7 @@ def _lines(
         *_taking_over(_refiner(found.request)),
         *(("Control", _followed(use)) for use in found.request.controls),
         ("Picture", f"{found.picture + 1} of {found.request.total}"),
-        ("Model hash", found.model_sha256),
+        ("Model hash", found.model_sha256 or "none, as no model took part"),
         ("Device", found.device or "unknown"),
         ("Made by", found.app),
         *((f"Made from ({n})", _told(ancestor)) for n, ancestor in enumerate(ancestors, 1)),

@@ -68,6 +68,7 @@ _OPTIONS: Mapping[str, Mapping[str, str]] = {
         "init_image": "IMAGE",
         "scale": "--scale",
         "window": "--window",
+        "upscaler": "--upscaler",
     },
     "models": {"model": "ID", "name": "--name"},
     "inspect": {"image": "IMAGE"},

@@ -35,10 +35,12 @@ from core.request import (
     SecondPass,
     TextToImage,
     Upscale,
+    is_upscaler_file,
 )
 from core.sampling.prompt_syntax import take_loras
 
 AdapterUse = TypeVar("AdapterUse", LoraUse, EmbeddingUse)
+EnlargingPart = TypeVar("EnlargingPart", Upscale, SecondPass)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +136,8 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
     found = dataclasses.replace(found, request=found_again(found, profile))
     if "second_pass" in given and found.request.second_pass is not None:
         before = dataclasses.asdict(found.request.second_pass)
+        if "upscaler" in given["second_pass"]:
+            before["upscaler_sha256"] = ""
         given = given | {"second_pass": before | given["second_pass"]}
     if not given.keys() - {"model"}:
         if not given:
@@ -177,7 +181,7 @@ def _nearest_task(picture: Path, found: Foreign, given: dict[str, Any], profile:
 
 def _of_another_model(found: Recorded, given: dict[str, Any], profile: Profile) -> tuple[str, ...]:
     """Say so if a picture of ours is to be made again with another model than it was."""
-    if "model" not in given:
+    if "model" not in given or not found.model_sha256:
         return ()
     now = hash_of(given["model"], profile)
     if now == found.model_sha256:
@@ -190,6 +194,8 @@ def _of_another_model(found: Recorded, given: dict[str, Any], profile: Profile) 
 
 
 def _check_model(found: Recorded, profile: Profile) -> None:
+    if not found.model_sha256:
+        return  # None took part.
     now = hash_of(found.request.model, profile)
     if now != found.model_sha256:
         raise ModelInvalid(
@@ -204,6 +210,7 @@ _HASHED = {
     "refiner": "refiner_sha256",
     "init_image": "init_sha256",
     "mask_image": "mask_sha256",
+    "upscaler": "upscaler_sha256",
 }
 """The files that a request names, and where their hashes stand."""
 
@@ -269,11 +276,23 @@ def _located(request: Request) -> Request:
     vae = expanded(Path(request.vae))
     if request.vae and exists(vae):
         request = dataclasses.replace(request, vae=str(vae.absolute()))
+    if isinstance(request, Upscale):
+        request = _enlarged_by(request)
+    elif request.second_pass is not None:
+        request = dataclasses.replace(request, second_pass=_enlarged_by(request.second_pass))
     for name in ("init_image", "mask_image"):
         if path := getattr(request, name, ""):
             changes: dict[str, Any] = {name: str(expanded(Path(path)).absolute())}
             request = dataclasses.replace(request, **changes)
     return request
+
+
+def _enlarged_by(part: EnlargingPart) -> EnlargingPart:
+    """Make the path of an upscaler's file absolute."""
+    path = expanded(Path(part.upscaler))
+    if not is_upscaler_file(part.upscaler) or not is_file(path):
+        return part
+    return dataclasses.replace(part, upscaler=str(path.absolute()))
 
 
 def _followed(use: ControlUse) -> ControlUse:

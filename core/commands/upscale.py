@@ -16,7 +16,7 @@ from core.images.metadata import read_metadata
 from core.images.reading import size_of
 from core.models import catalog
 from core.paths import Profile, expanded
-from core.request import MAX_SIDE, Upscale
+from core.request import MAX_SIDE, Enlarging, Upscale, is_upscaler_file
 
 SETTINGS = (
     "model",
@@ -27,6 +27,7 @@ SETTINGS = (
     "seed",
     "strength",
     "window",
+    "upscaler",
     "precision",
     "memory",
     "vae",
@@ -35,6 +36,12 @@ SETTINGS = (
     "embeddings",
 )
 """The options that are settings of the request, by its own names."""
+
+_TEXTS = ("prompts", "negative_prompt", "seed")
+"""What is said of a picture that is enlarged and no more."""
+
+_ENLARGING = (*_TEXTS, "upscaler", "strength")
+"""The settings that it has."""
 
 
 def run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFactory) -> None:
@@ -79,14 +86,25 @@ def upscaled(image: Path, given: dict[str, Any], scale: float, profile: Profile)
     own = {"init_image": str(image), "count": 1, **sides}
     found = read_metadata(image)
     taken, notices = settings_of(found, given | own, profile)
+    by_file = is_upscaler_file(given.get("upscaler", Enlarging.LANCZOS))
+    denoises = not by_file or given.get("strength") != 0
+    if not denoises:
+        # No model takes part: what else made the picture neither matters nor needs to be here.
+        idle = ", ".join(name.replace("_", " ") for name in given if name not in _ENLARGING)
+        notices = (f"Without effect at strength 0: {idle}.",) if idle else ()
+        taken = {"seed": 0} | {name: value for name, value in taken.items() if name in _TEXTS}
+        given = {name: value for name, value in given.items() if name in _ENLARGING}
     settings = taken | given | own
     if "prompts" not in settings:
         settings["prompts"] = ("",)
-        notices = (*notices, f"{image} does not say what it shows; --prompt can say it.")
+        if denoises:
+            notices = (*notices, f"{image} does not say what it shows; --prompt can say it.")
     card = catalog.card(settings.get("model", catalog.STARTER))
+    # What an upscaler's file makes is cropped by less than that rather than scaled once more.
+    rounded = math.floor if by_file else round
     for name, side in sides.items():
         multiple = card.size_multiple
-        settings[name] = max(round(side * scale / multiple), 1) * multiple
+        settings[name] = max(rounded(side * scale / multiple), 1) * multiple
         if settings[name] > MAX_SIDE:
             raise InvalidRequest(
                 "scale",

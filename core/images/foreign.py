@@ -64,6 +64,7 @@ class UsedSecondPass:
         steps: Of its whole run; None for as many as in the first pass.
         strength: Share of the larger picture that was replaced.
         upscaler: What made it larger, by the program's own name.
+        upscaler_hash: The beginning of its file's hash, if that is said.
     """
 
     scale: float | None = None
@@ -72,6 +73,7 @@ class UsedSecondPass:
     steps: int | None = None
     strength: float | None = None
     upscaler: str = ""
+    upscaler_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,9 @@ from core.request import (
     Preprocessor,
     Request,
     SchedulerName,
+    SecondPass,
+    Upscale,
+    is_upscaler_file,
 )
 
 KEYWORD = "parameters"
@@ -69,9 +72,10 @@ def write_infotext(image: ImageReady) -> str:
         "CFG scale": f"{request.guidance_scale:.12g}",
         "Seed": str(image.seed),
         "Size": f"{request.width}x{request.height}",
-        "Model hash": image.model_sha256[:10],
-        "Model": PurePath(request.model).name or request.model,
     }
+    if image.model_sha256:
+        pairs["Model hash"] = image.model_sha256[:10]
+        pairs["Model"] = PurePath(request.model).name or request.model
     if request.vae:
         pairs |= {"VAE hash": request.vae_sha256[:10], "VAE": PurePath(request.vae).name}
     if request.refiner:
@@ -84,11 +88,13 @@ def write_infotext(image: ImageReady) -> str:
         pairs["Mask blur"] = str(request.mask_blur)
     if (second := request.second_pass) is not None:
         pairs["Hires upscale"] = f"{second.scale:.12g}"
-        pairs["Hires upscaler"] = str(second.upscaler).capitalize()
+        pairs |= _upscaler("Hires upscaler", second)
         if second.steps:
             pairs["Hires steps"] = str(second.steps)
         # Of a picture from a picture this key says how much of that one was replaced.
         pairs.setdefault("Denoising strength", f"{second.strength:.12g}")
+    if isinstance(request, Upscale):
+        pairs |= _upscaler("Upscaler", request)
     for number, control in enumerate(request.controls):
         pairs[f"ControlNet {number}"] = _control(control)
     pairs["RNG"] = "CPU"
@@ -160,6 +166,14 @@ def _hashes(request: Request) -> dict[str, dict[str, str]]:
             if use.sha256
         },
     }
+
+
+def _upscaler(key: str, part: Upscale | SecondPass) -> dict[str, str]:
+    """Say what made a picture larger; an upscaler's file by its name."""
+    if not is_upscaler_file(part.upscaler):
+        return {key: part.upscaler.capitalize()}
+    name = PurePath(part.upscaler).stem
+    return {key: name} | ({f"{key} hash": digits} if (digits := part.upscaler_sha256[:10]) else {})
 
 
 def _plain_name(name: str) -> str:

@@ -62,6 +62,9 @@ class Finder(Protocol):
     def model(self, name: str, sha256: str) -> Match | None:
         """Find a model by its name and its hash."""
 
+    def upscaler(self, name: str, sha256: str) -> Match | None:
+        """Find an upscaler by its name and its hash."""
+
 
 class _Nothing:
     """Finds nothing."""
@@ -79,6 +82,10 @@ class _Nothing:
         return None
 
     def model(self, name: str, sha256: str) -> Match | None:
+        del name, sha256
+        return None
+
+    def upscaler(self, name: str, sha256: str) -> Match | None:
         del name, sha256
         return None
 
@@ -116,16 +123,17 @@ def nearest(
         finder: Finds the files that the picture names; without it, none are.
         family: The model's architecture, for which these must be.
     """
+    finder = finder or _Nothing()
     way = _Way(found, frozenset(given))
     way.texts()
-    way.adapters(finder or _Nothing(), family)
-    way.refiner(finder or _Nothing(), family)
+    way.adapters(finder, family)
+    way.refiner(finder, family)
     way.steps()
     way.guidance()
     way.scheduler(schedulers)
     way.seed()
     way.size(size_multiple)
-    way.second_pass()
+    way.second_pass(finder)
     way.start()
     way.rest()
     return Nearest(settings=way.settings, lost=tuple(way.lost))
@@ -275,7 +283,7 @@ class _Way:
                     f"The {name} {side} is made {fitting}, a multiple of {multiple} that fits."
                 )
 
-    def second_pass(self) -> None:
+    def second_pass(self, finder: Finder) -> None:
         used = self._found.second_pass
         if used is None or "second_pass" in self._given:
             return
@@ -300,17 +308,29 @@ class _Way:
             steps = of
         self._set(
             "second_pass",
-            SecondPass(scale=scale, strength=strength, steps=steps, upscaler=self._upscaler(used)),
+            SecondPass(
+                scale=scale,
+                strength=strength,
+                steps=steps,
+                upscaler=self._upscaler(used, finder),
+            ),
         )
 
-    def _upscaler(self, used: UsedSecondPass) -> Enlarging:
+    def _upscaler(self, used: UsedSecondPass, finder: Finder) -> str:
         name = used.upscaler.strip().casefold()
         if not name or name in _UPSCALERS:
             return _UPSCALERS.get(name, Enlarging.LANCZOS)
+        if (match := finder.upscaler(used.upscaler, used.upscaler_hash)) is not None:
+            if not match.is_sure:
+                self.lost.append(
+                    f"The upscaler {_quoted(used.upscaler)} is in the library with another hash; "
+                    "that is used."
+                )
+            return match.path
         near = Enlarging.LATENT if name.startswith("latent") else Enlarging.LANCZOS
         self.lost.append(
-            f"The upscaler {_quoted(used.upscaler)} is not one of ours; {near}, the nearest, is "
-            "used."
+            f"The upscaler {_quoted(used.upscaler)} is not one of ours nor in the library; {near}, "
+            "the nearest, is used."
         )
         return near
 

@@ -24,6 +24,15 @@ _HASH = re.compile(rf"[0-9a-f]{{{FIRST_HASH_DIGITS}}}|[0-9a-f]{{10,64}}")
 
 TENSOR_HASH_DIGITS = 12
 
+_WEB_UI_UPSCALERS = {
+    "R-ESRGAN 4x+": "RealESRGAN_x4plus",
+    "R-ESRGAN 4x+ Anime6B": "RealESRGAN_x4plus_anime_6B",
+    "R-ESRGAN 2x+": "RealESRGAN_x2plus",
+    "R-ESRGAN General 4xV3": "realesr-general-x4v3",
+    "R-ESRGAN AnimeVideo": "realesr-animevideov3",
+}
+"""What the web UI calls the files of Real-ESRGAN (``modules/realesrgan_model.py``)."""
+
 
 class Matching:
     """Finds what another program's picture names in a library.
@@ -50,6 +59,11 @@ class Matching:
     def vae(self, name: str, sha256: str) -> Match | None:
         """Find a VAE by its name and the beginning of its hash."""
         found = self._find(Kind.VAE, name, sha256)
+        return None if found is None else found[0]
+
+    def upscaler(self, name: str, sha256: str) -> Match | None:
+        """Find an upscaler by its name, also one that the web UI gave it, and its hash."""
+        found = self._find(Kind.UPSCALER, _WEB_UI_UPSCALERS.get(name.strip(), name), sha256)
         return None if found is None else found[0]
 
     def embedding(self, used: UsedEmbedding) -> Match | None:

@@ -13,6 +13,7 @@ from core.errors import ModelInvalid, Unsupported
 from core.models import foreign
 from core.models.lora_kinds import lora_family, lora_form
 from core.models.safetensors_header import Header, TensorInfo
+from core.models.upscaler_kinds import name_of_upscaler
 
 Tensors = Mapping[str, TensorInfo]
 
@@ -58,7 +59,7 @@ def recognise(path: Path, header: Header) -> Recognised:
         or _embedding(path, tensors)
         or _controlnet(path, tensors)
         or _vae(path, tensors)
-        or _upscaler(tensors)
+        or _upscaler(path, tensors)
     )
     if found is not None:
         return found
@@ -179,25 +180,6 @@ def _vae(path: Path, tensors: Tensors) -> Recognised | None:
     return Recognised("vae", family, f"VAE for {FAMILY_TITLES[family]}, as its name says")
 
 
-_UPSCALERS = {
-    "ESRGAN": ("model.1.sub.0.RDB1.conv1.0.weight", "RRDB_trunk.0.RDB1.conv1.weight"),
-    "Real-ESRGAN": ("body.0.rdb1.conv1.weight",),
-    "SwinIR": ("layers.0.residual_group.blocks.0.attn.relative_position_bias_table",),
-    "HAT": ("layers.0.residual_group.blocks.0.conv_block.cab.0.weight",),
-    "DAT": ("layers.0.blocks.0.attn.attns.0.pos.pos_proj.weight",),
-}
-
-
-def _upscaler(tensors: Tensors) -> Recognised | None:
-    """Know the usual networks that enlarge pictures; basicsr wraps them in ``params``."""
-    names = {
-        name.removeprefix("params_ema.").removeprefix("params.").removeprefix("module.")
-        for name in tensors
-    }
-    for title, marks in _UPSCALERS.items():
-        if names.intersection(marks):
-            return Recognised("upscaler", "custom", f"{title} upscaler")
-    # Real-ESRGAN's compact network is a plain row of convolutions with learned slopes between.
-    if {"body.0.weight", "body.0.bias", "body.1.weight", "body.2.weight"} <= names:
-        return Recognised("upscaler", "custom", "Real-ESRGAN compact upscaler")
-    return None
+def _upscaler(path: Path, tensors: Tensors) -> Recognised | None:
+    title = name_of_upscaler(path, tensors)
+    return None if title is None else Recognised("upscaler", "custom", title)

@@ -17,9 +17,11 @@ from core.images.canvas import Canvas
 from core.images.scaling import scaled
 from core.models.components import Components
 from core.models.control import ControlNets
-from core.request import Enlarging, ImageToImage, Request, SecondPass, Upscale
+from core.models.upscaler import Upscaler
+from core.request import Enlarging, ImageToImage, Request, Upscale
 from core.sampling.control import Control, Controlled, check_parts
 from core.sampling.denoise import Denoised, Leg, denoise
+from core.sampling.enlarge import Enlargement, tile_count
 from core.sampling.expert import Expert
 from core.sampling.guidance import Denoiser
 from core.sampling.inpaint import Area, Beginning, Shown, begin_inpainting
@@ -50,6 +52,7 @@ class Job:
         area: The canvas's mask as latents, or None.
         nets: The request's ControlNets.
         maps: What they follow, ``(H, W, 3) uint8`` each, for every pass.
+        upscaler: What makes pictures larger for a second pass, or None for the request's filter.
     """
 
     request: Request
@@ -64,6 +67,7 @@ class Job:
     area: Area | None = None
     nets: ControlNets
     maps: tuple[tuple[Pixels, ...], ...]
+    upscaler: Upscaler | None = None
 
     @property
     def components(self) -> Components:
@@ -73,6 +77,11 @@ class Job:
 
 Plans = tuple[Plan, ...]
 """The course of a run: a part for each expert."""
+
+
+def _first(plans: Plans) -> Plan:
+    """Give the part that a run begins with."""
+    return next(plan for plan in plans if plan.calls)
 
 
 def check_plans(job: Job) -> None:
@@ -131,19 +140,23 @@ def make_batch(job: Job, pictures: tuple[int, ...]) -> Generator[Event, None, No
     begin = time.perf_counter()
     plans, *more = plans_of(job)
     generators = generators_of([request.seed_of(i) for i in pictures])
-    total = sum(run[0].steps for run in (plans, *more))
+    enlarging = 0
+    if more and job.upscaler is not None:
+        enlarging = len(pictures) * tile_count(request.width, request.height)
+    total = sum(run[0].steps for run in (plans, *more)) + enlarging
     with ExitStack() as stack:
         unets = [stack.enter_context(TorchUNet(expert.components)) for expert in job.experts]
         run = _Run(job, pictures, generators, plans, total=total)
         first_step = time.perf_counter()
         window = request.window if isinstance(request, Upscale) else 0
-        latents = yield from run.steps(unets, _beginning(job, run.first, generators), window=window)
+        beginning = _beginning(job, _first(plans), generators)
+        latents = yield from run.steps(unets, beginning, window=window)
         if more and request.second_pass is not None:
-            gone = time.perf_counter() - first_step
-            done = plans[0].steps
-            run = _Run(job, pictures, generators, more[0], total=total, done=done, seconds=gone)
-            latents = _enlarged(job, request.second_pass, run.first, latents, generators)
+            latents = yield from _enlarged(run, _first(more[0]), latents, first_step)
             larger = Beginning(latents, None, None)
+            gone = time.perf_counter() - first_step
+            done = plans[0].steps + enlarging
+            run = _Run(job, pictures, generators, more[0], total=total, done=done, seconds=gone)
             latents = yield from run.steps(unets, larger, window=request.second_pass.window)
         if any(unet.fell_back for unet in unets):
             yield Notice(message=_fp32_notice("UNet", job))
@@ -184,11 +197,6 @@ class _Run:
     total: int
     done: int = 0
     seconds: float = 0.0
-
-    @property
-    def first(self) -> Plan:
-        """The part that it begins with."""
-        return next(plan for plan in self.plans if plan.calls)
 
     def steps(
         self, unets: Sequence[TorchUNet], beginning: Beginning, *, window: int = 0
@@ -288,24 +296,46 @@ def _beginning(job: Job, plan: Plan, generators: list[torch.Generator]) -> Begin
 
 
 def _enlarged(
-    job: Job,
-    second: SecondPass,
-    plan: Plan,
-    latents: Tensor,
-    generators: list[torch.Generator],
-) -> Tensor:
-    """Give what the second pass starts from."""
+    run: _Run, plan: Plan, latents: Tensor, begin: float
+) -> Generator[Event, None, Tensor]:
+    """Give what the second pass starts from.
+
+    Args:
+        run: The first pass.
+        plan: The course of the second.
+        latents: ``(B, 4, H/8, W/8)``, scaled, of the first.
+        begin: When that began.
+
+    Yields:
+        A ``Step`` for each tile that an upscaler computes.
+    """
+    job, done = run.job, run.plans[0].steps
+    second = job.request.second_pass
+    assert second is not None
     width, height = job.request.final_size
-    if second.upscaler is Enlarging.LATENT:
+    if second.upscaler == Enlarging.LATENT:
         scale = job.components.identity.vae_scale
-        return from_latents(plan, generators, latents, (height // scale, width // scale))
-    pictures = [job.vae.encode(scaled(pixels, width, height)) for pixels in job.vae.decode(latents)]
-    return torch.cat(
-        [
-            from_picture(plan, [generator], picture)
-            for generator, picture in zip(generators, pictures, strict=True)
-        ]
-    )
+        return from_latents(plan, run.generators, latents, (height // scale, width // scale))
+    starts = []
+    for pixels, generator in zip(job.vae.decode(latents), run.generators, strict=True):
+        larger: Pixels = pixels
+        if job.upscaler is not None:
+            enlargement = Enlargement(job.upscaler, pixels)
+            for _ in enlargement:
+                done += 1
+                yield Step(
+                    index=done,
+                    total=run.total,
+                    pictures=run.pictures,
+                    total_pictures=job.request.total,
+                    seconds=time.perf_counter() - begin,
+                )
+            larger = enlargement.result
+        picture = job.vae.encode(scaled(larger, width, height))
+        starts.append(from_picture(plan, [generator], picture))
+    if job.upscaler is not None:
+        yield from job.upscaler.notices()
+    return torch.cat(starts)
 
 
 def _fp32_notice(part: str, job: Job) -> str:

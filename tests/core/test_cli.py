@@ -234,6 +234,21 @@ def test_every_option_of_a_second_pass_reaches_the_request(run, engine):
     )
 
 
+def test_what_enlarges_is_a_filter_a_file_or_a_name(run, engine, tmp_path, monkeypatch):
+    (tmp_path / "Lanczos").touch()
+    (tmp_path / "4x.pth").touch()
+    monkeypatch.chdir(tmp_path)
+    meant = {
+        "LANCZOS": "lanczos",
+        "./Lanczos": str(tmp_path / "Lanczos"),
+        "4x.pth": str(tmp_path / "4x.pth"),
+        "UltraSharp": "UltraSharp",
+    }
+    for word, upscaler in meant.items():
+        assert run("a", "--hires-upscaler", word) == 0
+        assert engine.request.second_pass == SecondPass(upscaler=upscaler)
+
+
 def test_relative_paths_are_made_whole(run, engine, tiny_model, start_picture, monkeypatch):
     monkeypatch.chdir(tiny_model.parent)
     assert run("a", "--model", tiny_model.name, "--init", os.path.relpath(start_picture)) == 0
@@ -409,7 +424,6 @@ def test_nonsense_gets_one_sentence(run, capsys, tmp_path, monkeypatch, words, r
         ["--outpaint", "up=5", "a"],
         ["--outpaint", "left=-3", "a"],
         ["--outpaint", "left", "a"],
-        ["--hires-upscaler", "best", "a"],
         ["--vae-tiling", "sometimes", "a"],
         ["--step", "5", "a"],
         ["--no-such-option", "a"],

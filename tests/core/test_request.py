@@ -20,6 +20,8 @@ from core.request import (
     SecondPass,
     TextToImage,
     Tiling,
+    Upscale,
+    enlarger_of,
     from_json,
     parse_choice,
     to_json,
@@ -45,6 +47,9 @@ HIRES = TextToImage(
     vae_tiling=Tiling.ON,
 )
 INPAINT = Inpaint(prompts=("a cat",), init_image="/a.png", mask_image="/m.png", mask_invert=True)
+LARGER = Upscale(
+    prompts=("a cat",), init_image="/a.png", upscaler="/4x.pth", upscaler_sha256="ab" * 32
+)
 OUTPAINT = Outpaint(prompts=("a cat",), init_image="/a.png", left=64, bottom=8)
 
 
@@ -68,7 +73,7 @@ def test_pictures_are_numbered_by_prompt_then_by_count():
     assert [TEXT.seed_of(i) for i in range(6)] == [10, 11, 12, 13, 14, 15]
 
 
-@pytest.mark.parametrize("request_", [TEXT, IMAGE, HIRES, INPAINT, OUTPAINT])
+@pytest.mark.parametrize("request_", [TEXT, IMAGE, HIRES, INPAINT, OUTPAINT, LARGER])
 def test_a_request_goes_to_json_and_to_another_process_and_back(request_):
     assert from_json(json.loads(json.dumps(to_json(request_)))) == request_
     assert pickle.loads(pickle.dumps(request_)) == request_
@@ -199,7 +204,8 @@ def test_the_last_picture_needs_a_seed_too():
         ({"second_pass": 2}, "second_pass"),
         ({"second_pass": {"size": 2}}, "second_pass"),
         ({"second_pass": {"scale": 0.5}}, "second_pass.scale"),
-        ({"second_pass": {"upscaler": "magic"}}, "second_pass.upscaler"),
+        ({"second_pass": {"upscaler": ""}}, "second_pass.upscaler"),
+        ({"second_pass": {"upscaler": 2}}, "second_pass.upscaler"),
         ({"mask_image": "/m"}, "mask_image"),
     ],
 )
@@ -272,3 +278,18 @@ def test_the_final_size_is_a_multiple_of_8():
 )
 def test_what_cannot_be_painted_is_refused_by_name(field, request_, changes):
     refused(field, request_, **changes)
+
+
+def test_a_file_alone_may_enlarge_a_picture_and_a_filter_may_not():
+    assert LARGER.denoises
+    assert not dataclasses.replace(LARGER, strength=0.0).denoises
+    refused("strength", LARGER, strength=0.0, upscaler="lanczos")
+    assert "leaves none to run" in refused("strength", LARGER, strength=0.01)
+    refused("upscaler", LARGER, upscaler="latent")
+    refused("upscaler", LARGER, upscaler="")
+
+
+def test_what_enlarges_a_requests_pictures_stands_in_one_of_two_places():
+    assert enlarger_of(LARGER) is LARGER
+    assert enlarger_of(HIRES) is HIRES.second_pass
+    assert enlarger_of(TEXT) is None

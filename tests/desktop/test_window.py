@@ -31,6 +31,7 @@ from core.request import (
 from desktop.colours import DARK
 from desktop.jobs import JobState
 from desktop.recall import Recalled
+from desktop.settings import CreateSettings
 from desktop.theme import ThemeMode
 from desktop.widgets.empty_state import EXAMPLES
 from desktop.widgets.icon_button import IconButton
@@ -445,6 +446,14 @@ def test_the_refiner_and_windows_of_a_larger_picture_are_named():
         "the refiner",
         "the windows",
     )
+
+
+def test_the_upscaler_of_a_larger_picture_is_named_and_its_strength_of_0_not_taken():
+    request = Upscale(prompts=("fox",), init_image="a.png", upscaler="/4x.pth", strength=0)
+    recalled = Recalled(request, 0, is_ours=True, names_model=True)
+    assert recalled.left_out() == ("the upscaler",)
+    now = CreateSettings()
+    assert recalled.settings(now).strength == now.strength > 0
 
 
 def test_looking_back_while_running_and_returning(session):

@@ -40,7 +40,13 @@ _TAKEN = {
     "Lora hashes",
     "TI hashes",
 }
-_SECOND_PASS = {"Hires upscale", "Hires resize", "Hires steps", "Hires upscaler"}
+_SECOND_PASS = {
+    "Hires upscale",
+    "Hires resize",
+    "Hires steps",
+    "Hires upscaler",
+    "Hires upscaler hash",
+}
 _HARMLESS = {
     "Version",
     "RNG",
@@ -158,6 +164,7 @@ def _second_pass(pairs: Mapping[str, str], strength: float | None) -> UsedSecond
         steps=as_int(pairs.get("Hires steps")),
         strength=strength,
         upscaler=pairs.get("Hires upscaler", ""),
+        upscaler_hash=pairs.get("Hires upscaler hash", ""),
     )
 
 

@@ -17,6 +17,7 @@ from core.request import (
     SchedulerName,
     SecondPass,
     TextToImage,
+    Upscale,
 )
 
 LAST = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x768, Model hash: 0123456789"
@@ -130,6 +131,18 @@ def test_masks_and_second_passes_are_said_in_the_words_of_the_web_ui():
     assert said["Denoising strength"] == "0.4"
     assert said["Size"] == "512x512"
     assert "Hires steps" not in said
+
+
+def test_an_upscalers_file_is_said_by_its_name_and_hash():
+    file = {"upscaler": "/models/4x-UltraSharp.pth", "upscaler_sha256": "ab" * 32}
+    twice = TextToImage(prompts=("a cat",), second_pass=SecondPass(**file))
+    said = parse_infotext(write_infotext(ready(twice))).parameters
+    assert (said["Hires upscaler"], said["Hires upscaler hash"]) == ("4x-UltraSharp", "ab" * 5)
+    larger = Upscale(prompts=("a cat",), init_image="/a.png", strength=0, **file)
+    alone = dataclasses.replace(ready(larger), model_sha256="")
+    said = parse_infotext(write_infotext(alone)).parameters
+    assert (said["Upscaler"], said["Upscaler hash"]) == ("4x-UltraSharp", "ab" * 5)
+    assert not {"Model", "Model hash"} & said.keys()
 
 
 @pytest.mark.parametrize(("prompt", "negative"), [*itertools.product(NASTY, [*NASTY, ""])])

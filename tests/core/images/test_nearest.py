@@ -115,6 +115,9 @@ class Shelf:
     def vae(self, name, sha256):
         return self.find("soft.pt", UsedLora(name=name, hash=sha256))
 
+    def upscaler(self, name, sha256):
+        return self.find("4x-UltraSharp", UsedLora(name=name, hash=sha256))
+
     def find(self, name, used):
         if used.name != name:
             return None
@@ -233,6 +236,15 @@ def test_a_second_pass_is_taken_over(used, second, word):
     assert len(near.lost) == (word is not None)
     assert word is None or word in near.lost[0]
     assert nearest(found, given=("second_pass",)).lost == ()
+
+
+@pytest.mark.parametrize("is_sure", [True, False])
+def test_the_librarys_own_upscaler_is_taken(is_sure):
+    used = UsedSecondPass(scale=2.0, upscaler="4x-UltraSharp")
+    near = nearest(foreign(steps=20, second_pass=used), finder=Shelf(is_sure=is_sure))
+    second = near.settings["second_pass"]
+    assert second == SecondPass(upscaler="/4x-UltraSharp.safetensors")
+    assert any("with another hash" in one for one in near.lost) is not is_sure
 
 
 def test_a_start_picture_is_said_unless_one_is_given():

@@ -134,6 +134,20 @@ def test_an_embedding_is_found(shelf, tmp_path):
     assert (match.path, match.family) == (str(tmp_path / "easyneg.safetensors"), "sd1")
 
 
+def test_an_upscaler_is_found_by_its_files_name_and_by_the_web_uis(shelf, tmp_path):
+    path = tmp_path / "RealESRGAN_x4plus.safetensors"
+    save_file({"body.0.rdb1.conv1.weight": torch.zeros(2, 2, 3, 3)}, path)
+    add(shelf, path)
+    find = Matching(shelf).upscaler
+    whole = hashlib.sha256(path.read_bytes()).hexdigest()
+    for name, digits in (("R-ESRGAN 4x+", ""), ("realesrgan_x4plus", ""), ("x", whole[:10])):
+        match = find(name, digits)
+        assert match is not None
+        assert (match.path, match.is_sure) == (str(path), True)
+    assert find("R-ESRGAN 2x+", "") is None
+    assert Matching(shelf).vae("RealESRGAN_x4plus", "") is None
+
+
 def test_a_damaged_list_finds_nothing(shelf, tmp_path):
     (tmp_path / "profile").mkdir(exist_ok=True)
     (tmp_path / "profile/library.json").write_text("{")

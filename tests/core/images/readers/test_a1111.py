@@ -101,6 +101,8 @@ def test_strength_of_a_second_pass_does_not(build):
     found = read_metadata(build.texts(parameters=text))
     assert (found.strength, found.unexpressed) == (None, {})
     assert found.second_pass == UsedSecondPass(scale=2.0, strength=0.4, upscaler="Latent")
+    found = read_metadata(build.texts(parameters=f"{text}, Hires upscaler hash: abcdef0123"))
+    assert (found.second_pass.upscaler_hash, found.unexpressed) == ("abcdef0123", {})
     text = f"a\n{LAST}, Denoising strength: 0.4, Hires resize: 64x96, Hires steps: 7"
     second = read_metadata(build.texts(parameters=text)).second_pass
     assert second == UsedSecondPass(width=64, height=96, steps=7, strength=0.4)
