@@ -30,11 +30,14 @@ from core.grid import Batch, Grid, batches_of, check_axes, make_grid
 from core.grid_axes import PARAMETERS, Axis, Settings, read_axis
 from core.grid_sheet import GridSheet
 from core.images.canvas import canvas_of
-from core.images.reading import read_start_image
+from core.images.reading import read_start_image, size_of
 from core.images.writing import saved
 from core.models import catalog
 from core.models.identify import identify
+from core.models.library import Library
+from core.models.names import locate
 from core.models.refiner_file import fitting
+from core.models.verdict import Kind
 from core.paths import Profile
 from core.request import ImageToImage, Inpaint, Outpaint, Request
 
@@ -123,7 +126,7 @@ def _grid(arguments: argparse.Namespace, profile: Profile) -> tuple[Grid, tuple[
         x, y = _with_seeds(x, y, first.request.seed, count)
     check_axes(x, y)
     grid = make_grid(x, y, given, lambda settings: make(settings).request)
-    _check_cells(grid)
+    _check_cells(grid, profile)
     return grid, first.notices
 
 
@@ -154,7 +157,7 @@ def _check_words(
         SystemExit: There is no axis, or not one prompt for all cells.
     """
     varied = {f: axis.parameter.name for axis in (x, y) if axis for f in axis.parameter.fields}
-    if not varied:
+    if x is None and y is None:
         arguments.usage_error("say what to compare, as in --x guidance=1,4,7.5")
     prompts = len(arguments.prompts)
     if prompts == 0 and "prompts" not in varied and arguments.source is None:
@@ -183,29 +186,59 @@ def _with_seeds(
     return (seeds, y) if x is None else (x, seeds)
 
 
-def _check_cells(grid: Grid) -> None:
+_OF_A_START = (
+    "init_image",
+    "width",
+    "height",
+    "mask_image",
+    "mask_invert",
+    "mask_blur",
+    "only_masked",
+    "padding",
+    "left",
+    "top",
+    "right",
+    "bottom",
+)
+"""The settings on which it depends what a picture begins from."""
+
+
+def _check_cells(grid: Grid, profile: Profile) -> None:
     """Refuse, before hours of work, what the last cell would fail by.
 
     Raises:
         Unsupported: A cell's scheduler cannot be used with its model.
-        InvalidRequest: Its size cannot, or its start picture cannot be read.
+        InvalidRequest: Its size cannot, or its start or control picture cannot be read.
+        ModelMissing: Its VAE or ControlNet is not there.
         ModelInvalid: Its refiner does not go with its model.
         CoreError: See ``catalog.card``.
     """
+    library = Library(profile)
     card = functools.cache(catalog.card)
     fits = functools.cache(
         lambda refiner, model: fitting(catalog.resolve(refiner), identify(catalog.resolve(model)))
     )
-    starts: set[str] = set()
+    found = functools.cache(
+        lambda name, kind, what: locate(name, library.finder(kind), what, folder_ok=True)
+    )
+    control_size = functools.cache(lambda image: size_of(Path(image), field="controls.image"))
+    starts: set[tuple[object, ...]] = set()
     for request in (cell.request for cell in grid.cells):
         _check_card(request, card(request.model))
         if request.refiner:
             fits(request.refiner, request.model)
-        if isinstance(request, ImageToImage) and request.init_image not in starts:
-            read_start_image(Path(request.init_image), request.width, request.height)
-            starts.add(request.init_image)
-        if isinstance(request, Inpaint | Outpaint):
-            canvas_of(request)
+        if request.vae:
+            found(request.vae, Kind.VAE, "VAE")
+        for use in request.controls:
+            found(use.path, Kind.CONTROLNET, "ControlNet")
+            control_size(use.image)
+        start = tuple(getattr(request, name, None) for name in _OF_A_START)
+        if isinstance(request, ImageToImage) and start not in starts:
+            starts.add(start)
+            if isinstance(request, Inpaint | Outpaint):
+                canvas_of(request)
+            else:
+                read_start_image(Path(request.init_image), request.width, request.height)
 
 
 def _check_card(request: Request, card: catalog.ModelCard) -> None:

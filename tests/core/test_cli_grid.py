@@ -206,6 +206,12 @@ NONSENSE = [
     (["a", "--x", "strength=0.5,1"], "add --init"),
     (["a", "--x", "init=no-such.png"], "no-such.png"),
     (["a", "--x", "model=starter,no-such-model"], "no-such-model"),
+    (["a", "--x", "vae=|no-such-vae"], "There is no VAE 'no-such-vae'"),
+    (["a", "--x", "lora-weight=0,1", "--lora", "no-such-lora"], "There is no LoRA 'no-such-lora'"),
+    (
+        ["a", "--x", "seed=1,2", "--control", "no-such-net", "--control-image", "no.png"],
+        "There is no ControlNet 'no-such-net'",
+    ),
     (["a", "--guidance", "2", "--x", "guidance=1,3"], "leave out one"),
     (["a", "--x", "prompt=b|c"], "leave out one"),
     (["a", "--x", "seed=1,2", "--count", "2"], "count: "),
