@@ -13,6 +13,7 @@ from typing import Any
 
 from core.commands.library_report import JsonReport, ProgressReport, entry_json
 from core.errors import ModelInvalid, ModelMissing
+from core.events import Notice
 from core.models import catalog, curated, hub_cache
 from core.models.copying import format_size
 from core.models.download import download
@@ -58,8 +59,7 @@ def run(arguments: argparse.Namespace, library: Library) -> None:
                 print("Stopped; the same command goes on with what has arrived.", file=sys.stderr)
                 raise
         case "verify":
-            events = library.verify(arguments.names, search=arguments.search)
-            wrong = _follow(events, as_json=arguments.json)
+            wrong = _follow(_verifying(arguments, library), as_json=arguments.json)
             if wrong:
                 raise ModelInvalid(f"Missing or changed: {', '.join(wrong)}; see above.")
         case unknown:
@@ -71,6 +71,23 @@ def _adding(arguments: argparse.Namespace, library: Library) -> Generator[Librar
     if not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", arguments.path):
         return library.add_cached(arguments.path, **how)
     return library.add(path, **how)
+
+
+def _verifying(
+    arguments: argparse.Namespace, library: Library
+) -> Generator[LibraryEvent, None, None]:
+    """Check the library; what it holds twice is said at the end."""
+    for folder in arguments.search:
+        if not expanded(folder).is_dir():
+            raise ModelMissing(f"{folder} is no folder to search; give one that is there.")
+    yield from library.verify(arguments.names, search=arguments.search)
+    if not arguments.names:
+        for first, *others in library.duplicates():
+            names = " and ".join(entry.name for entry in (first, *others))
+            yield Notice(
+                message=f"{names} are the same, byte for byte; `stepwise models remove "
+                f"{others[-1].name}` leaves one less."
+            )
 
 
 def _follow(events: Generator[LibraryEvent, None, None], *, as_json: bool) -> list[str]:

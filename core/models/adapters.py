@@ -105,6 +105,7 @@ class Adapters:
                 yield Loading(what=f"the LoRA {Path(use.path).name}")
                 file = read_lora(Path(use.path))
                 bound = bind(file, self._modules, self._bring)
+                yield Loading(what=f"the LoRA {Path(use.path).name}: {bound.summary}")
                 loras[use.sha256] = (bound, file.embeddings)
         embeddings: dict[EmbeddingUse, Embedding] = {}
         for word in request.embeddings:

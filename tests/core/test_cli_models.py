@@ -92,6 +92,15 @@ def test_what_is_missing_is_said_and_found_where_one_says(models, mine, tmp_path
     assert rows(models("show", "mine", "--json"))[0]["path"] == str(far / "moved")
 
 
+def test_what_is_there_twice_is_said(models, mine):
+    models("add", str(mine))
+    models("add", str(mine), "--copy", "--name", "other")
+    status, _, err = models("verify")
+    assert status == 0
+    assert "mine and other are the same, byte for byte" in err
+    assert "models remove other" in err
+
+
 def test_a_changed_byte_ends_with_1(models, mine):
     models("add", str(mine))
     data = bytearray((mine / UNET).read_bytes())
@@ -107,6 +116,7 @@ def test_failures_are_one_sentence(models, mine, tmp_path):
     assert "models download a/b" in sentence(models("add", "a/b"))
     assert "no 'none'" in sentence(models("remove", "none"))
     assert "comes with Stepwise" in sentence(models("remove", "starter"))
+    assert "is no folder to search" in sentence(models("verify", "--search", "no-such"))
     assert "is no name" in sentence(models("add", str(mine), "--name", "a b"))
     assert "owner/name" in sentence(models("download", "none"))
     assert "HF_HUB_OFFLINE" in sentence(models("download", "sd-1.5"))

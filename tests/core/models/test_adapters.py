@@ -102,6 +102,7 @@ def test_a_lora_is_applied_weighted_and_taken_away(
     use = LoraUse(path=str(lora))
     whole, events = run(engine, request_of(loras=(use,)))
     assert Loading(what="the LoRA fox.safetensors") in events
+    assert Loading(what="the LoRA fox.safetensors: 4 of 4 tensors applied") in events
     less, events = run(engine, request_of(loras=(dataclasses.replace(use, weight=0.3),)))
     assert not any(isinstance(event, Loading) for event in events)  # Only the weight is new.
     none = pixels(engine, request_of(loras=(dataclasses.replace(use, weight=0.0),)))
