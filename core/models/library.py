@@ -156,6 +156,7 @@ class Library:
         files = yield from self._hashing(verdict)
         own = source.partition("@")[0].rpartition("/")[2] or name_of(path)
         found = _entry_of(verdict, files, name=name or own, source=source)
+        yield from self._reading_twins(found)
         if not copy:
             yield self._put(found, wish=name)
             return
@@ -200,6 +201,7 @@ class Library:
         verdict = judge(path)
         files = yield from self._hashing(verdict)
         found = _entry_of(verdict, files, name=wish or name, source=source)
+        yield from self._reading_twins(found)
         yield self._put(found, wish=wish, partial=partial)
 
     def verify(
@@ -276,6 +278,20 @@ class Library:
             files.append(WeightFile(name=name, size=size, sha256=sha256))
         return tuple(files)
 
+    def _reading_twins(self, found: Entry) -> Generator[Progress, None, None]:
+        """Read again what is noted with an entry's hash and may have been overwritten since."""
+        for twin in self.entries():
+            if twin.sha256 == found.sha256 and not twin.missing() and not self._is_sound(twin):
+                yield from library_check.reading(twin, self.fingerprints)
+
+    def _is_sound(self, entry: Entry) -> bool:
+        """Say whether an entry's files are remembered to hold the bytes that are noted of them."""
+        places = {entry.place_of(file): file.sha256 for file in entry.files}
+        try:
+            return all(self.fingerprints.known(path) == sha for path, sha in places.items())
+        except ModelInvalid:  # It went this moment.
+            return False
+
     def _put(self, found: Entry, *, wish: str, partial: Path | None = None) -> Added:
         """Put an entry into the list, and its folder into its place, if it is not there yet.
 
@@ -288,6 +304,7 @@ class Library:
             twins = [entry for entry in entries.values() if entry.sha256 == found.sha256]
             there = _at(found.path, entries.values()) if partial is None else None
             gone = next((twin for twin in twins if twin.missing()), None)
+            twins = [twin for twin in twins if self._is_sound(twin)]
             if there is not None and wish in ("", there.name):
                 added = _refreshed(there, found)
             elif gone is not None and not wish:
@@ -304,8 +321,10 @@ class Library:
                     entry=self._settled(named, partial), outcome=Outcome.NEW, same_as=same_as
                 )
             entries[added.entry.name] = added.entry
-        for file in added.entry.files:
-            self.fingerprints.remember(added.entry.place_of(file), file.sha256)
+        if partial is not None and added.outcome is not Outcome.KNOWN:
+            # Its files were hashed where they lay until now.
+            for file in added.entry.files:
+                self.fingerprints.remember(added.entry.place_of(file), file.sha256)
         return added
 
     def _renewed(self, entry: Entry, found: Entry, partial: Path | None, outcome: Outcome) -> Added:

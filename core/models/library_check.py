@@ -31,12 +31,12 @@ def checking(
     """
     missing = entry.missing()
     if not missing:
-        return (yield from _reading(entry, fingerprints))
+        return (yield from reading(entry, fingerprints))
     for place in (*_near(entry), *_below(search, entry)):
         moved = dataclasses.replace(entry, path=place, owned=False)
         if moved.path == entry.path or not _sizes_fit(moved):
             continue
-        checked = yield from _reading(moved, fingerprints)
+        checked = yield from reading(moved, fingerprints)
         if checked.state is State.SOUND:
             return dataclasses.replace(
                 checked, state=State.MOVED, reason=f"{entry.path} lies at {moved.path} now."
@@ -72,7 +72,8 @@ def hashing(
             yield progress
 
 
-def _reading(entry: Entry, fingerprints: Fingerprints) -> Generator[Progress, None, Checked]:
+def reading(entry: Entry, fingerprints: Fingerprints) -> Generator[Progress, None, Checked]:
+    """Read the files of an entry again, and hold them against what is noted of them."""
     meter, before = Meter(Task.HASH, entry.size), 0
     for file in entry.files:
         place = entry.place_of(file)

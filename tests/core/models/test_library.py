@@ -211,6 +211,22 @@ def test_the_same_bytes_are_not_added_twice_unless_named(shelf, model, tmp_path)
     assert shelf.duplicates() == ((first, second.entry),)
 
 
+def test_an_entry_that_was_overwritten_is_no_twin_and_its_hash_not_believed(shelf, lora, tmp_path):
+    first = put(shelf, lora).entry
+    second = Path(shutil.copyfile(lora, tmp_path / "second.safetensors"))
+    lora.write_bytes(b"other weights")
+    added = put(shelf, second)
+    assert (added.outcome, added.same_as, added.entry.path) == (Outcome.NEW, (), second)
+    assert shelf.fingerprints.of_file(lora) != first.sha256 == shelf.fingerprints.of_file(second)
+
+
+def test_a_twin_is_known_without_the_memory_of_hashes(shelf, lora, tmp_path):
+    put(shelf, lora)
+    second = Path(shutil.copyfile(lora, tmp_path / "second.safetensors"))
+    shutil.rmtree(tmp_path / "profile/cache")
+    assert put(shelf, second).outcome is Outcome.KNOWN
+
+
 def test_a_changed_model_is_brought_up_to_date_when_added_again(shelf, model):
     before = put(shelf, model).entry
     other_bytes(model)
