@@ -162,8 +162,8 @@ class Library:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / (PARTIAL + secrets.token_hex(8))
-        yield from copying(path, partial, {found.place_of(f): f.sha256 for f in files})
-        inside = partial / path.name if path.is_file() else partial
+        yield from copying(found.path, partial, {found.place_of(f): f.sha256 for f in files})
+        inside = partial / found.path.name if found.is_file else partial
         try:
             yield self._put(dataclasses.replace(found, path=inside), wish=name, partial=partial)
         finally:

@@ -23,7 +23,9 @@ from core.models.library_events import (
     State,
     Task,
 )
+from core.models.safetensors_header import TensorInfo
 from core.models.verdict import Kind, Verdict
+from tests.fixtures.layouts import write_stripped
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -114,6 +116,18 @@ def test_a_single_file_is_copied_with_its_name(shelf, lora):
     assert shelf.remove("ink").deleted
     assert list(shelf.folder.iterdir()) == []
     assert lora.read_bytes() == b"some weights"
+
+
+def test_an_adapter_in_a_folder_of_its_own_is_copied_without_the_rest(shelf, tmp_path):
+    folder = tmp_path / "cat-toy"
+    vectors = {"<cat-toy>": TensorInfo("F32", (1, 768))}
+    weights = write_stripped(folder / "learned_embeds.safetensors", vectors)
+    (folder / "checkpoint-500.safetensors").write_bytes(b"not of it")
+    entry = put(shelf, folder, copy=True).entry
+    assert (entry.kind, entry.missing()) == (Kind.EMBEDDING, ())
+    assert entry.path == shelf.folder / "cat-toy" / weights.name
+    assert list(entry.path.parent.iterdir()) == [entry.path]
+    assert put(shelf, folder).outcome is Outcome.KNOWN
 
 
 def test_copying_what_was_referred_to_makes_it_the_librarys_own(shelf, model):
