@@ -26,6 +26,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_dir(path: Path) -> bool:
+    """Say whether a folder is there; see ``is_file``."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def exists(path: Path) -> bool:
     """Say whether a file or a folder is there; see ``is_file``."""
     try:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +15,7 @@ from core.errors import ModelInvalid, SaveFailed
 from core.files import save_failed
 from core.models.fingerprint import PIECE
 from core.models.library_events import Meter, Progress, Task
+from core.paths import is_dir, is_file
 
 PARTIAL, DISCARDED = ".partial-", ".removed-"
 """How the names of folders begin that are not whole yet, or no longer; they are no models."""
@@ -54,12 +55,27 @@ def format_size(size: float) -> str:
 
 
 def files_of_model(path: Path) -> tuple[Path, ...]:
-    """Give the files that make up a model, a file itself or a folder's, in order of name."""
-    if path.is_file():
-        return (path,)
-    found = (file for file in path.rglob("*") if file.suffix in KEPT_SUFFIXES and file.is_file())
-    parts = ((file, file.relative_to(path).parts) for file in found)
-    return tuple(sorted(file for file, names in parts if not any(n[0] == "." for n in names)))
+    """Give the files that make up a model, a file itself or a folder's, in order of name.
+
+    Links are followed, to folders too, but for those that lead back to where they are. What is
+    hidden is left out, and so is what cannot be looked into.
+    """
+    return (path,) if path.is_file() else tuple(sorted(_below(path, frozenset())))
+
+
+def _below(folder: Path, above: frozenset[str]) -> Iterator[Path]:
+    """Give a folder's files; ``above`` are the real places of the folders that it is in."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    items: list[Path] = []
+    with contextlib.suppress(OSError):
+        items = [item for item in folder.iterdir() if not item.name.startswith(".")]
+    for item in items:
+        if is_dir(item):
+            yield from _below(item, above | {real})
+        elif item.suffix in KEPT_SUFFIXES and is_file(item):
+            yield item
 
 
 def copying(
@@ -70,14 +86,19 @@ def copying(
     Args:
         source: A file, or a folder of which only ``files_of_model`` are copied.
         target: A folder that is not there yet; a file is copied into it.
-        sha256: Hashes that the copies of some files must have.
+        sha256: Hashes that the copies of some files must have, all of which must be copied.
 
     Raises:
-        ModelInvalid: If a file cannot be read or changes meanwhile.
+        ModelInvalid: If a file cannot be read, changes meanwhile, or is hidden.
         SaveFailed: If there is no room or no right to write.
     """
     files = files_of_model(source)
     base = source.parent if source.is_file() else source
+    if left := sorted(sha256.keys() - set(files)):
+        raise ModelInvalid(
+            f"{left[0]} is a part of the model, but hidden by its name, and hidden files are not "
+            "copied; rename it, or add the model without --copy."
+        )
     try:
         total = sum(file.stat().st_size for file in files)
     except OSError as error:

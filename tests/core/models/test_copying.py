@@ -1,0 +1,39 @@
+"""A copy of a model is whole, whatever links its folder is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import ModelInvalid
+from core.models.copying import copying, files_of_model
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A folder of which one part lies elsewhere, and which leads back to itself."""
+    folder = tmp_path / "model"
+    (folder / "vae").mkdir(parents=True)
+    (folder / "vae/w.safetensors").write_bytes(b"vae")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/w.safetensors").write_bytes(b"unet")
+    (folder / "unet").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/again").symlink_to(folder)
+    (folder / "vae/self").symlink_to(folder / "vae")
+    return folder
+
+
+def test_linked_folders_are_copied_and_circles_end(model, tmp_path):
+    files = files_of_model(model)
+    assert files == (model / "unet/w.safetensors", model / "vae/w.safetensors")
+    list(copying(model, tmp_path / "copy", {}))
+    assert (tmp_path / "copy/unet/w.safetensors").read_bytes() == b"unet"
+    assert not any(path.is_symlink() for path in (tmp_path / "copy").rglob("*"))
+
+
+def test_a_model_of_which_a_part_is_hidden_is_not_copied(model, tmp_path):
+    hidden = (model / "vae/w.safetensors").rename(model / "vae/.w.safetensors")
+    with pytest.raises(ModelInvalid, match=r"\.w\.safetensors is a part"):
+        list(copying(model, tmp_path / "copy", {hidden: "ab" * 32}))
+    assert not (tmp_path / "copy").exists()
