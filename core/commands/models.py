@@ -22,7 +22,7 @@ from core.models.library_events import Checked, LibraryEvent, State
 from core.models.library_file import Entry
 from core.models.partial_downloads import PartialDownload, discard_download, partial_downloads
 from core.models.verdict import Kind
-from core.paths import expanded
+from core.paths import exists, expanded
 
 
 def run(arguments: argparse.Namespace, library: Library) -> None:
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace, library: Library) -> None:
 
 def _adding(arguments: argparse.Namespace, library: Library) -> Generator[LibraryEvent, None, None]:
     path, how = expanded(Path(arguments.path)), {"copy": arguments.copy, "name": arguments.name}
-    if not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", arguments.path):
+    if not exists(path) and re.fullmatch(r"[\w.-]+/[\w.-]+", arguments.path):
         return library.add_cached(arguments.path, **how)
     return library.add(path, **how)
 

@@ -21,7 +21,7 @@ from core.models.library import Library
 from core.models.names import locate
 from core.models.taught import teaching_of
 from core.models.verdict import Kind
-from core.paths import Profile, exists, expanded, is_file
+from core.paths import Profile, exists, expanded, is_dir, is_file
 from core.request import (
     MAX_SEED,
     ControlUse,
@@ -298,7 +298,7 @@ def _enlarged_by(part: EnlargingPart) -> EnlargingPart:
 def _followed(use: ControlUse) -> ControlUse:
     """Make the paths of a ControlNet and of its picture absolute."""
     path, image = expanded(Path(use.path)), str(expanded(Path(use.image)).absolute())
-    if is_file(path) or path.is_dir():
+    if is_file(path) or is_dir(path):
         return dataclasses.replace(use, path=str(path.absolute()), image=image)
     return dataclasses.replace(use, image=image)
 

@@ -10,6 +10,7 @@ from core.errors import ModelInvalid
 from core.models.folder_files import read_json
 from core.models.lone_folder import adapter_file
 from core.models.tensor_list import SUFFIXES
+from core.paths import is_dir
 
 
 def models_in(path: Path) -> Iterator[Path]:
@@ -19,7 +20,7 @@ def models_in(path: Path) -> Iterator[Path]:
     folder is looked through for both, the folders below it included; what is hidden is passed over
     and links to folders are not followed.
     """
-    if not path.is_dir() or _is_model(path):
+    if not is_dir(path) or _is_model(path):
         yield path
         return
     for where, below, files in os.walk(path):
@@ -36,10 +37,10 @@ def models_in(path: Path) -> Iterator[Path]:
 
 def _is_model(folder: Path) -> bool:
     """Whether a folder is a model as diffusers saves one, or a part that is used by itself."""
-    if (folder / "model_index.json").is_file() or adapter_file(folder) is not None:
-        return True
     try:
+        if (folder / "model_index.json").is_file() or adapter_file(folder) is not None:
+            return True
         # Other programs keep their settings under this name.
         return "_class_name" in read_json(folder / "config.json")
-    except ModelInvalid:
+    except (ModelInvalid, OSError):
         return False

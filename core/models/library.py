@@ -149,8 +149,6 @@ class Library:
             SaveFailed: If something cannot be written.
         """
         path = expanded(path).absolute()
-        if not path.exists():
-            raise ModelMissing(f"There is nothing at {path}; check the path.")
         check_name(name, {} if not name else {e.name: e.path for e in self.entries()}, path)
         verdict = judge(path)
         files = yield from self._hashing(verdict)
@@ -160,7 +158,6 @@ class Library:
         if not copy:
             yield self._put(found, wish=name)
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / (PARTIAL + secrets.token_hex(8))
         yield from copying(found.path, partial, {found.place_of(f): f.sha256 for f in files})
         inside = partial / found.path.name if found.is_file else partial

@@ -11,6 +11,7 @@ from core.errors import ModelInvalid
 from core.models.fingerprint import Fingerprints
 from core.models.library_events import Checked, Meter, Progress, State, Task
 from core.models.library_file import Entry
+from core.paths import is_dir
 
 NEAR_LEVELS = 2
 """How far up from the old place the search begins, and how far down from there it goes."""
@@ -106,7 +107,7 @@ def _near(entry: Entry) -> Iterator[Path]:
     start = entry.path
     for _ in range(NEAR_LEVELS):
         start = start.parent
-    if not start.is_dir() or start == start.parent:
+    if not is_dir(start) or start == start.parent:
         start = entry.path.parent
     for number, folder in enumerate(_folders(start, deepest=2 * NEAR_LEVELS)):
         if number == MOST_FOLDERS:

@@ -16,6 +16,7 @@ import filelock
 from core.errors import ModelInvalid, SaveFailed
 from core.files import replace_file, save_failed
 from core.models.verdict import Kind
+from core.paths import is_file
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 MIGRATIONS: tuple[Migration, ...] = ()
@@ -93,7 +94,7 @@ class Entry:
     def missing(self) -> tuple[Path, ...]:
         """Look which of its files are not where they were."""
         places = [self.place_of(file) for file in self.files]
-        return tuple(place for place in places if not place.is_file())
+        return tuple(place for place in places if not is_file(place))
 
 
 def combined_sha256(files: Sequence[WeightFile]) -> str:

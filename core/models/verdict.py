@@ -64,6 +64,16 @@ def judge(path: Path) -> Verdict:
         Unsupported: If it is sound and of a kind that this version does not run; it is named.
         UnsafeFile: If it is a pickle that asks for more than tensors, or it brings code.
     """
+    try:
+        return _judged(path)
+    except OSError as error:
+        raise ModelInvalid(
+            f"{error.filename or path} cannot be looked at ({error.strerror or error}); check its "
+            "name, and that you may read it."
+        ) from error
+
+
+def _judged(path: Path) -> Verdict:
     if not path.exists():
         raise ModelMissing(f"{path} is not there; check its name.")
     if path.is_dir():

@@ -110,6 +110,7 @@ def test_a_picture_follows_edges_says_so_and_is_made_again(
     [
         (["--control", "CONTROL"], "add --control-image"),
         (["--control", "nothing", "--control-image", "PICTURE"], "no ControlNet 'nothing'"),
+        (["--control", "x" * 300, "--control-image", "PICTURE"], "too long"),
         (["--control", "MODEL", "--control-image", "PICTURE"], "is no ControlNet"),
         (["--control", "CONTROL", "--control-image", "none.png"], "none.png does not exist"),
         (["--control", "CONTROL", "--control-image", "WEIGHTS"], "is not a picture"),

@@ -114,6 +114,8 @@ def test_a_changed_byte_ends_with_1(models, mine):
 def test_failures_are_one_sentence(models, mine, tmp_path):
     assert str(tmp_path / "none") in sentence(models("add", str(tmp_path / "none")))
     assert "models download a/b" in sentence(models("add", "a/b"))
+    assert "too long" in sentence(models("add", "x" * 300))
+    assert "models download a/x" in sentence(models("add", f"a/{'x' * 300}"))
     assert "no 'none'" in sentence(models("remove", "none"))
     assert "comes with Stepwise" in sentence(models("remove", "starter"))
     assert "is no folder to search" in sentence(models("verify", "--search", "no-such"))

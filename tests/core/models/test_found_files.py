@@ -17,7 +17,8 @@ def test_a_file_or_a_model_is_itself(tiny_model, tmp_path):
     other = tmp_path / "notes.doc"
     other.write_text("no model")
     assert list(models_in(other)) == [other]
-    assert list(models_in(tmp_path / "gone")) == [tmp_path / "gone"]
+    for nothing in (tmp_path / "gone", tmp_path / ("too long a name" * 30)):
+        assert list(models_in(nothing)) == [nothing]
 
 
 def test_a_folder_is_looked_through(tiny_model, tmp_path):

@@ -151,6 +151,14 @@ def test_a_copy_that_is_stopped_leaves_nothing(shelf, model, monkeypatch):
     assert shelf.entries() == ()
 
 
+def test_a_copy_without_a_place_for_it_is_one_sentence(shelf, lora):
+    shelf.folder.parent.mkdir()
+    shelf.folder.write_bytes(b"a file")
+    with pytest.raises(SaveFailed, match="is a file where a folder should be"):
+        put(shelf, lora, copy=True)
+    assert shelf.entries() == ()
+
+
 def test_a_copy_that_does_not_fit_is_not_begun(shelf, model, monkeypatch):
     usage = shutil.disk_usage(model)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
@@ -317,7 +325,7 @@ def test_checking_no_model_is_said(shelf):
 
 
 def test_what_is_no_model_is_refused_and_not_noted(shelf, model, tmp_path):
-    with pytest.raises(ModelMissing, match="nothing at"):
+    with pytest.raises(ModelMissing, match="is not there"):
         put(shelf, tmp_path / "none")
     (model / UNET).write_bytes(b"")
     with pytest.raises(ModelInvalid):

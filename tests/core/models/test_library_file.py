@@ -58,6 +58,11 @@ def test_owned_models_move_with_the_data_folder(file, tmp_path):
     assert moved.read()[0].path == tmp_path / "moved/models/two/a.safetensors"
 
 
+def test_what_cannot_be_looked_at_is_missing():
+    path = Path("/" + "x" * 300)
+    assert entry("one", path).missing() == (path,)
+
+
 def test_an_error_within_a_change_changes_nothing(file):
     def change() -> None:
         with file.changing() as entries:

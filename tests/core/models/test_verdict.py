@@ -29,6 +29,11 @@ def test_the_listings_have_as_many_tensors_as_the_published_files(name: str, cou
     assert len(layout(name)) == count
 
 
+def test_what_cannot_be_looked_at_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ModelInvalid, match="cannot be looked at"):
+        judge(tmp_path / ("x" * 300))
+
+
 @pytest.mark.parametrize("inpainting", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("form", ["folder", "file"])
