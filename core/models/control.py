@@ -73,7 +73,7 @@ def load_control(file: ControlFile, dtype: torch.dtype) -> Any:
     """
     module = build_empty(ControlNetModel, file.config, file.path)
     weights: dict[str, Tensor] = {}
-    for path in file.files:
+    for path in file.weights.values():
         with original_tensors(path) as tensors:
             weights |= tensors.below(_PREFIX) or tensors.below("")
     with quietly(), Readable(file.path):

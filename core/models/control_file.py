@@ -74,13 +74,13 @@ class ControlFile:
 
     Attributes:
         path: Its file or folder.
-        files: Its weight files.
+        weights: Its weight files by the names that they have in its hash.
         config: How it is built.
         parameters: Count of the numbers in its weights.
     """
 
     path: Path
-    files: tuple[Path, ...]
+    weights: Mapping[str, Path]
     config: Mapping[str, Any]
     parameters: int
 
@@ -133,9 +133,7 @@ def find_controls(
         image_sha256 = sha256_of(image, field="controls.image")
         check_unchanged("controls.image", image, use.image_sha256, image_sha256)
         file = _control_file(locate(use.path, find, "ControlNet", folder_ok=True), identity)
-        sha256 = fingerprints.of_model(
-            {f"controlnet.{number}": path for number, path in enumerate(file.files, 1)}
-        )
+        sha256 = fingerprints.of_model(file.weights)
         check_unchanged("controls.path", file.path, use.sha256, sha256)
         places: dict[str, Any] = {"path": str(file.path), "image": str(image)}
         uses.append(dataclasses.replace(use, **places, sha256=sha256, image_sha256=image_sha256))
@@ -156,7 +154,7 @@ def _control_file(path: Path, identity: Identity) -> ControlFile:
     config = _config_of(path, identity) if path.is_dir() else config_like(identity.configs["unet"])
     return ControlFile(
         path=path,
-        files=verdict.files,
+        weights=verdict.weights,
         config=config,
         parameters=sum(tensor.count for tensor in tensors.values()),
     )

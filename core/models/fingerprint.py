@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
 from core.errors import ModelInvalid, SaveFailed
@@ -151,11 +151,7 @@ class Fingerprints:
         Raises:
             ModelInvalid: If a file cannot be read.
         """
-        files = set(weights.values())
-        if len(files) == 1:
-            return self.of_file(files.pop())
-        lines = (f"{name} {self.of_file(path)}\n" for name, path in sorted(weights.items()))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        return combined_sha256(weights, self.of_file)
 
     def _known(self) -> dict[str, str]:
         try:
@@ -165,6 +161,25 @@ class Fingerprints:
         if not isinstance(values, dict):
             return {}
         return {key: value for key, value in values.items() if isinstance(value, str)}
+
+
+def combined_sha256(weights: Mapping[str, Path], sha256_of: Callable[[Path], str]) -> str:
+    """Hash a model from the hashes of its files; see ``Fingerprints.of_model``.
+
+    Args:
+        weights: The weight file of each component, as ``numbered`` names them.
+        sha256_of: Gives the hash of a file.
+    """
+    files = set(weights.values())
+    if len(files) == 1:
+        return sha256_of(files.pop())
+    lines = (f"{name} {sha256_of(path)}\n" for name, path in sorted(weights.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def numbered(name: str, files: Sequence[Path]) -> dict[str, Path]:
+    """Name the files that a component is split into: ``unet``, ``unet.2`` and so on."""
+    return {name if i == 1 else f"{name}.{i}": file for i, file in enumerate(files, 1)}
 
 
 def _key(path: Path) -> str:

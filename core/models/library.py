@@ -18,7 +18,7 @@ from core.files import save_failed
 from core.models import catalog, curated, library_check
 from core.models.copying import PARTIAL, copying, discard
 from core.models.curated import Curated
-from core.models.fingerprint import Fingerprints
+from core.models.fingerprint import Fingerprints, combined_sha256
 from core.models.hub_cache import find_cached
 from core.models.library_events import (
     Added,
@@ -30,7 +30,7 @@ from core.models.library_events import (
     Removed,
     Task,
 )
-from core.models.library_file import Entry, LibraryFile, WeightFile, combined_sha256
+from core.models.library_file import Entry, LibraryFile, WeightFile
 from core.models.library_names import check_name, free_name, name_of
 from core.models.names import Resolver
 from core.models.verdict import Kind, Verdict, judge
@@ -350,6 +350,7 @@ class Library:
 
 
 def _entry_of(verdict: Verdict, files: tuple[WeightFile, ...], *, name: str, source: str) -> Entry:
+    hashes = dict(zip(verdict.files, (file.sha256 for file in files), strict=True))
     return Entry(
         name=name,
         title=verdict.title,
@@ -358,7 +359,7 @@ def _entry_of(verdict: Verdict, files: tuple[WeightFile, ...], *, name: str, sou
         path=verdict.path,
         owned=False,
         files=files,
-        sha256=combined_sha256(files),
+        sha256=combined_sha256(verdict.weights, hashes.__getitem__),
         source=source,
         added=datetime.now(UTC).date().isoformat(),
     )

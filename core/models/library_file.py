@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import filelock
@@ -56,7 +55,7 @@ class Entry:
         owned: Whether it was copied or downloaded into the data folder, and goes when it is
             removed. What is only referred to is never deleted.
         files: Its weight files.
-        sha256: Of the file; of a model of several files the same hash that pictures carry.
+        sha256: Of the file; of a model of several files the hash that pictures carry.
         source: Where it was downloaded from (``"owner/name@commit"``), or empty.
         added: The day, ISO 8601.
     """
@@ -95,21 +94,6 @@ class Entry:
         """Look which of its files are not where they were."""
         places = [self.place_of(file) for file in self.files]
         return tuple(place for place in places if not is_file(place))
-
-
-def combined_sha256(files: Sequence[WeightFile]) -> str:
-    """Hash a model of one file or several.
-
-    One file has its own hash. Several have that of their components' names and hashes, as
-    ``Fingerprints.of_model`` makes it: a component is named by its folder, and by its whole path if
-    there are several files in one folder.
-    """
-    if len(files) == 1:
-        return files[0].sha256
-    folders = [str(PurePosixPath(file.name).parent) for file in files]
-    names = folders if len(set(folders)) == len(files) else [file.name for file in files]
-    lines = sorted(zip(names, (file.sha256 for file in files), strict=True))
-    return hashlib.sha256("".join(f"{name} {sha}\n" for name, sha in lines).encode()).hexdigest()
 
 
 class LibraryFile:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ModelInvalid, UnsafeFile, Unsupported
+from core.models.fingerprint import numbered
 from core.models.folder_files import read_json, weight_files
 from core.models.foreign import PIPELINES as FOREIGN_PIPELINES
 from core.models.parts import TEXT_ENCODERS, Parts, tokenizer_of
@@ -62,7 +63,7 @@ def read_folder(folder: Path) -> Parts:
     headers: dict[str, Mapping[str, TensorInfo]] = {}
     for name in components:
         files = weight_files(folder / name, WEIGHT_STEMS[name])
-        weights |= {name if i == 1 else f"{name}.{i}": file for i, file in enumerate(files, 1)}
+        weights |= numbered(name, files)
         headers[name] = _joined(files)
     return Parts(
         path=folder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from core.errors import ModelInvalid, ModelMissing
 from core.models.embedding_card import card_header, is_card
 from core.models.families import distillation_of
+from core.models.fingerprint import numbered
 from core.models.identify import Identity, identify
 from core.models.lone_folder import adapter_file, recognise_component
 from core.models.recognise import FAMILY_TITLES, recognise
@@ -38,7 +40,8 @@ class Verdict:
         family: The architecture it belongs to: ``sd1``, ``sd2``, ``sdxl``, ``sdxl-refiner`` or
             ``custom``.
         title: For people, such as ``"Stable Diffusion 1.x inpainting model"``.
-        files: Its weight files, of which its hash is made, in a fixed order.
+        weights: Its weight files by the names that they have in its hash, see
+            ``Fingerprints.of_model``.
         distillation: How a model or LoRA came to need few steps, if its file or its name tells:
             ``turbo``, ``lcm``, ``lightning``, ``hyper``, ``tcd``, else ``none``.
         inpainting: Whether it is a model that takes a mask.
@@ -49,10 +52,15 @@ class Verdict:
     kind: Kind
     family: str
     title: str
-    files: tuple[Path, ...]
+    weights: Mapping[str, Path]
     distillation: str = "none"
     inpainting: bool = False
     prediction_type: str = ""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Its weight files, each once."""
+        return tuple(dict.fromkeys(self.weights.values()))
 
 
 def judge(path: Path) -> Verdict:
@@ -88,7 +96,7 @@ def _judged(path: Path) -> Verdict:
         kind=Kind(found.kind),
         family=found.family,
         title=found.title,
-        files=(path,),
+        weights={found.kind: path},
         distillation=how.value if found.kind == Kind.LORA else "none",
     )
 
@@ -105,7 +113,11 @@ def _judge_folder(folder: Path) -> Verdict:
         )
     found, files = recognise_component(folder)
     return Verdict(
-        path=folder, kind=Kind(found.kind), family=found.family, title=found.title, files=files
+        path=folder,
+        kind=Kind(found.kind),
+        family=found.family,
+        title=found.title,
+        weights=numbered(found.kind, files),
     )
 
 
@@ -122,9 +134,7 @@ def _model(identity: Identity) -> Verdict:
         kind=Kind.MODEL,
         family=identity.family.value,
         title=f"{' '.join(words)} model",
-        files=tuple(
-            dict.fromkeys(identity.weights[name] for name in sorted(identity.weights)).keys()
-        ),
+        weights=identity.weights,
         distillation=identity.distillation.value,
         inpainting=identity.inpainting,
         prediction_type=identity.prediction_type.value,

@@ -40,7 +40,9 @@ def lora(tmp_path: Path, monkeypatch) -> Path:
     """A single file; what it is is said for it."""
 
     def judged(path: Path) -> Verdict:
-        return Verdict(path=path, kind=Kind.LORA, family="sd1", title="A LoRA", files=(path,))
+        return Verdict(
+            path=path, kind=Kind.LORA, family="sd1", title="A LoRA", weights={"lora": path}
+        )
 
     monkeypatch.setattr(library, "judge", judged)
     path = tmp_path / "loras" / "style.safetensors"
@@ -77,6 +79,25 @@ def test_its_hash_is_the_one_that_pictures_carry(shelf, model, tmp_path):
     entry = put(shelf, model).entry
     assert entry.sha256 == Fingerprints(tmp_path / "none").of_model(identify(model).weights)
     assert shelf.of_hash(entry.sha256[:10].upper()) == (entry,)
+
+
+def test_so_is_that_of_a_model_whose_weights_are_split(shelf, model, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    whole = model / UNET
+    tensors = load_file(whole)
+    whole.unlink()
+    places = {}
+    for number in (1, 2):
+        part = whole.with_name(f"part-{number}.safetensors")
+        names = sorted(tensors)[number - 1 :: 2]
+        save_file({name: tensors[name] for name in names}, part)
+        places |= dict.fromkeys(names, part.name)
+    index = whole.with_name(f"{whole.name}.index.json")
+    index.write_text(json.dumps({"weight_map": places}))
+    entry, weights = put(shelf, model).entry, identify(model).weights
+    assert len(entry.files) == len(weights) == 4
+    assert entry.sha256 == Fingerprints(tmp_path / "none").of_model(weights)
 
 
 def test_a_hash_is_computed_once(shelf, model, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 
 from core.errors import ModelInvalid, SaveFailed
 from core.models import library_file
-from core.models.library_file import Entry, LibraryFile, WeightFile, combined_sha256
+from core.models.library_file import Entry, LibraryFile, WeightFile
 from core.models.verdict import Kind
 
 ROOT = Path(__file__).parents[3]
@@ -196,16 +195,3 @@ def test_a_killed_writer_leaves_a_whole_file(file, tmp_path):
         known = names
         with file.changing() as entries:
             entries["after"] = entry("after", Path("/after"))
-
-
-def test_the_hash_of_shards_names_each_of_them():
-    files = [
-        WeightFile(name=f"unet/m-0000{i}-of-00002.safetensors", size=1, sha256=str(i) * 64)
-        for i in (1, 2)
-    ]
-    swapped = [
-        dataclasses.replace(file, sha256=other.sha256)
-        for file, other in zip(files, files[::-1], strict=True)
-    ]
-    assert combined_sha256(files) == combined_sha256(files[::-1])
-    assert combined_sha256(files) != combined_sha256(swapped)

@@ -80,6 +80,24 @@ def test_a_controlnet_in_its_folder(tmp_path: Path) -> None:
         judge(tmp_path)
 
 
+def test_the_parts_of_split_weights_are_numbered(tmp_path: Path) -> None:
+    stem, listing = "diffusion_pytorch_model", layout("sd1-vae")
+    places = {}
+    for number in (1, 2):
+        names = sorted(listing)[number - 1 :: 2]
+        part = tmp_path / f"{stem}-{number}.safetensors"
+        write_stripped(part, {name: listing[name] for name in names})
+        places |= dict.fromkeys(names, part.name)
+    (tmp_path / f"{stem}.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderKL"}')
+    verdict = judge(tmp_path)
+    assert {name: path.name for name, path in verdict.weights.items()} == {
+        "vae": f"{stem}-1.safetensors",
+        "vae.2": f"{stem}-2.safetensors",
+    }
+    assert verdict.files == tuple(verdict.weights.values())
+
+
 @pytest.mark.parametrize("naming", ["diffusers", "original", "inside"])
 def test_a_vae(tmp_path: Path, naming: str) -> None:
     prefix = "first_stage_model."

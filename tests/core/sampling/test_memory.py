@@ -88,7 +88,7 @@ def test_the_estimate_is_that_of_stable_diffusion(stable_diffusion: Identity) ->
 
 
 def test_controlnets_are_counted(stable_diffusion: Identity) -> None:
-    file = ControlFile(path=Path("any"), files=(), config={}, parameters=1000)
+    file = ControlFile(path=Path("any"), weights={}, config={}, parameters=1000)
     assert control_bytes([], Precision.FP32) == 0
     assert control_bytes([file, file], Precision.FP16) == 4000
     led = asked(controls=(ControlUse(path="any", image="any.png"),))
