@@ -16,7 +16,7 @@ from pathlib import Path
 from core.errors import ModelInvalid, ModelMissing, Unsupported
 from core.files import save_failed
 from core.models import catalog, curated, library_check
-from core.models.copying import PARTIAL, copying, discard
+from core.models.copying import copying, discard
 from core.models.curated import Curated
 from core.models.fingerprint import Fingerprints, combined_sha256
 from core.models.hub_cache import find_cached
@@ -33,6 +33,7 @@ from core.models.library_events import (
 from core.models.library_file import Entry, LibraryFile, WeightFile
 from core.models.library_names import check_name, free_name, name_of
 from core.models.names import Resolver
+from core.models.partial_downloads import place_of_copy, sweep_copies
 from core.models.verdict import Kind, Verdict, judge
 from core.paths import Profile, expanded
 
@@ -149,6 +150,7 @@ class Library:
             SaveFailed: If something cannot be written.
         """
         path = expanded(path).absolute()
+        sweep_copies(self.folder)
         check_name(name, {} if not name else {e.name: e.path for e in self.entries()}, path)
         verdict = judge(path)
         files = yield from self._hashing(verdict)
@@ -158,14 +160,10 @@ class Library:
         if not copy:
             yield self._put(found, wish=name)
             return
-        partial = self.folder / (PARTIAL + secrets.token_hex(8))
-        yield from copying(found.path, partial, {found.place_of(f): f.sha256 for f in files})
-        inside = partial / found.path.name if found.is_file else partial
-        try:
+        with place_of_copy(self.folder) as partial:
+            yield from copying(found.path, partial, {found.place_of(f): f.sha256 for f in files})
+            inside = partial / found.path.name if found.is_file else partial
             yield self._put(dataclasses.replace(found, path=inside), wish=name, partial=partial)
-        finally:
-            if partial.exists():
-                discard(partial)
 
     def add_cached(
         self, repo: str, *, copy: bool = False, name: str = ""
@@ -240,6 +238,7 @@ class Library:
         """
         if name in catalog.SHIPPED:
             raise Unsupported(f"The model {name} comes with Stepwise and cannot be removed.")
+        sweep_copies(self.folder)
         name = self.get(name).name
         with self._file.changing() as entries:
             entry = entries.pop(name, None)

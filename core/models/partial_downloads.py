@@ -1,10 +1,11 @@
-"""Downloads that are not whole: where each lies, and how it is given up. Imports no torch."""
+"""Downloads and copies that are not whole: where they lie, how they go. Imports no torch."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import filelock
 
-from core.errors import DownloadFailed, ModelMissing
+from core.errors import DownloadFailed, ModelMissing, SaveFailed
 from core.files import save_failed
 from core.models import curated
 from core.models.copying import PARTIAL, discard
@@ -22,6 +23,9 @@ from core.models.repo_files import Variant
 _FOLDER = re.compile(
     re.escape(PARTIAL) + r"(?P<repo>.+?--.+)-[0-9a-f]{40}(?P<file>--.+)?-(?:fp16|full)"
 )
+
+
+_COPY = re.compile(re.escape(PARTIAL) + r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +107,7 @@ def discard_download(folder: Path, model_id: str) -> tuple[PartialDownload, ...]
 
 @contextmanager
 def alone(partial: Path, repo: str) -> Iterator[None]:
-    """Keep other processes from downloading the same thing meanwhile.
+    """Keep other processes from the folder of a download or copy, which need not exist.
 
     Raises:
         DownloadFailed: If one does.
@@ -111,14 +115,15 @@ def alone(partial: Path, repo: str) -> Iterator[None]:
     """
     lock = filelock.FileLock(f"{partial}.lock", blocking=False)
     try:
-        partial.mkdir(parents=True, exist_ok=True)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        # Before there is a folder, which would be taken for what a killed process left.
         lock.acquire()
     except filelock.Timeout:
         raise DownloadFailed(
             f"Another Stepwise is downloading {repo} right now; wait for it."
         ) from None
     except OSError as error:
-        raise save_failed(partial, error) from error
+        raise save_failed(partial.parent, error) from error
     try:
         yield
     finally:
@@ -137,7 +142,38 @@ def forget_older(partial: Path) -> None:
         return re.sub("-[0-9a-f]{40}-", "-", name)
 
     for folder in partial.parent.glob(f"{PARTIAL}*"):
-        same = without_commit(folder.name) == without_commit(partial.name)
-        if same and folder != partial and folder.is_dir():
-            with contextlib.suppress(DownloadFailed), alone(folder, folder.name):
-                discard(folder)
+        if folder != partial and without_commit(folder.name) == without_commit(partial.name):
+            _give_up(folder)
+
+
+@contextmanager
+def place_of_copy(folder: Path) -> Iterator[Path]:
+    """Give where a copy may lie until it is whole; what is there in the end is deleted.
+
+    Args:
+        folder: The data folder of models.
+
+    Raises:
+        SaveFailed: If the folder cannot be written.
+    """
+    partial = folder / (PARTIAL + secrets.token_hex(8))
+    with alone(partial, partial.name):
+        try:
+            yield partial
+        finally:
+            if partial.exists():
+                discard(partial)
+
+
+def sweep_copies(folder: Path) -> None:
+    """Delete what killed processes left of copies; see ``place_of_copy``."""
+    for left in folder.glob(f"{PARTIAL}*"):
+        if _COPY.fullmatch(left.name):
+            _give_up(left)
+
+
+def _give_up(folder: Path) -> None:
+    """Delete a folder that no other process is at; one that cannot be deleted stays."""
+    if folder.is_dir():
+        with contextlib.suppress(DownloadFailed, SaveFailed), alone(folder, folder.name):
+            discard(folder)

@@ -23,6 +23,7 @@ from core.models.library_events import (
     State,
     Task,
 )
+from core.models.partial_downloads import sweep_copies
 from core.models.safetensors_header import TensorInfo
 from core.models.verdict import Kind, Verdict
 from tests.fixtures.layouts import write_stripped
@@ -166,7 +167,11 @@ def test_a_copy_that_is_stopped_leaves_nothing(shelf, model, monkeypatch):
     for event in events:
         if isinstance(event, Progress) and event.task is Task.COPY:
             break
-    assert [path.name[:9] for path in shelf.folder.iterdir()] == [".partial-"]
+    (partial,) = (path for path in shelf.folder.iterdir() if path.is_dir())
+    assert partial.name.startswith(".partial-")
+    # Another Stepwise sees that this one is at it.
+    sweep_copies(shelf.folder)
+    assert partial.is_dir()
     events.close()
     assert list(shelf.folder.iterdir()) == []
     assert shelf.entries() == ()
@@ -178,6 +183,22 @@ def test_a_copy_without_a_place_for_it_is_one_sentence(shelf, lora):
     with pytest.raises(SaveFailed, match="is a file where a folder should be"):
         put(shelf, lora, copy=True)
     assert shelf.entries() == ()
+
+
+@pytest.mark.parametrize("change", ["add", "remove"])
+def test_what_a_killed_copy_left_is_deleted(shelf, lora, change):
+    name = put(shelf, lora).entry.name
+    left = shelf.folder / f".partial-{'0' * 16}"
+    begun = shelf.folder / f".partial-a--b-{'c' * 40}-fp16"
+    for folder in (left, begun):
+        (folder / "unet").mkdir(parents=True)
+        (folder / "unet/w.safetensors").write_bytes(b"half a model")
+    left.with_name(f"{left.name}.lock").touch()
+    if change == "add":
+        put(shelf, lora)
+    else:
+        shelf.remove(name)
+    assert list(shelf.folder.iterdir()) == [begun]
 
 
 def test_a_copy_that_does_not_fit_is_not_begun(shelf, model, monkeypatch):
