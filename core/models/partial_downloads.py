@@ -25,6 +25,9 @@ _FOLDER = re.compile(
 )
 
 
+_CONFUSED, _DASH = re.compile("--|-/|/-"), "%2D"
+"""Dashes in a file's name that would be taken for its slashes, and what then stands for them."""
+
 _COPY = re.compile(re.escape(PARTIAL) + r"[0-9a-f]{16}")
 
 
@@ -50,7 +53,10 @@ def source_of(repo: Repo, file: str | None) -> str:
 
 def partial_folder(folder: Path, source: str, variant: Variant) -> Path:
     """Give where a download lies until it is whole."""
-    slug = source.replace("/", "--").replace("@", "-")
+    repo, _, file = source.partition("@")
+    if _CONFUSED.search(file):
+        file = file.replace("-", _DASH)
+    slug = f"{repo}-{file}".replace("/", "--")
     return folder / f"{PARTIAL}{slug}-{variant.value}"
 
 
@@ -59,7 +65,7 @@ def partial_downloads(folder: Path) -> tuple[PartialDownload, ...]:
     found = []
     for path in sorted(folder.glob(f"{PARTIAL}*")):
         if (match := _FOLDER.fullmatch(path.name)) is not None and path.is_dir():
-            name = (match["repo"] + (match["file"] or "")).replace("--", "/")
+            name = (match["repo"] + (match["file"] or "")).replace("--", "/").replace(_DASH, "-")
             found.append(PartialDownload(id=name, size=_size_of(path), path=path))
     return tuple(found)
 
