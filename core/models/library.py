@@ -31,7 +31,7 @@ from core.models.library_events import (
     Task,
 )
 from core.models.library_file import Entry, LibraryFile, WeightFile
-from core.models.library_names import check_name, free_name, name_of
+from core.models.library_names import check_name, free_name, name_of, slug
 from core.models.names import Resolver
 from core.models.partial_downloads import place_of_copy, sweep_copies
 from core.models.verdict import Kind, Verdict, judge
@@ -351,7 +351,7 @@ class Library:
 def _entry_of(verdict: Verdict, files: tuple[WeightFile, ...], *, name: str, source: str) -> Entry:
     hashes = dict(zip(verdict.files, (file.sha256 for file in files), strict=True))
     return Entry(
-        name=name,
+        name=slug(name) or "model",
         title=verdict.title,
         kind=verdict.kind,
         family=verdict.family,

@@ -241,6 +241,18 @@ def test_what_ships_cannot_be_removed_and_its_name_not_be_had(shelf, model):
     assert put(shelf, starter).entry.name == "starter-2"
 
 
+@pytest.mark.parametrize(
+    ("given", "name"), [("my file (v1)", "my-file-v1"), ("x" * 70, "x" * 60), ("", "model")]
+)
+def test_what_arrived_is_named_without_spaces(shelf, lora, given, name):
+    partial = shelf.folder / ".partial-arrived"
+    partial.mkdir(parents=True)
+    lora.rename(partial / lora.name)
+    *_, added = shelf.adopt(partial, name=given, source="a/b@c")
+    assert added.entry.name == name
+    assert added.entry.path == shelf.folder / name / lora.name
+
+
 def test_names_are_unique_and_stay(shelf, model, tmp_path):
     second = other_bytes(Path(shutil.copytree(model, tmp_path / "two" / model.name)))
     names = [put(shelf, path).entry.name for path in (model, second)]
