@@ -19,7 +19,7 @@ from torch.nn import functional
 from core.errors import SaveFailed
 from core.files import replace_file
 from core.models.components import Components
-from core.sampling.vae import to_pixels
+from core.sampling.vae import Vae, to_pixels, to_signed
 
 FORMAT = 1
 FILE_NAME = "preview.json"
@@ -71,6 +71,9 @@ def fit(components: Components, pictures: Tensor | None = None) -> LinearFit:
         components: The loaded model.
         pictures: ``(N, 3, H, W)``, -1 to 1, N at least 5, sides multiples of the VAE's scale: what
             the model will draw, if known; else soft random shapes in all colours.
+
+    Raises:
+        ModelInvalid: If the VAE's answer is not finite in fp32 either.
     """
     if pictures is None:
         # Small VAEs (tests, the starter model) take these at once, large ones a few seconds.
@@ -89,6 +92,9 @@ def find_or_fit(components: Components, cache: Path) -> LinearFit:
     Args:
         components: The loaded model.
         cache: Folder of fits; one that cannot be written to costs a new fit next time.
+
+    Raises:
+        ModelInvalid: If the VAE's answer is not finite in fp32 either.
     """
     kept = kept_at(components, cache)
     for path in (components.identity.folder / FILE_NAME, kept):
@@ -139,7 +145,7 @@ def read(path: Path, vae_sha256: str) -> LinearFit | None:
         psnr = float(values["psnr"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
-    if matrix.shape != (4, 3) or bias.shape != (3,):
+    if matrix.shape != (4, 3) or bias.shape != (3,) or not math.isfinite(psnr):
         return None
     return LinearFit(matrix, bias, psnr, vae_sha256)
 
@@ -162,23 +168,22 @@ def random_pictures(count: int, side: int) -> Tensor:
     return ((below * (1 - patches) + field(6) * patches) * 2 - 1).clamp(-1, 1)
 
 
-@torch.inference_mode()
 def _pairs(components: Components, pictures: Tensor) -> tuple[Tensor, Tensor]:
     """Encode and decode pictures, one at a time, for what memory allows.
+
+    They go through the guarded VAE: a map of what overflowed would be kept for good.
 
     Returns:
         Scaled latents ``(N, 4, h, w)`` and the colours ``(N, 3, h, w)`` that the VAE makes of them,
         averaged over each latent's area and held to -1..1.
     """
+    vae = Vae(components)
     latents, colours = [], []
     for picture in pictures.split(1):
-        mean = components.vae.encode(
-            picture.to(components.device, components.dtype)
-        ).latent_dist.mean
-        decoded = components.vae.decode(mean, return_dict=False)[0]
-        size = (mean.shape[-2], mean.shape[-1])
-        latents.append(mean.to("cpu", torch.float32) * components.scaling_factor)
-        shown = decoded.to("cpu", torch.float32).clamp(-1, 1)
+        encoded = vae.encode_signed(picture).mean * components.scaling_factor
+        shown = to_signed(vae.decode(encoded)[0])
+        size = (encoded.shape[-2], encoded.shape[-1])
+        latents.append(encoded)
         colours.append(functional.interpolate(shown, size, mode="area"))
     return torch.cat(latents), torch.cat(colours)
 
@@ -191,9 +196,8 @@ def _least_squares(latents: Tensor, colours: Tensor) -> tuple[Tensor, Tensor]:
     """
     rows = latents.permute(0, 2, 3, 1).reshape(-1, 4).numpy().astype(np.float64)
     targets = colours.permute(0, 2, 3, 1).reshape(-1, 3).numpy().astype(np.float64)
-    finite = np.isfinite(rows).all(1) & np.isfinite(targets).all(1)
-    design = np.hstack([rows, np.ones((len(rows), 1))])[finite]
-    solution = np.linalg.lstsq(design, targets[finite], rcond=None)[0].astype(np.float32)
+    design = np.hstack([rows, np.ones((len(rows), 1))])
+    solution = np.linalg.lstsq(design, targets, rcond=None)[0].astype(np.float32)
     return torch.from_numpy(solution[:4].copy()), torch.from_numpy(solution[4].copy())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
@@ -12,14 +13,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from core.errors import Unsupported
+from core.errors import ModelInvalid, Unsupported
 from core.events import Preview, PreviewSettings
 from core.models.components import Autoencoder, Components
 from core.models.identify import TINY_VAE_FOLDERS
 from core.request import PreviewDecoder
 from core.sampling.denoise import Denoised
 from core.sampling.linear_preview import Decode, find_or_fit
-from core.sampling.vae import to_cpu, to_pixels
+from core.sampling.vae import Vae, to_cpu, to_pixels
 
 PreviewCosts = dict[tuple[PreviewDecoder, int, int, int], float]
 """Seconds that a preview took, by decoder, width, height and batch size."""
@@ -55,11 +56,9 @@ def make_decoder(decoder: PreviewDecoder, components: Components, cache: Path) -
                     f"{components.identity.path} has no tiny decoder; put a TAESD model into its "
                     f"{TINY_VAE_FOLDERS[0]} folder, or choose linear previews."
                 )
-            return _AutoencoderDecoder(
-                components, components.tiny_vae, components.tiny_scaling_factor
-            )
+            return _TinyDecoder(components, components.tiny_vae)
         case PreviewDecoder.FULL:
-            return _AutoencoderDecoder(components, components.vae, components.scaling_factor)
+            return Vae(components).decode
         case _:
             assert_never(decoder)
 
@@ -95,16 +94,21 @@ class Previewer:
             seconds: What the step took.
 
         Returns:
-            One preview for each picture, or none.
+            One preview for each picture, or none; none either where there is nothing to show.
         """
         self._steps += 1
         self._stepping += seconds
         if self.decode is None or not self._is_affordable():
             return ()
         begin = time.perf_counter()
-        shown = self.decode(moment.clean())
+        shown = None
+        # If that is for the weights, the run itself will say so; looking on must not end it.
+        with suppress(ModelInvalid):
+            shown = self.decode(moment.clean())
         self.cost = time.perf_counter() - begin
         self._showing += self.cost
+        if shown is None:
+            return ()
         decoder = self.settings.decoder
         return tuple(
             Preview(picture=picture, pixels=pixels, decoder=decoder)
@@ -118,15 +122,15 @@ class Previewer:
 
 
 @dataclass(frozen=True, slots=True)
-class _AutoencoderDecoder:
-    """A VAE's decoder without the guard: a preview that is not finite shows what is."""
+class _TinyDecoder:
+    """A TAESD-type decoder, without the VAE's guard: what is not finite is shown as grey."""
 
     components: Components
     autoencoder: Autoencoder
-    scaling_factor: float
 
     @torch.inference_mode()
     def __call__(self, latents: Tensor) -> npt.NDArray[np.uint8]:
-        unscaled = (latents / self.scaling_factor).to(self.components.device, self.components.dtype)
-        decoded = self.autoencoder.decode(unscaled, return_dict=False)[0]
+        unscaled = latents / self.components.tiny_scaling_factor
+        moved = unscaled.to(self.components.device, self.components.dtype)
+        decoded = self.autoencoder.decode(moved, return_dict=False)[0]
         return to_pixels(torch.nan_to_num(to_cpu(decoded)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderTiny
+from diffusers import AutoencoderKL, AutoencoderTiny
 
 from core.device import dtype_of
 from core.engine import TorchEngine
-from core.errors import Unsupported
+from core.errors import ModelInvalid, Unsupported
 from core.events import ImageReady, PreviewSettings, Step
 from core.models.catalog import card
 from core.models.components import Components
@@ -23,7 +24,7 @@ from core.models.identify import PredictionType, identify
 from core.models.load import load
 from core.request import DeviceName, Precision, PreviewDecoder, SchedulerName, TextToImage
 from core.sampling.denoise import Denoised
-from core.sampling.linear_preview import find_or_fit, fit, kept_at, read
+from core.sampling.linear_preview import find_or_fit, fit, is_at_hand, kept_at, read, write
 from core.sampling.noise import draw, generators_of
 from core.sampling.preview import Previewer, make_decoder
 from core.sampling.schedulers import Call
@@ -218,3 +219,50 @@ def test_the_fit_beats_a_grey_picture(components: Components) -> None:
     made = fit(components, pictures.expand(8, 3, 64, 64).contiguous())
     assert np.isfinite(made.psnr)
     assert made.decode(torch.zeros(2, 4, 8, 8)).shape == (2, 8, 8, 3)
+
+
+def test_a_vae_that_overflows_is_shown_by_fp32(
+    components: Components, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = AutoencoderKL.decode
+
+    def overflowing(vae: Any, latents: torch.Tensor, **options: Any) -> Any:
+        (decoded,) = decode(vae, latents, **options)
+        return (decoded if latents.dtype is torch.float32 else decoded * torch.nan,)
+
+    # SDXL's VAE does so in fp16, which CPUs are slow in.
+    half = load(
+        identify(tiny_model),
+        device=torch.device("cpu"),
+        dtype=dtype_of(Precision.BF16),
+        fingerprints=Fingerprints.kept_in(tmp_path),
+    )
+    sound = fit(components)
+    monkeypatch.setattr(AutoencoderKL, "decode", overflowing)
+    assert find_or_fit(half, tmp_path).psnr > sound.psnr - 1
+    full = make_decoder(PreviewDecoder.FULL, half, tmp_path)
+    assert full is not None
+    assert np.ptp(full(draw(generators_of([0]), (4, 8, 8)))) > 10
+
+
+def test_a_kept_fit_that_is_not_finite_is_made_anew(components: Components, tmp_path: Path) -> None:
+    made = fit(components)
+    grey = dataclasses.replace(made, matrix=torch.zeros(4, 3), psnr=float("nan"))
+    write(grey, kept_at(components, tmp_path))
+    assert not is_at_hand(components, tmp_path)
+    assert find_or_fit(components, tmp_path).psnr == made.psnr
+    assert is_at_hand(components, tmp_path)
+
+
+def test_what_cannot_be_shown_ends_no_run() -> None:
+    call = Call(torch.tensor(1), 0.5, 1, ends_step=True, progress=0.0)
+    latents = torch.zeros(1, 4, 8, 8)
+    moment = Denoised(call, latents, latents, latents, PredictionType.EPSILON)
+
+    def fails(_: torch.Tensor) -> Any:
+        raise ModelInvalid("not finite")
+
+    settings = PreviewSettings(decoder=PreviewDecoder.FULL, budget=float("inf"))
+    previewer = Previewer(settings, fails)
+    assert previewer.after_step(moment, (0,), 1.0) == ()
+    assert previewer.cost is not None
