@@ -92,6 +92,7 @@ class ImageReady:
         model_sha256: Hash of the model's weights, 64 hex digits; empty if no model took part.
         device: What computed it: ``"cpu"``, ``"cuda"``, ``"mps"``; sums differ in their last bits
             from one to another.
+        left: How many pictures of the same batch follow it; they are finished too.
     """
 
     request: Request
@@ -101,6 +102,7 @@ class ImageReady:
     seconds: float = field(compare=False)
     model_sha256: str
     device: str
+    left: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +143,22 @@ class Finished:
 
 
 Event = Loading | MemoryEstimate | Step | ImageReady | Saved | Notice | Finished
+
+
+def is_finishing(event: Event) -> bool:
+    """Whether a run that ends after this event loses pictures whose steps are all done.
+
+    From the last step of a batch on, until its last picture lies on the disk.
+    """
+    match event:
+        case Step():
+            return event.index == event.total
+        case ImageReady():
+            return True
+        case Saved():
+            return event.image.left > 0
+        case _:
+            return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
 from core.errors import CoreError
-from core.events import Engine, Event, Finished, ImageReady, PreviewSettings, Step
+from core.events import Engine, Event, Finished, PreviewSettings, Step, is_finishing
 from core.images.writing import saved
 from core.request import Request
 
@@ -31,7 +31,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The job was stopped between two steps; its finished pictures are kept."""
+    """The job was stopped between two steps; pictures whose steps were all done are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class EngineWorker(Worker["Job | _WarmUp"]):
 
     @property
     def is_finishing(self) -> bool:
-        """Whether the steps of a picture are done and it is not on disk yet."""
+        """Whether the steps of a batch are done and not all of it is on disk yet."""
         return self._finishing
 
     def warm_up(self, model: str) -> None:
@@ -199,9 +199,7 @@ class EngineWorker(Worker["Job | _WarmUp"]):
         latest: _LatestStep | None = None
         with closing(stream):
             for event in stream:
-                self._finishing = isinstance(event, ImageReady) or (
-                    isinstance(event, Step) and event.index == event.total
-                )
+                self._finishing = is_finishing(event)
                 if isinstance(event, Step):
                     latest = latest or _LatestStep(task.id)
                     if latest.put(event):
@@ -219,8 +217,8 @@ class EngineWorker(Worker["Job | _WarmUp"]):
         self._finishing = False
 
     def _stops(self, task: Job | _WarmUp, event: Event) -> bool:
-        """Say whether to stop here: never between a finished picture and its file."""
-        return self.is_to_stop(task) and not isinstance(event, ImageReady | Finished)
+        """Say whether to stop here: never between the steps of a batch and its files."""
+        return self.is_to_stop(task) and not (self._finishing or isinstance(event, Finished))
 
     @Slot(object)
     def _deliver_step(self, latest: _LatestStep) -> None:

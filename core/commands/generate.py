@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.commands.control_maps import keep_maps
+from core.commands.interrupts import whole_batches
 from core.commands.previews import PreviewFile
 from core.commands.report import JsonReport, ProgressReport
 from core.commands.task import Task, new_task, repeated_task
@@ -82,7 +83,7 @@ def carry_out(
     report = JsonReport() if arguments.json else ProgressReport(one_batch=one_batch)
     previews = PreviewFile(folder / "preview.png", arguments.preview)
     events = _events(tasks, arguments, profile, make_engine)
-    stream = saved(events, folder, arguments.picture_format)
+    stream = whole_batches(saved(events, folder, arguments.picture_format))
     kept: list[str] = []
     try:
         with closing(report), closing(previews), closing(stream):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from core.commands.generate import settings_given
 from core.commands.grid_report import GridJsonReport, GridProgressReport
+from core.commands.interrupts import whole_batches
 from core.commands.previews import PreviewFile
 from core.commands.task import Task, new_task, repeated_task
 from core.errors import CoreError, InvalidRequest, SaveFailed, Unsupported
@@ -96,9 +97,8 @@ def _events(
     preview = PreviewSettings(decoder=arguments.preview)
     said: set[Event] = set()
     for batch in batches_of(grid):
-        events = saved(
-            engine.generate(batch.request, preview=preview), folder, arguments.picture_format
-        )
+        made = engine.generate(batch.request, preview=preview)
+        events = whole_batches(saved(made, folder, arguments.picture_format))
         with closing(events):
             for event in events:
                 if isinstance(event, Finished) or event in said:

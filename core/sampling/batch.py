@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
@@ -126,12 +126,14 @@ def _plans(job: Job, steps: int, strength: float | None) -> Plans:
     return hand_over(plan, anew[0], request.refiner_start) if anew else (plan,)
 
 
-def make_batch(job: Job, pictures: tuple[int, ...]) -> Generator[Event, None, None]:
-    """Make the pictures of these indices together.
+def make_batch(
+    job: Job, pictures: tuple[int, ...], wanted: Collection[int]
+) -> Generator[Event, None, None]:
+    """Make the pictures of these indices together, and give those that are wanted.
 
     Yields:
-        A ``Step`` for each step, ``Notice`` where fp32 had to help (the start picture's encoding
-        included), an ``ImageReady`` for each picture at the end.
+        A ``Step`` for each step, at once after the last an ``ImageReady`` for each picture, and
+        ``Notice`` where fp32 had to help (the start picture's encoding included).
 
     Raises:
         ModelInvalid: If the weights give numbers that are not finite.
@@ -158,13 +160,12 @@ def make_batch(job: Job, pictures: tuple[int, ...]) -> Generator[Event, None, No
             done = plans[0].steps + enlarging
             run = _Run(job, pictures, generators, more[0], total=total, done=done, seconds=gone)
             latents = yield from run.steps(unets, larger, window=request.second_pass.window)
-        if any(unet.fell_back for unet in unets):
-            yield Notice(message=_fp32_notice("UNet", job))
     decoded = job.vae.decode(latents)
-    if job.vae.fell_back:
-        yield Notice(message=_fp32_notice("VAE", job))
     seconds = time.perf_counter() - begin
-    for picture, pixels in zip(pictures, decoded, strict=True):
+    finished = dict(zip(pictures, decoded, strict=True))
+    given = [picture for picture in pictures if picture in wanted]
+    for number, picture in enumerate(given, start=1):
+        pixels = finished[picture]
         yield ImageReady(
             request=request,
             picture=picture,
@@ -173,7 +174,12 @@ def make_batch(job: Job, pictures: tuple[int, ...]) -> Generator[Event, None, No
             seconds=seconds,
             model_sha256=job.components.sha256,
             device=job.components.device.type,
+            left=len(given) - number,
         )
+    if any(unet.fell_back for unet in unets):
+        yield Notice(message=_fp32_notice("UNet", job))
+    if job.vae.fell_back:
+        yield Notice(message=_fp32_notice("VAE", job))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Collection, Iterator
 from contextlib import closing
 
-from core.events import Event, ImageReady, Notice
+from core.events import Event, Notice
 from core.sampling.batch import Job, make_batch
 
 
@@ -23,15 +23,12 @@ def make_pictures(job: Job, wanted: Collection[int]) -> Iterator[Event]:
         if not set(pictures) & set(wanted):
             continue
         # Closed with this generator and not when the garbage collector comes by.
-        with closing(make_batch(job, pictures)) as events:
+        with closing(make_batch(job, pictures, wanted)) as events:
             for event in events:
-                match event:
-                    case ImageReady() if event.picture not in wanted:
+                if isinstance(event, Notice):
+                    if event in said:
                         continue
-                    case Notice() if event in said:
-                        continue
-                    case Notice():
-                        said.add(event)
+                    said.add(event)
                 yield event
 
 

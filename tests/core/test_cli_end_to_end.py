@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -196,3 +197,46 @@ def test_bench_tells_where_the_time_goes(tiny_model, tmp_path, capsys):
 def test_bench_of_no_step_is_one_line(tiny_model, capsys):
     assert cli.main(["bench", "--model", str(tiny_model), "--steps", "0"]) == 1
     assert capsys.readouterr().err.startswith("stepwise: steps: 0")
+
+
+@pytest.mark.parametrize("command", ["generate", "grid"])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_while_a_batch_is_decoded_keeps_all_of_it(
+    tmp_path, tiny_model, capsys, monkeypatch, command, number, status
+):
+    decode, calls = AutoencoderKL.decode, []
+
+    def interrupted(*given, **options):
+        calls.append(given)
+        signal.raise_signal(number)
+        return decode(*given, **options)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(AutoencoderKL, "decode", interrupted)
+    words = ["--profile", str(tmp_path / "profile"), "--out", str(tmp_path / "out")]
+    words += ["--model", str(tiny_model), *SMALL, "--steps", "1", "--preview", "off"]
+    words += ["--x", "seed=1,2"] if command == "grid" else ["--count", "4", "--batch", "2"]
+    try:
+        assert cli.main([command, "a red circle", *words]) == status
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(calls) == 1
+    kept = [path for path in (tmp_path / "out").iterdir() if "grid" not in path.name]
+    assert len(kept) == 2
+    said = capsys.readouterr().err
+    assert (
+        "kept: 2 of 2 pictures" in said if command == "grid" else all(str(p) in said for p in kept)
+    )
+
+
+def test_a_second_interrupt_is_obeyed_at_once(tmp_path, tiny_model, monkeypatch, capsys):
+    def interrupted(*_given, **_options):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("the second one was held back")
+
+    monkeypatch.setattr(AutoencoderKL, "decode", interrupted)
+    words = ["--profile", str(tmp_path / "profile"), "--out", str(tmp_path / "out")]
+    words += ["--model", str(tiny_model), *SMALL, "--steps", "1", "--preview", "off"]
+    assert cli.main(["generate", "a red circle", *words]) == 143
+    assert "no picture was finished" in capsys.readouterr().err

@@ -412,3 +412,20 @@ def test_a_scheduler_changed_in_the_folder_is_taken(tiny_model: Path, tmp_path: 
     config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_end": 0.02}))
     (after,) = images(list(engine.generate(request, preview=OFF)))
     assert not np.array_equal(before.pixels, after.pixels)
+
+
+def test_nothing_comes_between_the_last_step_and_the_pictures_of_a_batch(
+    tmp_path: Path, request_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_last_norm(60000.0, monkeypatch, "unet")
+    engine = TorchEngine(DeviceName.CPU, cache=tmp_path)
+    request = request_of(
+        precision=Precision.FP16, steps=1, count=3, batch_size=2, guidance_scale=1.0
+    )
+    events = list(engine.generate(request, preview=OFF))
+    assert any(isinstance(event, Notice) for event in events)
+    begin = next(number for number, event in enumerate(events) if isinstance(event, Step))
+    assert [type(event) for event in events[begin : begin + 3]] == [Step, ImageReady, ImageReady]
+    assert [image.left for image in images(events)] == [1, 0, 0]
+    (one,) = images(list(engine.generate(request, preview=OFF, only=0)))
+    assert one.left == 0

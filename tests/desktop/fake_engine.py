@@ -108,7 +108,7 @@ class FakeEngine:
                     for i in pictures
                 ),
             )
-        for i in pictures:
+        for left, i in reversed(list(enumerate(reversed(pictures)))):
             yield ImageReady(
                 request=request,
                 picture=i,
@@ -117,6 +117,7 @@ class FakeEngine:
                 seconds=time.perf_counter() - began,
                 model_sha256="0" * 64,
                 device="cpu",
+                left=left,
             )
 
 

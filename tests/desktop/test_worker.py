@@ -152,12 +152,12 @@ def test_a_picture_whose_steps_are_done_is_being_finished_until_it_is_on_disk(
     engine.stop_at = 4
     engine.gate.clear()
     _events, ended = collect(worker)
-    worker.submit(job(tmp_path))
+    worker.submit(job(tmp_path, count=3))
     qtbot.waitUntil(lambda: engine.steps_done == 4)
     assert not worker.is_finishing
     engine.gate.set()
     qtbot.waitUntil(lambda: bool(ended))
-    assert seen == [True]
+    assert seen == [True] * 3
     assert not worker.is_finishing
 
 
@@ -170,3 +170,24 @@ def test_saved_pixels_are_the_engines(worker, qtbot, tmp_path):
 
     with Image.open(saved.path) as file:
         assert np.array_equal(np.asarray(file), saved.image.pixels)
+
+
+@pytest.mark.parametrize("stops_at", [Step, ImageReady])
+def test_a_batch_whose_steps_are_done_is_kept_whole(
+    worker, engine, qtbot, tmp_path, monkeypatch, stops_at
+):
+    task, generate = job(tmp_path, count=4), engine.generate
+
+    def stopped(*given, **options):
+        for event in generate(*given, **options):
+            if isinstance(event, stops_at) and getattr(event, "index", 5) == 5:
+                task.cancelled.set()
+            yield event
+
+    monkeypatch.setattr(engine, "generate", stopped)
+    events, ended = collect(worker)
+    worker.submit(task)
+    qtbot.waitUntil(lambda: ended == [(1, Cancelled())])
+    assert len(list(tmp_path.glob("*.png"))) == 4
+    assert [type(event) for _, event in events].count(Saved) == 4
+    assert engine.closed == 1
