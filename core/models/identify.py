@@ -48,7 +48,8 @@ class Identity:
         vae_scale: Pixels that one latent covers on a side.
         unet_channels: Of the UNet at full size, from which its memory is estimated.
         vae_channels: Of the VAE at full size.
-        attention_heads: Of the UNet at full size.
+        attention_heads: Of the UNet's blocks on the way down, the one at full size first; 0 where
+            there is no attention.
         text_encoders: Names of its text encoders, one or two.
         configs: Each component's configuration, the scheduler's, and a folder's ``pipeline``.
         parameters: Count of the numbers in all weights, by component.
@@ -75,7 +76,7 @@ class Identity:
     vae_scale: int
     unet_channels: int
     vae_channels: int
-    attention_heads: int
+    attention_heads: tuple[int, ...]
     text_encoders: tuple[str, ...]
     configs: Mapping[str, Mapping[str, Any]]
     parameters: Mapping[str, int]
@@ -169,10 +170,19 @@ def _sample_size(folder: Path, unet: Mapping[str, Any]) -> tuple[int, int]:
     return sides[0], sides[-1]
 
 
-def _heads(folder: Path, unet: Mapping[str, Any]) -> int:
-    """Read the UNet's number of heads, which its configuration calls ``attention_head_dim``."""
-    heads = unet.get("num_attention_heads") or unet.get("attention_head_dim") or 8
-    return numbers_of(folder, "attention_head_dim", heads)[0]
+def _heads(folder: Path, unet: Mapping[str, Any]) -> tuple[int, ...]:
+    """Read each block's number of heads, which the configuration calls ``attention_head_dim``."""
+    usual = {"down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"]}
+    kinds = value_of(folder, {**usual, **unet}, "down_block_types", list)
+    named = unet.get("num_attention_heads") or unet.get("attention_head_dim") or 8
+    heads = numbers_of(folder, "attention_head_dim", named)
+    if len(heads) == 1:
+        heads *= len(kinds)
+    if len(heads) != len(kinds):
+        raise bad_config(folder, "attention_head_dim", named)
+    return tuple(
+        number if "Attn" in str(kind) else 0 for kind, number in zip(kinds, heads, strict=True)
+    )
 
 
 def _family(parts: Parts) -> Family:

@@ -93,7 +93,8 @@ def unet_bytes(identity: Identity, request: Request, *, attention_in_full: bool 
     tensors = _UNET_TENSORS + (_CONTROL_TENSORS if request.controls else 0)
     taken = halves * latents * identity.unet_channels * size * tensors
     if attention_in_full:
-        taken += halves * identity.attention_heads * latents**2 * size
+        blocks = enumerate(identity.attention_heads)
+        taken += halves * max(heads * (latents // 4**i) ** 2 for i, heads in blocks) * size
     return taken
 
 

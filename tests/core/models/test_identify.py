@@ -37,6 +37,19 @@ def test_a_sound_model(tiny_model: Path, tiny_v_model: Path) -> None:
     assert set(identity.parameters) == {"text_encoder", "unet", "vae"}
 
 
+def test_the_heads_of_each_block_that_has_attention(
+    copy: Path, tiny_model: Path, tiny_xl_model: Path
+) -> None:
+    assert identify(tiny_model).attention_heads == (2, 0)
+    assert identify(tiny_xl_model).attention_heads == (0, 2)
+    config = copy / "unet/config.json"
+    edit(config, attention_head_dim=[2, 4])
+    assert identify(copy).attention_heads == (2, 0)
+    edit(config, attention_head_dim=[2, 4, 8])
+    with pytest.raises(ModelInvalid, match="attention_head_dim"):
+        identify(copy)
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
 

@@ -57,7 +57,7 @@ def stable_diffusion(identity: Identity) -> Identity:
         identity,
         unet_channels=320,
         vae_channels=128,
-        attention_heads=8,
+        attention_heads=(8, 8, 8, 0),
         vae_scale=8,
         parameters={"unet": 860_000_000, "text_encoder": 123_000_000, "vae": 84_000_000},
     )
@@ -85,6 +85,16 @@ def test_the_estimate_is_that_of_stable_diffusion(stable_diffusion: Identity) ->
     assert need(1024) == 4 * need(512)
     # (H/8 * W/8)^2 numbers a head, twice for guidance.
     assert need(1024, in_full=True) > 2 * 8 * 128**4 * 4
+
+
+def test_attention_is_counted_where_there_is_some(stable_diffusion: Identity) -> None:
+    # SDXL's first block, the one at full size, has none.
+    sdxl = dataclasses.replace(stable_diffusion, attention_heads=(0, 10, 20))
+    request = asked(width=1024, height=1024, precision=Precision.FP16)
+    more = unet_bytes(sdxl, request, attention_in_full=True) - unet_bytes(sdxl, request)
+    assert more == 2 * 10 * (64 * 64) ** 2 * 2
+    without = dataclasses.replace(sdxl, attention_heads=(0, 0, 0))
+    assert unet_bytes(without, request, attention_in_full=True) == unet_bytes(without, request)
 
 
 def test_controlnets_are_counted(stable_diffusion: Identity) -> None:
