@@ -21,7 +21,7 @@ from core.device import (
     resolve_precision,
 )
 from core.enlarger import Enlarger, finished, start_of, without_a_choice
-from core.errors import InvalidRequest
+from core.errors import InvalidRequest, OutOfMemory
 from core.events import (
     Event,
     EventStream,
@@ -56,6 +56,7 @@ from core.request import (
     Precision,
     PreviewDecoder,
     Request,
+    TextToImage,
     Tiling,
     Upscale,
     enlarger_of,
@@ -116,7 +117,10 @@ class TorchEngine:
         return self._guarded(self._generate(request, preview, only))
 
     def warm_up(self, model: str) -> EventStream:
-        """Load a model in its usual precision; see ``core.events.Engine.warm_up``."""
+        """Load a model in its usual precision, as far as memory allows.
+
+        See ``core.events.Engine.warm_up``.
+        """
         return self._guarded(self._warm_up(model))
 
     def _guarded(self, events: Iterator[Event]) -> Generator[Event, None, None]:
@@ -138,9 +142,21 @@ class TorchEngine:
         precision = resolve_precision(Precision.AUTO, device)
         identity = identify(resolve(name))
         key = ModelKey.of(identity, precision)
+        usual = TextToImage(
+            model=name,
+            prompts=("",),
+            width=identity.width,
+            height=identity.height,
+            precision=precision,
+        )
+        try:
+            request, _ = memory.fitted(usual, identity, self._room(key, device))
+        except OutOfMemory:
+            # Nothing was asked for yet; what is missing is told when a picture is.
+            return
         if not self._has(key):
             yield Loading(what=f"the model {name}")
-        loaded = self._load(key)
+        loaded = self._load(key, request)
         yield from loaded.decoder(PreviewDecoder.LINEAR, self._cache)
         loaded.texts.of([""])
 
@@ -290,10 +306,10 @@ class TorchEngine:
     def _has(self, key: ModelKey) -> bool:
         return self._loaded is not None and self._loaded.key == key
 
-    def _load(self, key: ModelKey, request: Request | None = None) -> LoadedModel:
+    def _load(self, key: ModelKey, request: Request) -> LoadedModel:
         """Give the model, from memory or else from its files in place of the one before."""
         device = resolve_device(self._device_name)
-        low = request is not None and request.memory is MemoryMode.LOW
+        low = request.memory is MemoryMode.LOW
         if self._loaded is None or not self._has(key):
             self._forget(device)
             components = load(
@@ -316,6 +332,14 @@ class TorchEngine:
             gc.collect()
             release_cached_memory(device)
 
+    def _room(self, key: ModelKey, device: torch.device) -> memory.Room:
+        """Give the memory there is for a job of a model."""
+        return memory.Room(
+            free=free_memory(device),
+            held=self._loaded.held if self._loaded is not None and self._has(key) else 0,
+            attention_in_full=device.type == "mps",
+        )
+
     def _fitted(
         self,
         request: Request,
@@ -329,11 +353,7 @@ class TorchEngine:
         Raises:
             OutOfMemory: If the job cannot fit.
         """
-        room = memory.Room(
-            free=free_memory(device),
-            held=self._loaded.held if self._loaded is not None and self._has(key) else 0,
-            attention_in_full=device.type == "mps",
-        )
+        room = self._room(key, device)
         files = [Path(use.path) for use in request.loras]
         if (part := enlarger_of(request)) is not None and is_upscaler_file(part.upscaler):
             files.append(Path(part.upscaler))

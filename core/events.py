@@ -212,7 +212,7 @@ class Engine(Protocol):
         """
 
     def warm_up(self, model: str) -> EventStream:
-        """Load a model, so that the first picture need not wait for it."""
+        """Load a model, so that the first picture need not wait for it; not where none fits."""
 
 
 EngineFactory = Callable[[DeviceName, Profile], Engine]

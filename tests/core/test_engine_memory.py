@@ -166,6 +166,25 @@ def test_little_memory_is_met_with_the_low_mode_and_said(
     assert any("its parts take turns" in notice for notice in notices(events))
 
 
+def test_a_model_is_warmed_up_as_memory_allows(
+    engine: TorchEngine, request_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, events = run(engine, request_of())
+    (estimate,) = [event for event in events if isinstance(event, MemoryEstimate)]
+    assert engine._loaded is not None
+    whole, reserve = engine._loaded.held, 200_000_000
+    monkeypatch.setattr("core.engine.free_memory", lambda device: reserve + estimate.needed - 1)
+    low = TorchEngine(DeviceName.CPU, cache=tmp_path / "low")
+    list(low.warm_up(request_of().model))
+    assert low._loaded is not None
+    assert 0 < low._loaded.held < whole
+    monkeypatch.setattr("core.engine.free_memory", lambda device: 0)
+    none = TorchEngine(DeviceName.CPU, cache=tmp_path / "none")
+    # What is missing is told when a picture is asked for.
+    assert list(none.warm_up(request_of().model)) == []
+    assert none._loaded is None
+
+
 @pytest.mark.parametrize(
     "error",
     [
