@@ -47,8 +47,9 @@ class _Part:
 class Residence:
     """Keeps the parts of a model on the device, or swaps them as they are called.
 
-    A part that is not at work waits in the machine's own memory. Where that is the device, its
-    weights are given back to the system and mapped from their files again, unchanged.
+    A part that is not at work waits in the machine's own memory. Where the device works in that
+    itself, as CPUs and Apple's GPUs do, its weights are given back to the system and read from
+    their files again, unchanged.
     """
 
     def __init__(self, device: torch.device, *, one_at_a_time: bool = False) -> None:
@@ -59,6 +60,7 @@ class Residence:
             one_at_a_time: Whether only the part at work is there.
         """
         self._device = device
+        self._has_own_memory = device.type == "cuda"
         self._parts: dict[str, _Part] = {}
         self._hooks: list[RemovableHandle] = []
         self._one_at_a_time = one_at_a_time
@@ -132,7 +134,7 @@ class Residence:
         part.is_in = False
         # Weights made in inference mode could not be trained later.
         with torch.inference_mode(mode=False):
-            if self._device.type != "cpu":
+            if self._has_own_memory:
                 part.module.to("cpu")
                 return
             empty = {name: t.to("meta") for name, t in part.module.state_dict().items()}
@@ -142,19 +144,23 @@ class Residence:
         if part.is_in:
             return
         with torch.inference_mode(mode=False):
-            if self._device.type != "cpu":
-                part.module.to(self._device)
-            else:
-                if _stamps(part.source) != part.stamps:
-                    raise ModelInvalid(
-                        f"{part.source.files[0]} has changed while it was in use; start again."
-                    )
-                weights = part.source.read()
-                # In the number format that it had, which fp32 may have taken the place of.
-                wanted = part.module.state_dict()
-                again = {name: weights[name].to(t.dtype) for name, t in wanted.items()}
-                part.module.load_state_dict(again, assign=True)
+            if not self._has_own_memory:
+                self._read(part)
+            # Else the buffers, which no file holds.
+            part.module.to(self._device)
         part.is_in = True
+
+    def _read(self, part: _Part) -> None:
+        """Read a part's weights onto the device, one after the other."""
+        if _stamps(part.source) != part.stamps:
+            raise ModelInvalid(
+                f"{part.source.files[0]} has changed while it was in use; start again."
+            )
+        weights = part.source.read()
+        # In the number format that it had, which fp32 may have taken the place of.
+        wanted = part.module.state_dict()
+        again = {name: weights[name].to(self._device, t.dtype) for name, t in wanted.items()}
+        part.module.load_state_dict(again, assign=True)
 
 
 def _stamps(source: Source) -> tuple[tuple[int, int], ...]:

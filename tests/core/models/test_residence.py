@@ -16,6 +16,7 @@ from core.models.components import Components, change_dtype
 from core.models.fingerprint import Fingerprints
 from core.models.identify import identify
 from core.models.load import load
+from core.models.residence import Residence, Source
 from core.sampling.vae import Vae
 
 NAMES = ("text_encoder", "unet", "vae")
@@ -137,3 +138,34 @@ def test_a_part_is_freed_before_the_next_is_read(
     monkeypatch.setattr(diffusers.UNet2DConditionModel, "load_state_dict", noted)
     components.residence.bring("unet")
     assert seen == [set()]
+
+
+@pytest.mark.parametrize(
+    ("device", "waits_in"), [("cpu", "meta"), ("mps", "meta"), ("cuda", "cpu")]
+)
+def test_a_part_waits_where_it_takes_no_memory_of_the_device(
+    device: str, waits_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[str] = []
+
+    def to(tensor: torch.Tensor, *given: Any, **options: Any) -> torch.Tensor:
+        if str(given[0]) != device or device == "cpu":
+            return moves(tensor, *given, **options)
+        moved.append(device)
+        return tensor
+
+    part, file = torch.nn.Linear(2, 3), tmp_path / "weights"
+    weights = {name: tensor.clone() for name, tensor in part.state_dict().items()}
+    file.write_bytes(b"")
+    moves = torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    monkeypatch.setattr(
+        torch.nn.Module, "to", lambda module, place: module._apply(lambda t: t.to(place))
+    )
+    residence = Residence(torch.device(device), one_at_a_time=True)
+    residence.add("unet", part, Source((file,), lambda: weights))
+    assert {tensor.device.type for tensor in part.parameters()} == {waits_in}
+    residence.bring("unet")
+    assert torch.equal(part.weight, weights["weight"])
+    assert residence.held == 9 * 4
+    assert len(moved) >= (0 if device == "cpu" else 2)
