@@ -22,8 +22,10 @@ _OUT_OF_MEMORY_WORDS = (
     "can't allocate memory",
     "not enough memory",
     "invalid buffer size",
+    "alloc_failed",
 )
-"""How torch's CUDA, CPU and MPS allocators say it; only CUDA has an exception of its own."""
+"""How torch's CUDA, CPU and MPS allocators say it, and CUDA's libraries with their own memory; only
+torch's CUDA allocator has an exception of its own."""
 
 
 def resolve_device(name: DeviceName) -> torch.device:

@@ -45,6 +45,17 @@ def test_bf16_needs_a_recent_macos(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_precision(Precision.BF16, mps) is Precision.BF16
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_the_libraries_of_cuda_run_out_of_memory_too(words: str) -> None:
+    assert isinstance(as_out_of_memory(RuntimeError(words)), OutOfMemory)
+
+
 def test_memory() -> None:
     assert free_memory(CPU) > 10**8
     assert as_out_of_memory(RuntimeError("shapes differ")) is None
