@@ -182,6 +182,8 @@ def _parts(
     import torch
 
     from core.sampling.conditioning import with_numbers
+    from core.sampling.guidance import Denoiser
+    from core.sampling.inpaint import Shown
     from core.sampling.noise import draw, generators_of
     from core.sampling.preview import make_decoder
     from core.sampling.schedulers import make_plan
@@ -199,7 +201,10 @@ def _parts(
         size=(request.width, request.height),
         guidance_scale=request.guidance_scale,
     )
-    unet = TorchUNet(components)
+    unet: Denoiser = TorchUNet(components)
+    if components.identity.inpainting:
+        # A mask and the surroundings; what they show costs nothing.
+        unet = Shown(unet, torch.zeros((1, 5, *shape[1:])))
     plan = make_plan(request.scheduler, components.scheduler_config, steps=request.steps)
     timestep = plan.calls[0].timestep
 

@@ -18,8 +18,10 @@ from core.bench import PROMPT
 from core.errors import CoreError, OutOfMemory, Unsupported
 from core.events import Finished, PreviewSettings
 from core.models.catalog import card, resolve
+from core.models.identify import identify
 from core.paths import Profile
 from core.request import DeviceName, MemoryMode, PreviewDecoder, TextToImage, from_json, to_json
+from core.sampling.served import check_served
 
 MODES = (MemoryMode.FULL, MemoryMode.LOW)
 
@@ -64,9 +66,14 @@ def run(
 
     Raises:
         OutOfMemory: If a run did not get to its end.
-        Unsupported: If the device's memory cannot be measured.
+        Unsupported: If the device's memory cannot be measured, or the model makes no picture from
+            words alone.
         CoreError: If the model or the device is not there.
     """
+    from core.device import resolve_device
+
+    if resolve_device(device).type == "mps":
+        raise Unsupported("The peak of an Apple GPU's memory is not told; choose device cpu.")
     model_card = card(model)
     request = TextToImage(
         model=str(resolve(model)),
@@ -78,6 +85,7 @@ def run(
         height=model_card.height,
         batch_size=1,
     )
+    check_served(request, identify(resolve(model)))
     cache = Profile.default().cache if cache is None else cache
     found = {mode: _measured(request, mode, device, cache) for mode in MODES}
     peaks = {mode: values["peak"] - values["before"] for mode, values in found.items()}
@@ -159,8 +167,6 @@ def _measure(words: dict[str, Any]) -> dict[str, Any]:
     from core.models.torchvision_import import mend_torchvision
 
     place = resolve_device(DeviceName(words["device"]))
-    if place.type == "mps":
-        raise Unsupported("The peak of an Apple GPU's memory is not told; choose device cpu.")
     mend_torchvision()
     from core.engine import TorchEngine
 

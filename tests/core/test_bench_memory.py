@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from core import bench_memory, cli
-from core.errors import OutOfMemory
+from core.errors import OutOfMemory, Unsupported
 from core.request import DeviceName, MemoryMode, TextToImage, to_json
 
 
@@ -59,12 +60,20 @@ def test_a_report_of_every_mode(
     assert (report["steps"], report["device"]) == (2, "cpu")
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_run_that_fails_is_one_sentence(
+def test_what_cannot_be_measured_is_refused_before_it_is_tried(
+    tiny_model: Path, tiny_refiner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(Unsupported, match=r"^The peak of an Apple GPU's memory"):
+        bench_memory.run(str(tiny_model), DeviceName.MPS, cache=tmp_path)
+    with pytest.raises(Unsupported, match="works over a start picture"):
+        bench_memory.run(str(tiny_refiner), DeviceName.CPU, cache=tmp_path)
+
+
+def test_a_run_that_the_system_ends_is_one_sentence(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench_memory, "MODES", (MemoryMode.FULL,))
-    with pytest.raises(OutOfMemory, match=r"memory full could not be made: .*CUDA") as caught:
-        bench_memory.run(str(tiny_model), DeviceName.CUDA, cache=tmp_path)
-    assert "\n" not in str(caught.value)
+    killed: subprocess.CompletedProcess[str] = subprocess.CompletedProcess([], -9, "", "")
+    monkeypatch.setattr("core.bench_memory.subprocess.run", lambda *_, **__: killed)
+    with pytest.raises(OutOfMemory, match="memory full could not be made: exit code -9"):
+        bench_memory.run(str(tiny_model), DeviceName.CPU, cache=tmp_path)
