@@ -115,13 +115,23 @@ def describe(device: torch.device) -> str:
     )
 
 
-def as_out_of_memory(error: RuntimeError | MemoryError) -> OutOfMemory | None:
-    """Read an allocator's complaint; give None for any other error."""
+def as_out_of_memory(
+    error: RuntimeError | MemoryError, *, in_picture: bool = True
+) -> OutOfMemory | None:
+    """Read an allocator's complaint; give None for any other error.
+
+    Args:
+        error: What was raised.
+        in_picture: Whether a picture was being made, or else its model made ready.
+    """
     words = str(error).lower()
     kinds = (torch.OutOfMemoryError, MemoryError)
-    if isinstance(error, kinds) or any(w in words for w in _OUT_OF_MEMORY_WORDS):
-        return OutOfMemory(
-            "The device ran out of memory in the middle of a picture; choose a smaller size or "
-            "batch, or memory low, or close other programs."
-        )
-    return None
+    if not isinstance(error, kinds) and not any(w in words for w in _OUT_OF_MEMORY_WORDS):
+        return None
+    when, remedy = "while the model was made ready", "memory low or a smaller model"
+    if in_picture:
+        when = "in the middle of a picture"
+        remedy = "a smaller size or batch, or memory low"
+    return OutOfMemory(
+        f"The device ran out of memory {when}; choose {remedy}, or close other programs."
+    )

@@ -109,6 +109,7 @@ class TorchEngine:
         self._fingerprints = Fingerprints.kept_in(self._cache)
         self._loaded: LoadedModel | None = None
         self._enlarger = Enlarger()
+        self._in_picture = False
 
     def generate(
         self, request: Request, *, preview: PreviewSettings, only: int | None = None
@@ -126,10 +127,11 @@ class TorchEngine:
     def _guarded(self, events: Iterator[Event]) -> Generator[Event, None, None]:
         """Name memory that ran out, and give memory back at the end, however it comes."""
         device = resolve_device(self._device_name)
+        self._in_picture = False
         try:
             yield from events
         except (RuntimeError, MemoryError) as error:
-            out_of_memory = as_out_of_memory(error)
+            out_of_memory = as_out_of_memory(error, in_picture=self._in_picture)
             if out_of_memory is None:
                 raise
             self._forget(device)
@@ -251,9 +253,11 @@ class TorchEngine:
             left: Indices of the pictures.
         """
         upscaler = yield from self._enlarger.use(request, resolve_device(self._device_name))
+        self._in_picture = False
         loaded = self._load(key, request)
         yield from loaded.use(request, controls.files, refiner)
         decode = yield from loaded.decoder(preview.decoder, self._cache)
+        self._in_picture = True
         vae = Vae(
             loaded.components,
             tiled=request.vae_tiling is Tiling.ON,

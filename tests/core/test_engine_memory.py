@@ -185,6 +185,17 @@ def test_a_model_is_warmed_up_as_memory_allows(
     assert none._loaded is None
 
 
+def test_what_runs_out_before_a_picture_is_begun_blames_no_picture(
+    engine: TorchEngine, request_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = torch.nn.Module.to
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    monkeypatch.setattr(diffusers.UNet2DConditionModel, "to", failing(1, to, error))
+    with pytest.raises(OutOfMemory, match="while the model was made ready; choose memory low"):
+        list(engine.warm_up(request_of().model))
+    assert engine._loaded is None
+
+
 @pytest.mark.parametrize(
     "error",
     [
