@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from core.engine import TorchEngine
+from core.errors import CoreError
 from core.events import ImageReady, Pixels, PreviewSettings
 from core.models.catalog import ModelCard, card
 from core.request import ImageToImage, PreviewDecoder, Request, SchedulerName, TextToImage
@@ -139,6 +141,14 @@ def measure_negative(studio: Studio, count: int) -> tuple[int, int]:
     return had, lost
 
 
+def negative_line(had: int, lost: int) -> str:
+    """Tell what ``measure_negative`` found."""
+    if not had:
+        return "negative prompt: no picture had a named colour"
+    share = f"{lost / had:.0%}"
+    return f"negative prompt: of {had} pictures with a named colour {lost} lost it ({share})"
+
+
 def _colour_of(studio: Studio, image: ImageReady) -> str | None:
     things = studio.recogniser.read(to_tensor(image.pixels)).things
     return things[0].colour if things else None
@@ -199,9 +209,7 @@ def evaluate(studio: Studio, count: int) -> None:
             row = "".join(f"{shares[key]:18.2f}" for key in keys)
             print(f"{name:30}{scale:9g}  {row}", flush=True)
     had, lost = measure_negative(studio, count)
-    print(
-        f"negative prompt: of {had} pictures with a named colour {lost} lost it ({lost / had:.0%})"
-    )
+    print(negative_line(had, lost))
     distances = measure_strength(studio, min(count, 9))
     steps = ", ".join(f"{s:g}: {d:.1f}" for s, d in zip(STRENGTHS, distances, strict=True))
     print(f"strength: mean distance to the start picture of 255 levels: {steps}")
@@ -230,14 +238,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m core.starter.evaluate", description=__doc__)
     parser.add_argument("--model", default="starter", help="name or folder")
-    parser.add_argument("--pictures", type=int, default=96, help="for each set and guidance")
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--pictures", type=_count, default=96, help="for each set and guidance")
+    parser.add_argument("--steps", type=_count, default=20)
     parser.add_argument("--scheduler", choices=list(SchedulerName), default=None)
     parser.add_argument("--sheet", type=Path, help="only save a sheet of 64 pictures there")
     parser.add_argument("--guidance", type=float, help="for the sheet; default: the model's own")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=_count, default=torch.get_num_threads())
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
+    try:
+        _carry_out(given)
+    except CoreError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _count(word: str) -> int:
+    """Read a number of the command line that is at least 1."""
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number
+
+
+def _carry_out(given: argparse.Namespace) -> None:
     model = card(given.model)
     studio = Studio(
         engine=TorchEngine(),
@@ -251,7 +276,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         contact_sheet(studio, given.sheet, guidance_scale=scale)
     else:
         evaluate(studio, given.pictures)
-    return 0
 
 
 if __name__ == "__main__":

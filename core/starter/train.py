@@ -139,6 +139,25 @@ def adopt(model: Path, folder: Path) -> None:
     begin_with("unet", unet, folder / "checkpoints", muon=True)
 
 
+def install(model: Path, shipped: Path) -> None:
+    """Put a model into the place of the one that ships; a stop in between loses neither.
+
+    Args:
+        model: The folder to copy.
+        shipped: The folder to replace.
+    """
+    beside, before = (shipped.with_name(f"{shipped.name}.{word}") for word in ("new", "old"))
+    if before.exists() and not shipped.exists():
+        before.rename(shipped)
+    for left in (beside, before):
+        shutil.rmtree(left, ignore_errors=True)
+    shutil.copytree(model, beside)
+    if shipped.exists():
+        shipped.rename(before)
+    beside.rename(shipped)
+    shutil.rmtree(before, ignore_errors=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m core.starter.train", description=__doc__)
@@ -172,8 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not train(given.out, plan, given.parts, goes_on=goes_on):
         return 0
     if given.install:
-        shutil.rmtree(package.WEIGHTS, ignore_errors=True)
-        shutil.copytree(given.out / "model", package.WEIGHTS)
+        install(given.out / "model", package.WEIGHTS)
     print(f"The model lies in {given.out / 'model'}.")
     return 0
 

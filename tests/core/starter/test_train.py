@@ -6,7 +6,7 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from core.starter import package
-from core.starter.train import Plan, adopt, train
+from core.starter.train import Plan, adopt, install, train
 
 
 @pytest.mark.slow
@@ -39,3 +39,27 @@ def test_a_finished_model_can_learn_on(tmp_path):
     text = load_file(package.WEIGHTS / "text_encoder" / "model.safetensors")
     embedding = next(v for k, v in text.items() if k.endswith("token_embedding.weight"))
     assert torch.equal(clip.text_model.embeddings.token_embedding.weight, embedding.float())
+
+
+def test_a_model_is_shipped_whole_or_not_at_all(tmp_path, monkeypatch):
+    made, shipped = tmp_path / "model", tmp_path / "weights"
+    for folder, name in ((made, "new"), (shipped, "old")):
+        (folder / "unet").mkdir(parents=True)
+        (folder / "unet" / name).write_text(name)
+    copytree = shutil.copytree
+
+    def killed(source, place, **options):
+        copytree(source, place, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copytree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        install(made, shipped)
+    assert [path.name for path in (shipped / "unet").iterdir()] == ["old"]
+    monkeypatch.setattr(shutil, "copytree", copytree)
+    install(made, shipped)
+    assert [path.name for path in (shipped / "unet").iterdir()] == ["new"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "weights"]
+    shutil.rmtree(shipped)
+    install(made, shipped)
+    assert (shipped / "unet" / "new").exists()
