@@ -88,7 +88,7 @@ class ImageReady:
         picture: Its index in that request.
         seed: Its own seed.
         pixels: ``(H, W, 3) uint8``.
-        seconds: Time the picture's batch took, from the first step to the pixels.
+        seconds: Time the picture's batch took, from the encoding of its prompts to the pixels.
         model_sha256: Hash of the model's weights, 64 hex digits; empty if no model took part.
         device: What computed it: ``"cpu"``, ``"cuda"``, ``"mps"``; sums differ in their last bits
             from one to another.
