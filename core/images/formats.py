@@ -20,3 +20,13 @@ class PictureFormat(StrEnum):
     def suffix(self) -> str:
         """The ending of the file's name, dot included."""
         return ".jpg" if self is PictureFormat.JPEG else f".{self}"
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """All endings that such files have, the one that is given to new ones first."""
+        return (".jpg", ".jpeg") if self is PictureFormat.JPEG else (self.suffix,)
+
+    @classmethod
+    def of_suffix(cls, suffix: str) -> PictureFormat | None:
+        """Tell the kind of a file by the ending of its name, dot included; None for another."""
+        return next((kind for kind in cls if suffix.lower() in kind.suffixes), None)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from PySide6.QtCore import QFile, QObject, QProcess, QUrl, Signal
 from PySide6.QtGui import QAction, QDesktopServices, QGuiApplication, QKeySequence
-from PySide6.QtWidgets import QFileDialog, QMenu, QWidget
+from PySide6.QtWidgets import QFileDialog, QMenu, QMessageBox, QWidget
 
 from core.errors import CoreError
 from core.files import replace_file
+from core.images.formats import PictureFormat
+from core.paths import exists
 from desktop.images import encoded, read
 from desktop.widgets.icon_button import IconButton
 
@@ -131,28 +133,54 @@ class PictureActions(QObject):
         QGuiApplication.clipboard().setImage(image)
 
     def _save(self, path: Path) -> None:
-        name, _ = QFileDialog.getSaveFileName(
+        kinds = {
+            self.tr("PNG (*.png)"): PictureFormat.PNG,
+            self.tr("JPEG (*.jpg *.jpeg)"): PictureFormat.JPEG,
+            self.tr("WebP (*.webp)"): PictureFormat.WEBP,
+        }
+        name, chosen = QFileDialog.getSaveFileName(
             self._window,
             self.tr("Save Picture As"),
             path.name,
-            self.tr("PNG, with its settings (*.png);;JPEG (*.jpg *.jpeg);;WebP (*.webp)"),
+            ";;".join(kinds),
+            next(text for text, kind in kinds.items() if kind is _kind_of(path)),
         )
-        if name:
-            self.save_to(path, Path(name))
+        if not name:
+            return
+        target = Path(name)
+        if PictureFormat.of_suffix(target.suffix) is None:
+            # The dialog has asked about the name as it was typed, not about this one.
+            target = target.with_name(target.name + kinds.get(chosen, _kind_of(path)).suffix)
+            if exists(target) and not self._is_replacing_meant(target):
+                return
+        self.save_to(path, target)
+
+    def _is_replacing_meant(self, target: Path) -> bool:
+        box = QMessageBox(self._window)
+        box.setIcon(QMessageBox.Icon.Question)
+        box.setWindowTitle(self.tr("Save Picture As"))
+        box.setText(self.tr("Replace {0}?").format(target.name))
+        box.setInformativeText(self.tr("There is such a file in {0}.").format(target.parent))
+        yes = box.addButton(self.tr("Replace"), QMessageBox.ButtonRole.DestructiveRole)
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        box.exec()
+        return box.clickedButton() is yes
 
     def save_to(self, path: Path, target: Path) -> None:
-        """Save the picture elsewhere: as it is under its own ending, else converted."""
-        target = target if target.suffix else target.with_suffix(path.suffix)
+        """Save the picture elsewhere: as it is under an ending of its own kind, else converted."""
+        kind = _kind_of(target)
         try:
-            if target.suffix.lower() == path.suffix.lower():
-                data = path.read_bytes()
-            else:
-                data = encoded(read(path), target.suffix.removeprefix("."))
+            data = path.read_bytes() if kind is _kind_of(path) else encoded(read(path), kind)
             replace_file(target, data)
         except OSError:
             self.failed.emit(self.tr("{0} cannot be read any more.").format(path.name))
         except CoreError as error:
             self.failed.emit(str(error))
+
+
+def _kind_of(path: Path) -> PictureFormat:
+    """Tell the kind of a picture file by its name; one of another name is a PNG."""
+    return PictureFormat.of_suffix(path.suffix) or PictureFormat.PNG
 
 
 def show_in_folder(path: Path) -> None:

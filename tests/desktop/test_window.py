@@ -13,7 +13,7 @@ from PySide6.QtGui import (
     QTextCursor,
     QWheelEvent,
 )
-from PySide6.QtWidgets import QApplication, QLineEdit, QWidget
+from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit, QMessageBox, QWidget
 
 from core.errors import OutOfMemory
 from core.events import ImageReady
@@ -552,13 +552,62 @@ def test_copy_and_save_as(session, tmp_path):
     session.results.picture.save_to(file, tmp_path / "copy.png")
     assert (tmp_path / "copy.png").read_bytes() == file.read_bytes()
     session.results.picture.save_to(file, tmp_path / "copy.jpg")
-    session.results.picture.save_to(file, tmp_path / "copy.doc")
-    assert "'doc'" in session.results.banner.message.text()
     assert sorted(path.name for path in tmp_path.glob("*.*")) == ["copy.jpg", "copy.png"]
     assert not QImage(str(tmp_path / "copy.jpg")).isNull()
     (tmp_path / "no folder").write_text("a file")
     session.results.picture.save_to(file, tmp_path / "no folder" / "copy.png")
     assert "no folder" in session.results.banner.message.text()
+
+
+def _save_as(session, monkeypatch, name, kind, *, replaces=False):
+    """Answer the dialog that asks for a name, and the question whether to replace; give that."""
+    asked = []
+
+    def answer(box):
+        asked.append(box.text())
+        role = QMessageBox.ButtonRole.DestructiveRole
+        chosen = [b for b in box.buttons() if (box.buttonRole(b) is role) is replaces]
+        monkeypatch.setattr(QMessageBox, "clickedButton", lambda _box: chosen[0])
+        return 0
+
+    def choose(_window, _title, _start, filters, _filter=""):
+        return str(name), next(text for text in filters.split(";;") if text.startswith(kind))
+
+    monkeypatch.setattr(QMessageBox, "exec", answer)
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", choose)
+    session.results.picture.save.trigger()
+    return asked
+
+
+@pytest.mark.parametrize(("name", "whole"), [("cat", "cat.png"), ("cat v1.5", "cat v1.5.png")])
+def test_save_as_asks_before_a_name_it_completes_takes_a_file_away(
+    session, monkeypatch, tmp_path, name, whole
+):
+    session.generate()
+    session.wait_idle()
+    (file,) = session.files()
+    target = tmp_path / whole
+    assert _save_as(session, monkeypatch, tmp_path / name, "PNG") == []
+    assert target.read_bytes() == file.read_bytes()
+    target.write_bytes(b"an older picture")
+    (asked,) = _save_as(session, monkeypatch, tmp_path / name, "PNG")
+    assert whole in asked
+    assert target.read_bytes() == b"an older picture"
+    _save_as(session, monkeypatch, tmp_path / name, "PNG", replaces=True)
+    assert target.read_bytes() == file.read_bytes()
+    assert [path.name for path in tmp_path.glob("*.*")] == [whole]
+
+
+def test_save_as_gives_a_name_without_an_ending_that_of_the_kind_chosen(
+    session, monkeypatch, tmp_path
+):
+    session.generate()
+    session.wait_idle()
+    _save_as(session, monkeypatch, tmp_path / "cat v1.5", "JPEG")
+    _save_as(session, monkeypatch, tmp_path / "dog.JPEG", "PNG")
+    names = sorted(path.name for path in tmp_path.glob("*.*"))
+    assert names == ["cat v1.5.jpg", "dog.JPEG"]
+    assert all((tmp_path / name).read_bytes().startswith(b"\xff\xd8") for name in names)
 
 
 def test_example_fills_the_prompt_and_runs(session):
