@@ -17,7 +17,7 @@ def with_embeddings(request: Request, names: Collection[str]) -> Request:
 
     Args:
         request: What is to be made.
-        names: Those that may be used.
+        names: Those that may be used, unless the request has one of that name.
 
     Raises:
         InvalidRequest: If a LoRA's weight in a prompt is no number.
@@ -25,8 +25,11 @@ def with_embeddings(request: Request, names: Collection[str]) -> Request:
     # The name of a LoRA is no word of the prompt.
     texts = [take_loras(prompt, "prompts")[0] for prompt in request.prompts]
     texts.append(take_loras(request.negative_prompt, "negative_prompt")[0])
+    # A picture that was made with one names its file already.
+    own = {use.token.casefold() for use in request.embeddings}
     used = frozenset().union(*(words_used(text, names) for text in texts))
-    uses = tuple(EmbeddingUse(path=name, token=name) for name in sorted(used))
+    new = sorted(name for name in used if name.casefold() not in own)
+    uses = tuple(EmbeddingUse(path=name, token=name) for name in new)
     return dataclasses.replace(request, embeddings=request.embeddings + uses)
 
 
