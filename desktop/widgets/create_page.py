@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PySide6.QtWidgets import QFileDialog, QSplitter, QVBoxLayout, QWidget
 from core.commands.upscale import upscaled
 from core.errors import CoreError
 from core.events import PreviewSettings
+from core.models.catalog import ModelCard
 from core.models.library import Library
 from core.models.listing import Listed
 from core.models.matching import Matching
@@ -36,6 +38,9 @@ _OF_THE_CONTROLS = (
     "precision",
 )
 """What the controls say for a picture that says nothing of itself and is to be larger."""
+
+_MOST_TOLD = 6
+"""Sentences about one picture that the banner has room for."""
 
 
 class CreatePage(QWidget):
@@ -137,6 +142,7 @@ class CreatePage(QWidget):
     @Slot(object)
     def reuse(self, path: Path) -> None:
         """Bring back the settings that a picture was made with."""
+        self.results.banner.hide()
         recalled = recall(path, *self._finding())
         if recalled is None:
             message = self.tr("{0} carries no settings that can be used.").format(path.name)
@@ -147,15 +153,22 @@ class CreatePage(QWidget):
         )
         values = recalled.settings(self.panel.values())
         self.panel.set_values(values)
-        if values.start_image and not self.panel.start.path:
-            message = self.tr("The start picture {0} is gone; the rest is set.")
-            self.results.show_notice(message.format(values.start_image))
-        elif left_out := ", ".join(recalled.left_out()):
+        sentences = list(recalled.lost)
+        if left_out := ", ".join(recalled.left_out()):
             message = self.tr(
                 "The window has no controls for {0}; “stepwise generate --from {1}” makes the same "
                 "picture again."
             )
-            self.results.show_notice(message.format(left_out, path))
+            if not recalled.is_ours:
+                message = self.tr(
+                    "The window has no controls for {0}; “stepwise generate --from {1}” takes them "
+                    "over."
+                )
+            sentences.insert(0, message.format(left_out, path))
+        if values.start_image and not self.panel.start.path:
+            message = self.tr("The start picture {0} is gone; the rest is set.")
+            sentences.insert(0, message.format(values.start_image))
+        self._tell(sentences)
 
     @Slot(object)
     def enlarge(self, path: Path) -> None:
@@ -169,8 +182,11 @@ class CreatePage(QWidget):
                 given = {name: getattr(request, name) for name in _OF_THE_CONTROLS}
             elif not recalled.is_ours:
                 given = {"model": recalled.settings(values).model}
-            request = upscaled(path, given, 2.0, self._profile).request
-            self._enqueue(with_embeddings(request, self._embeddings()))
+            if recalled is None or not recalled.says("seed"):
+                given["seed"] = values.seed
+            task = upscaled(path, given, 2.0, self._profile)
+            self._enqueue(with_embeddings(task.request, self._embeddings()))
+            self._tell(task.notices)
         except CoreError as error:
             self.results.show_error(str(error))
 
@@ -198,10 +214,17 @@ class CreatePage(QWidget):
         else:
             super().keyPressEvent(event)
 
-    def _finding(self) -> tuple[Matching, str]:
-        """Give what finds the files of other programs' pictures, and their family."""
-        card = self.panel.model.card
-        return Matching(Library(self._profile)), card.family if card is not None else ""
+    def _tell(self, sentences: Sequence[str]) -> None:
+        """Say what to know, each on a line of its own; the rest of very many is counted."""
+        lines = list(sentences[:_MOST_TOLD])
+        if more := len(sentences) - len(lines):
+            lines.append(self.tr("{0} more things could not be taken over.").format(more))
+        if lines:
+            self.results.show_notice("\n".join(lines))
+
+    def _finding(self) -> tuple[Matching, ModelCard | None]:
+        """Give what finds the files of other programs' pictures, and the model chosen."""
+        return Matching(Library(self._profile)), self.panel.model.card
 
     def _embeddings(self) -> frozenset[str]:
         """Name the embeddings of the library that are made for the model chosen."""

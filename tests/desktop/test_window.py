@@ -1,8 +1,11 @@
+import dataclasses
 import json
 import logging
 import threading
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import (
     QColor,
@@ -419,6 +422,63 @@ def test_picture_without_settings_says_so(session, tmp_path):
     assert "plain.png" in session.results.banner.message.text()
 
 
+def _of_another_program(path, settings):
+    """Write a picture as AUTOMATIC1111's web UI does."""
+    text = PngInfo()
+    text.add_text("parameters", f"a fox\n{settings}")
+    Image.fromarray(disc(96, 64, 0, 1.0)).save(path, pnginfo=text)
+    return path
+
+
+def test_what_of_another_programs_picture_cannot_be_taken_over_is_said(session, cards, tmp_path):
+    cards["starter"] = dataclasses.replace(cards["starter"], scheduler=SchedulerName.EULER)
+    picture = _of_another_program(
+        tmp_path / "other.png",
+        "Steps: 9, Sampler: Wobble, CFG scale: 4, Seed: 5, Size: 512x500, Clip skip: 2, "
+        'Model: dreamy, Lora hashes: "fur: 0123456789ab"',
+    )
+    session.panel.model.set_model("starter")
+    session.set(scheduler=SchedulerName.UNIPC)
+    session.page.reuse(picture)
+    values = session.panel.values()
+    assert (values.model, values.steps, values.height) == ("starter", 9, 504)
+    assert values.scheduler is SchedulerName.EULER
+    said = session.results.banner.message.text()
+    assert all(word in said for word in ("dreamy", "fur", "Wobble", "500", "Clip skip"))
+    session.page.enlarge(picture)
+    session.wait_idle()
+    said = session.results.banner.message.text()
+    assert "dreamy" in said
+    assert "Wobble" in said
+
+
+def test_very_much_that_cannot_be_taken_over_is_counted(session, tmp_path):
+    unknown = ", ".join(f"Wobble {n}: {n}" for n in range(12))
+    picture = _of_another_program(tmp_path / "other.png", f"Steps: 9, Seed: 5, {unknown}")
+    session.page.reuse(picture)
+    said = session.results.banner.message.text().splitlines()
+    assert len(said) == 7
+    assert said[-1].startswith("6 more")
+
+
+def test_what_another_programs_picture_does_not_say_stays(session, tmp_path):
+    picture = _of_another_program(tmp_path / "other.png", "Steps: 9, Sampler: Euler")
+    stay = {"guidance_scale": 4.0, "guidance_rescale": 0.5, "width": 768, "height": 640, "seed": 8}
+    session.set(steps=33, scheduler=SchedulerName.UNIPC, **stay)
+    session.page.reuse(picture)
+    values = session.panel.values()
+    assert (values.prompt, values.steps) == ("a fox", 9)
+    assert values.scheduler is SchedulerName.EULER
+    assert {name: getattr(values, name) for name in stay} == stay
+    assert not values.seed_locked
+    assert session.results.banner.isHidden()
+    session.results.view(picture)
+    assert session.results.run_bar.text.accessibleName() == "a fox  ·  9 steps Euler"
+    session.page.enlarge(picture)
+    session.wait_idle()
+    assert session.engine.requests[0].seed == 8
+
+
 def test_what_the_window_cannot_repeat_of_a_picture_is_named(session, tmp_path):
     request = TextToImage(
         prompts=("fox",), steps=7, loras=(LoraUse(path="fur"),), second_pass=SecondPass(scale=2.0)
@@ -442,7 +502,7 @@ def test_what_the_window_cannot_repeat_of_a_picture_is_named(session, tmp_path):
 
 def test_the_refiner_and_windows_of_a_larger_picture_are_named():
     request = Upscale(prompts=("fox",), init_image="a.png", window=64, refiner="fine")
-    assert Recalled(request, 0, is_ours=True, names_model=True).left_out() == (
+    assert Recalled(request, 0).left_out() == (
         "the refiner",
         "the windows",
     )
@@ -450,7 +510,7 @@ def test_the_refiner_and_windows_of_a_larger_picture_are_named():
 
 def test_the_upscaler_of_a_larger_picture_is_named_and_its_strength_of_0_not_taken():
     request = Upscale(prompts=("fox",), init_image="a.png", upscaler="/4x.pth", strength=0)
-    recalled = Recalled(request, 0, is_ours=True, names_model=True)
+    recalled = Recalled(request, 0)
     assert recalled.left_out() == ("the upscaler",)
     now = CreateSettings()
     assert recalled.settings(now).strength == now.strength > 0
@@ -628,8 +688,6 @@ def test_guidance_one_disables_what_it_ignores(session):
 
 
 def test_guidance_as_a_number_disables_what_it_leaves_without_effect(session, cards, tmp_path):
-    import dataclasses
-
     why = "This model takes guidance as a number."
     cards[str(tmp_path)] = dataclasses.replace(
         cards["starter"],
@@ -649,8 +707,6 @@ def test_guidance_as_a_number_disables_what_it_leaves_without_effect(session, ca
 
 
 def test_model_limits_the_schedulers_and_moves_defaults(session, cards, tmp_path):
-    import dataclasses
-
     folder = str(tmp_path)
     cards[folder] = dataclasses.replace(
         cards["starter"],
