@@ -16,7 +16,7 @@ from typing import Any
 from core.about import APP_NAME, version
 from core.errors import InvalidRequest
 from core.events import ImageReady
-from core.images import infotext, xmp
+from core.images import exif_text, infotext, xmp
 from core.images.foreign import Foreign
 from core.images.loose_json import as_list, json_object
 from core.images.readers import (
@@ -40,6 +40,9 @@ MOST_ANCESTORS = 32
 """Hashes of start pictures that a record keeps, the nearest ones."""
 
 _HASH_DIGITS = 64
+
+_MADE = "trainedAlgorithmicMedia"
+"""IPTC's word for what a model made from nothing but its settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +108,30 @@ def describe(image: ImageReady, ancestors: tuple[str, ...] = ()) -> Description:
     return Description(
         parameters=infotext.write_infotext(image),
         record=json.dumps(record),
-        source_type="compositeWithTrainedAlgorithmicMedia" if edited else "trainedAlgorithmicMedia",
+        source_type="compositeWithTrainedAlgorithmicMedia" if edited else _MADE,
+    )
+
+
+def description_of(path: Path) -> Description | None:
+    """Give the texts of a picture's file, for a copy of it that is another kind of file.
+
+    Args:
+        path: Any picture.
+
+    Returns:
+        Our texts as they stand there, each empty if it does not; None if the picture does not say
+        how it was made. Of other programs' texts, the one of the web UI is among them.
+
+    Raises:
+        InvalidRequest: Of ``image``, if the file is no picture that can be opened.
+    """
+    texts = read_texts(path)
+    if _first(texts) is None:
+        return None
+    return Description(
+        parameters=texts.get(infotext.KEYWORD) or texts.get(exif_text.USER_COMMENT, ""),
+        record=texts.get(KEYWORD) or texts.get(xmp.RECORD, ""),
+        source_type=texts.get(xmp.SOURCE_TYPE, "").rpartition("/")[2] or _MADE,
     )
 
 

@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import assert_never
 
+import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -21,7 +22,8 @@ from core.files import create_file
 from core.images import exif_text, infotext, jpeg_segments, metadata, png_text, xmp
 from core.images.formats import PictureFormat
 from core.images.lineage import ancestors_of
-from core.images.metadata import Description, describe
+from core.images.metadata import Description, describe, description_of
+from core.images.reading import read_picture
 
 JPEG_QUALITY = 95
 
@@ -131,6 +133,16 @@ def encode_pixels(
             assert_never(picture_format)
 
 
+def converted(path: Path, picture_format: PictureFormat) -> bytes:
+    """Give a picture as another kind of file, which says how it was made as the first one does.
+
+    Raises:
+        InvalidRequest: Of ``image``, if it cannot be read.
+    """
+    pixels = np.asarray(read_picture(path, field="image"))
+    return encode_pixels(pixels, description_of(path), picture_format)
+
+
 def _png(picture: Image.Image, description: Description | None) -> bytes:
     texts: dict[str, str] = {}
     if description is not None:
@@ -139,7 +151,7 @@ def _png(picture: Image.Image, description: Description | None) -> bytes:
             metadata.KEYWORD: description.record,
             xmp.KEYWORD: xmp.write_packet(description.source_type),
         }
-    return encode_png(picture, texts)
+    return encode_png(picture, {keyword: text for keyword, text in texts.items() if text})
 
 
 def encode_png(picture: Image.Image, texts: Mapping[str, str]) -> bytes:
@@ -162,7 +174,7 @@ def _jpeg(picture: Image.Image, description: Description | None) -> bytes:
     picture.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     if description is None:
         return buffer.getvalue()
-    exif = exif_text.write_exif(description.parameters)
+    exif = _exif(description)
     packet = xmp.write_packet(description.source_type, record=description.record).encode()
     extension = b""
     if len(packet) > jpeg_segments.LONGEST_XMP:
@@ -182,10 +194,14 @@ def _webp(picture: Image.Image, description: Description | None) -> bytes:
     texts: dict[str, bytes] = {}
     if description is not None:
         packet = xmp.write_packet(description.source_type, record=description.record)
-        texts = {"exif": exif_text.write_exif(description.parameters), "xmp": packet.encode()}
+        texts = {"exif": _exif(description), "xmp": packet.encode()}
     buffer = BytesIO()
     picture.save(buffer, "WEBP", lossless=True, **texts)
     return buffer.getvalue()
+
+
+def _exif(description: Description) -> bytes:
+    return exif_text.write_exif(description.parameters) if description.parameters else b""
 
 
 def file_stem(image: ImageReady, when: datetime) -> str:

@@ -10,11 +10,12 @@ from PySide6.QtCore import QFile, QObject, QProcess, QUrl, Signal
 from PySide6.QtGui import QAction, QDesktopServices, QGuiApplication, QKeySequence
 from PySide6.QtWidgets import QFileDialog, QMenu, QMessageBox, QWidget
 
-from core.errors import CoreError
+from core.errors import CoreError, InvalidRequest
 from core.files import replace_file
 from core.images.formats import PictureFormat
+from core.images.writing import converted
 from core.paths import exists
-from desktop.images import encoded, read
+from desktop.images import read
 from desktop.widgets.icon_button import IconButton
 
 
@@ -167,12 +168,12 @@ class PictureActions(QObject):
         return box.clickedButton() is yes
 
     def save_to(self, path: Path, target: Path) -> None:
-        """Save the picture elsewhere: as it is under an ending of its own kind, else converted."""
+        """Save the picture elsewhere with its settings: the same file, or another kind by name."""
         kind = _kind_of(target)
         try:
-            data = path.read_bytes() if kind is _kind_of(path) else encoded(read(path), kind)
+            data = path.read_bytes() if kind is _kind_of(path) else converted(path, kind)
             replace_file(target, data)
-        except OSError:
+        except (OSError, InvalidRequest):
             self.failed.emit(self.tr("{0} cannot be read any more.").format(path.name))
         except CoreError as error:
             self.failed.emit(str(error))

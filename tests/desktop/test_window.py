@@ -611,9 +611,19 @@ def test_copy_and_save_as(session, tmp_path):
     assert QGuiApplication.clipboard().image().size() == QImage(str(file)).size()
     session.results.picture.save_to(file, tmp_path / "copy.png")
     assert (tmp_path / "copy.png").read_bytes() == file.read_bytes()
-    session.results.picture.save_to(file, tmp_path / "copy.jpg")
-    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["copy.jpg", "copy.png"]
+    for name in ("copy.jpg", "copy.webp"):
+        session.results.picture.save_to(file, tmp_path / name)
+        assert read_metadata(tmp_path / name) == read_metadata(file)
+    assert sorted(path.name for path in tmp_path.glob("*.*")) == [
+        "copy.jpg",
+        "copy.png",
+        "copy.webp",
+    ]
     assert not QImage(str(tmp_path / "copy.jpg")).isNull()
+    file.unlink()
+    session.results.picture.save_to(file, tmp_path / "late.jpg")
+    assert f"{file.name} cannot be read" in session.results.banner.message.text()
+    picture_file(file)
     (tmp_path / "no folder").write_text("a file")
     session.results.picture.save_to(file, tmp_path / "no folder" / "copy.png")
     assert "no folder" in session.results.banner.message.text()

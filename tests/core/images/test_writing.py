@@ -9,8 +9,16 @@ from PIL import Image
 from core.errors import SaveFailed
 from core.events import Event, Finished, ImageReady, Loading, Saved
 from core.images.formats import PictureFormat
-from core.images.metadata import read_metadata
-from core.images.writing import encode_picture, encode_pixels, file_stem, save_picture, saved
+from core.images.metadata import description_of, read_metadata
+from core.images.writing import (
+    converted,
+    encode_picture,
+    encode_pixels,
+    encode_png,
+    file_stem,
+    save_picture,
+    saved,
+)
 from core.images.xmp import read_packet
 from core.request import TextToImage
 
@@ -139,6 +147,42 @@ def test_a_request_of_any_length_comes_back(tmp_path, picture_format, length):
 
 
 @pytest.mark.parametrize("picture_format", PictureFormat)
+@pytest.mark.parametrize("before", PictureFormat)
+@pytest.mark.parametrize("after", PictureFormat)
+def test_a_picture_of_another_kind_says_the_same(tmp_path, before, after):
+    path = tmp_path / f"a{before.suffix}"
+    path.write_bytes(encode_picture(ready("ein Füchschen"), before))
+    copy = tmp_path / f"b{after.suffix}"
+    copy.write_bytes(converted(path, after))
+    assert description_of(copy) == description_of(path) is not None
+    assert read_metadata(copy) == read_metadata(path)
+    if PictureFormat.JPEG not in (before, after):
+        with Image.open(copy) as picture:
+            assert np.array_equal(np.array(picture), ready().pixels)
+
+
+def test_what_other_programs_say_of_a_picture_is_kept_with_another_kind(tmp_path):
+    path, plain = tmp_path / "a.png", tmp_path / "plain.png"
+    picture = Image.fromarray(ready().pixels)
+    path.write_bytes(encode_png(picture, {"parameters": "a fox\nSteps: 20, Seed: 5"}))
+    picture.save(plain)
+    for picture_format in (PictureFormat.JPEG, PictureFormat.WEBP):
+        copy = tmp_path / f"b{picture_format.suffix}"
+        copy.write_bytes(converted(path, picture_format))
+        assert read_metadata(copy) == read_metadata(path)
+        copy.write_bytes(converted(plain, picture_format))
+        assert read_metadata(copy) is None
+
+
+def test_a_text_that_had_no_room_stays_out(tmp_path):
+    path, copy = tmp_path / "a.jpg", tmp_path / "b.png"
+    path.write_bytes(encode_picture(ready("x" * 70_000), PictureFormat.JPEG))
+    copy.write_bytes(converted(path, PictureFormat.PNG))
+    assert read_metadata(copy) == read_metadata(path)
+    with Image.open(copy) as picture:
+        assert "parameters" not in picture.info
+
+
 def test_pixels_alone_can_be_kept_without_a_word(tmp_path, picture_format):
     path = tmp_path / "a"
     path.write_bytes(encode_pixels(ready().pixels, picture_format=picture_format))
