@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 from PySide6.QtCore import (
@@ -36,20 +38,29 @@ from PySide6.QtWidgets import (
     QStyleOptionViewItem,
 )
 
+from core.images.formats import PictureFormat
 from desktop.thumbnails import Thumbnails
 
 CELL = 84
 PathRole = Qt.ItemDataRole.UserRole
+_PREVIEW = "preview.png"
+"""Holds a preview while the command line makes pictures; it is no picture to keep."""
+
 _Index = QModelIndex | QPersistentModelIndex
 
 
 def pictures_in(folder: Path) -> list[Path]:
     """Give the picture files of a folder, newest first; none if there is no such folder."""
-    try:
-        files = [path for path in folder.iterdir() if path.suffix.lower() == ".png"]
-        return sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)
-    except OSError:
-        return []
+    found: list[tuple[float, Path]] = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.name == _PREVIEW or PictureFormat.of_suffix(path.suffix) is None:
+                continue
+            # A link that leads nowhere, or a file that was deleted just now, is left out alone.
+            with contextlib.suppress(OSError):
+                found.append((entry.stat().st_mtime, path))
+    return [path for _, path in sorted(found, key=lambda file: file[0], reverse=True)]
 
 
 class PictureList(QAbstractListModel):

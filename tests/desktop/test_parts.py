@@ -1,6 +1,7 @@
 """The parts that need no window."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 
@@ -20,6 +21,7 @@ from desktop.progress import Progress, duration
 from desktop.theme import Theme, ThemeMode, palette_of
 from desktop.widgets.canvas import GAP, fitted, grid
 from desktop.widgets.size_field import sized
+from desktop.widgets.strip import pictures_in
 
 
 @pytest.mark.parametrize("width", [1, 5, 64, 101])
@@ -157,6 +159,19 @@ def test_sizes_keep_shape_and_area():
         assert size.width() % 8 == size.height() % 8 == 0
         assert size.width() / size.height() == pytest.approx(ratio[0] / ratio[1], rel=0.03)
         assert size.width() * size.height() == pytest.approx(512 * 512, rel=0.05)
+
+
+def test_one_bad_name_hides_no_other_picture(tmp_path):
+    names = ("old.png", "middle.JPG", "new.webp")
+    for age, name in enumerate(reversed(names)):
+        file = tmp_path / name
+        file.write_bytes(b"")
+        os.utime(file, (1000 - age, 1000 - age))
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nothing.png")
+    for other in ("preview.png", "notes.txt"):
+        (tmp_path / other).write_bytes(b"")
+    assert [path.name for path in pictures_in(tmp_path)] == list(reversed(names))
+    assert pictures_in(tmp_path / "nowhere") == []
 
 
 def test_window_imports_no_torch():
