@@ -54,6 +54,13 @@ class LiveRun:
             case _:
                 return False
 
+    def forget(self, path: Path) -> None:
+        """Show a finished picture no more, as its file is gone."""
+        for index, tile in self._tiles.items():
+            if tile.path == path:
+                del self._tiles[index]
+                return
+
     def tiles(self) -> tuple[Tile, ...]:
         """Give the pictures to show: all of a small run, the newest of a large one."""
         if self._total <= MOST_TILES:

@@ -77,10 +77,10 @@ class Results(QWidget):
     @Slot(object)
     def view(self, path: Path) -> None:
         """Show a picture of the strip."""
-        self._follows = False
         if not self.stage.show_file(path):
             self._lost(path)
             return
+        self._follows = False
         self.picture.set_path(path)
         self.strip.show_current(path)
         self._offer_way_back()
@@ -193,8 +193,7 @@ class Results(QWidget):
     @Slot(object)
     def _on_removed(self, path: Path) -> None:
         row = self.pictures.paths.index(path) if path in self.pictures.paths else 0
-        self.pictures.remove(path)
-        self.strip.setVisible(bool(self.pictures.paths))
+        self._forget(path)
         if self.picture.path == path:
             left = self.pictures.paths[row : row + 1] or self.pictures.paths[-1:]
             self.view(left[0]) if left else self._view_newest()
@@ -216,10 +215,19 @@ class Results(QWidget):
             self._show_shown()
 
     def _lost(self, path: Path) -> None:
-        self.pictures.remove(path)
-        self.strip.setVisible(bool(self.pictures.paths))
+        self._forget(path)
         message = self.tr("{0} is gone or no longer a picture; it was taken off the strip.")
         self.show_notice(message.format(path.name))
+
+    def _forget(self, path: Path) -> None:
+        """Show a picture no more whose file is gone."""
+        self.pictures.remove(path)
+        self.strip.setVisible(bool(self.pictures.paths))
+        if self._live is not None:
+            self._live.forget(path)
+            if self._follows:
+                self.follow()
+        self._offer_way_back()
 
     def _offer_way_back(self) -> None:
         text = ""

@@ -561,6 +561,27 @@ def test_grid_opens_a_picture_and_goes_back(session, qtbot):
     assert len(canvas.tiles) == 4
 
 
+def test_picture_that_is_gone_leaves_the_grid_of_its_run(session, monkeypatch, qtbot):
+    monkeypatch.setattr("desktop.widgets.picture_actions.QFile.moveToTrash", lambda _: (True, ""))
+    session.generate(count=4)
+    session.wait_idle()
+    canvas, results = session.results.stage.canvas, session.results
+    paths = [tile.path for tile in canvas.tiles]
+    results.view(paths[1])
+    results.picture.trash.trigger()
+    results.stage.way_back.click()
+    assert [tile.path for tile in canvas.tiles] == [paths[0], *paths[2:]]
+    paths[3].unlink()
+    place = canvas.rects()[2].center().toPoint()
+    qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=place)
+    assert paths[3].name in results.banner.message.text()
+    assert [tile.path for tile in canvas.tiles] == [paths[0], paths[2]]
+    assert "2 pictures" in results.run_bar.text.accessibleName()
+    results.view(paths[0])
+    results.picture.trash.trigger()
+    assert not results.stage.way_back.isVisible()
+
+
 def test_arrows_walk_along_the_strip(session):
     for prompt in ("one", "two", "three"):
         session.generate(prompt)
