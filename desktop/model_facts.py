@@ -16,8 +16,16 @@ from core.models.verdict import Kind
 from desktop.progress import duration
 from desktop.shelf_snapshot import Offer, TransferState
 
-FAMILIES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "sdxl-refiner": "SDXL refiner"}
+_REFINER = "sdxl-refiner"
+FAMILIES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", _REFINER: "SDXL refiner"}
 DOT = "  ·  "
+
+_COMMANDS = {
+    Kind.VAE: "stepwise generate --vae",
+    Kind.CONTROLNET: "stepwise generate --control",
+    Kind.UPSCALER: "stepwise upscale --upscaler",
+}
+"""What uses the kinds for which the window has no control."""
 
 Facts = tuple[tuple[str, str], ...]
 """Names and values, in the order in which they are shown."""
@@ -79,19 +87,19 @@ def trouble(row: Listed | Offer) -> str:
         return ""
     if row.missing:
         return _tr("It is not at {0} any more. Look for it, or remove it.").format(row.path)
-    if row.kind is Kind.MODEL:
-        return unusable(row)
-    how = {
-        Kind.VAE: "stepwise generate --vae",
-        Kind.CONTROLNET: "",
-        Kind.UPSCALER: "",
-    }.get(row.kind)
+    if reason := unusable(row):
+        return reason
+    if row.family == _REFINER:
+        text = _tr(
+            "It works over a start picture; “stepwise generate --refiner {0}” lets it finish the "
+            "pictures of an SDXL model."
+        )
+        return text.format(row.path)
+    how = _COMMANDS.get(row.kind)
     if how is None:
         return ""
-    if how:
-        text = _tr("The window has no control for it; “{0}” makes use of it.")
-        return text.format(f"{how} {row.path}")
-    return _tr("This version keeps it, and has no use for it in the window yet.")
+    text = _tr("The window has no control for it; “{0}” makes use of it.")
+    return text.format(f"{how} {row.path}")
 
 
 def facts_of(row: Listed) -> Facts:

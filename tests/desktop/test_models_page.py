@@ -16,13 +16,16 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit, QMessageBox, QWidget
 from safetensors.torch import load_file, save_file
 
+from core.cli_parser import build_parser
 from core.events import ImageReady
 from core.images.writing import save_picture
 from core.models import catalog, curated
 from core.models.library import Library
 from core.models.library_events import Progress, Task
+from core.models.listing import Listed
+from core.models.verdict import Kind
 from core.request import EmbeddingUse, LoraUse, SchedulerName, TextToImage
-from desktop.model_facts import title_of
+from desktop.model_facts import title_of, trouble
 from desktop.settings import Placing
 from desktop.shelf_snapshot import Transfer, TransferState
 from desktop.widgets.main_window import CREATE, MODELS
@@ -215,6 +218,23 @@ def test_model_that_is_not_sampled_is_listed_with_the_reason(session, page, fill
     assert not page.details.use.isEnabled()
     assert "mask" in page.details.trouble.text()
     assert "mask" in page.details.use.toolTip()
+
+
+@pytest.mark.parametrize(
+    ("kind", "family", "command"),
+    [
+        (Kind.VAE, "sd1", "generate --vae"),
+        (Kind.CONTROLNET, "sd1", "generate --control"),
+        (Kind.UPSCALER, "", "upscale --upscaler"),
+        (Kind.MODEL, "sdxl-refiner", "generate --refiner"),
+    ],
+)
+def test_what_the_window_has_no_control_for_names_the_command(kind, family, command):
+    path = Path("/my files/it.safetensors")
+    row = Listed(name="it", title="it", kind=kind, family=family, path=path, size=1)
+    assert f"“stepwise {command} {path}”" in trouble(row)
+    verb, option = command.split()
+    build_parser("stepwise", window=True).parse_args([verb, "fox", option, str(path)])
 
 
 def test_missing_file_is_said_and_found(session, page, ink, tmp_path, monkeypatch):
