@@ -146,7 +146,6 @@ def test_a_request_of_any_length_comes_back(tmp_path, picture_format, length):
     assert read_metadata(path).request == image.request
 
 
-@pytest.mark.parametrize("picture_format", PictureFormat)
 @pytest.mark.parametrize("before", PictureFormat)
 @pytest.mark.parametrize("after", PictureFormat)
 def test_a_picture_of_another_kind_says_the_same(tmp_path, before, after):
@@ -183,6 +182,7 @@ def test_a_text_that_had_no_room_stays_out(tmp_path):
         assert "parameters" not in picture.info
 
 
+@pytest.mark.parametrize("picture_format", PictureFormat)
 def test_pixels_alone_can_be_kept_without_a_word(tmp_path, picture_format):
     path = tmp_path / "a"
     path.write_bytes(encode_pixels(ready().pixels, picture_format=picture_format))
