@@ -11,6 +11,7 @@ from PySide6.QtGui import QImage, QImageReader, QImageWriter
 
 from core.errors import SaveFailed
 from core.events import Pixels
+from core.images.reading import read_picture
 
 SHOWN_SIDE = 512
 """Pictures smaller than this are enlarged once, smoothly, before they are shown."""
@@ -78,6 +79,19 @@ def read_thumbnail(path: Path, side: int) -> QImage:
     if size.isValid() and max(size.width(), size.height()) > side:
         reader.setScaledSize(size.scaled(QSize(side, side), Qt.AspectRatioMode.KeepAspectRatio))
     return reader.read()
+
+
+def read_start_thumbnail(path: Path, side: int) -> QImage:
+    """Read any picture that a run can start from, ``side`` pixels at most on its longer side.
+
+    Qt reads fewer kinds and sizes than a run does.
+
+    Raises:
+        InvalidRequest: Of ``init_image``, if no run can start from it.
+    """
+    picture = read_picture(path, field="init_image")
+    picture.thumbnail((side, side))
+    return image_of(np.asarray(picture))
 
 
 def encoded(image: QImage, format_name: str) -> bytes:

@@ -110,9 +110,8 @@ class CreatePage(QWidget):
         if path is None:
             return
         self.panel.start.set_path(str(path))
-        if not self.panel.start.path:
-            message = self.tr("{0} is not a picture that can be read; choose a PNG or JPEG.")
-            self.results.show_error(message.format(path.name))
+        if self.panel.start.refusal:
+            self.results.show_error(self.panel.start.refusal)
 
     @Slot()
     def paste(self) -> None:

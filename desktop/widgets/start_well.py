@@ -15,9 +15,10 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from core.errors import InvalidRequest
 from desktop.drops import has_picture
 from desktop.icons import tinted_pixmap
-from desktop.images import read_thumbnail
+from desktop.images import read_start_thumbnail
 from desktop.theme import mark
 from desktop.widgets.form import rows
 from desktop.widgets.icon_button import IconButton
@@ -43,6 +44,7 @@ class StartWell(QWidget):
         """Start empty."""
         super().__init__()
         self._path = ""
+        self._refusal = ""
         self._steps = 1
         self._well = _Well()
         self._well.clicked.connect(self.choose_requested)
@@ -79,11 +81,20 @@ class StartWell(QWidget):
         """Path of the start picture, or empty."""
         return self._path
 
+    @property
+    def refusal(self) -> str:
+        """Why the picture that was set last is not taken, one sentence; empty if it is."""
+        return self._refusal
+
     def set_path(self, path: str) -> None:
         """Start from that picture, or from noise if it is empty or no picture any more."""
-        thumbnail = read_thumbnail(Path(path), 2 * SIDE) if path else None
-        self._path = path if thumbnail is not None and not thumbnail.isNull() else ""
-        pixmap = QPixmap.fromImage(thumbnail) if self._path and thumbnail is not None else None
+        self._path, self._refusal, pixmap = "", "", None
+        if path:
+            try:
+                pixmap = QPixmap.fromImage(read_start_thumbnail(Path(path), 2 * SIDE))
+                self._path = path
+            except InvalidRequest as error:
+                self._refusal = error.reason
         self._well.show_picture(pixmap, Path(path).name if self._path else "")
         self.remove.setVisible(bool(self._path))
         self._below.setVisible(bool(self._path))

@@ -13,6 +13,7 @@ from PySide6.QtGui import (
     QDropEvent,
     QGuiApplication,
     QImage,
+    QImageReader,
     QTextCursor,
     QWheelEvent,
 )
@@ -326,6 +327,29 @@ def test_drop_starts_from_the_picture(session):
     assert isinstance(request, ImageToImage)
     assert request.init_image == str(file)
     assert "4 of 9" in session.panel.start.run_steps.text()
+
+
+def test_start_pictures_that_qt_cannot_read_are_taken(session, tmp_path):
+    avif, large = tmp_path / "small.avif", tmp_path / "large.png"
+    Image.fromarray(disc(96, 64, 0, 1.0)).save(avif)
+    Image.new("RGB", (800, 600)).save(large)
+    usual = QImageReader.allocationLimit()
+    QImageReader.setAllocationLimit(1)
+    try:
+        for file in (avif, large):
+            assert QImage(str(file)).isNull()
+            session.page.start_from(file)
+            assert session.panel.start.path == str(file)
+    finally:
+        QImageReader.setAllocationLimit(usual)
+
+
+def test_start_picture_that_is_too_large_is_refused_with_the_reason(session, tmp_path):
+    file = tmp_path / "large.png"
+    Image.new("1", (10_000, 9_000)).save(file)
+    session.page.start_from(file)
+    assert session.panel.start.path == ""
+    assert "89 million pixels" in session.results.banner.message.text()
 
 
 def test_picture_without_a_file_is_pasted(session):
