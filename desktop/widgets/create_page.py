@@ -173,7 +173,7 @@ class CreatePage(QWidget):
     def enlarge(self, path: Path) -> None:
         """Make a picture twice as large, as it was made; by the controls if it does not say how."""
         self.results.banner.hide()
-        recalled, values = recall(path, *self._finding()), self.panel.values()
+        recalled, values = recall(path, *self._finding()), self.panel.asked()
         try:
             given: dict[str, Any] = {}
             if recalled is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtGui import QKeySequence, QTextCursor
@@ -107,6 +108,22 @@ class CreatePanel(QWidget):
             preview=self.advanced.preview.value(),
         )
 
+    def asked(self) -> CreateSettings:
+        """Give what the controls ask for: what is disabled asks for nothing."""
+        controls: dict[QWidget, tuple[str, ...]] = {
+            self.negative: ("negative_prompt",),
+            self.advanced.rescale: ("guidance_rescale",),
+            self.advanced.interval: ("guidance_start", "guidance_end"),
+        }
+        usual = CreateSettings()
+        idle: dict[str, Any] = {
+            name: getattr(usual, name)
+            for control, names in controls.items()
+            if not control.isEnabled()
+            for name in names
+        }
+        return dataclasses.replace(self.values(), **idle)
+
     def set_values(self, values: CreateSettings) -> None:
         """Bring the controls to ``values``, each within what it allows."""
         self.prompt.set_text(values.prompt)
@@ -141,7 +158,7 @@ class CreatePanel(QWidget):
         """
         # A shortcut leaves no field, so that what is being typed would not count.
         self.picture_size.settle()
-        values = self.values()
+        values = self.asked()
         try:
             values.request()
         except InvalidRequest as error:

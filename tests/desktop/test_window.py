@@ -742,6 +742,20 @@ def test_guidance_one_disables_what_it_ignores(session):
     assert "Guidance is 1" not in session.panel.negative.toolTip()
 
 
+def test_what_is_disabled_is_not_asked_for(session, tmp_path):
+    told = {"negative_prompt": "mud", "guidance_rescale": 0.5, "guidance_start": 0.25}
+    session.generate(guidance_scale=3.0, **told)
+    session.generate(guidance_scale=1.0)
+    session.page.enlarge(picture_file(tmp_path / "plain.png"))
+    session.wait_idle()
+    guided, *unguided = session.engine.requests
+    assert {name: getattr(guided, name) for name in told} == told
+    for request in unguided:
+        assert (request.guidance_scale, request.negative_prompt) == (1.0, "")
+        assert (request.guidance_rescale, request.guidance_start) == (0.0, 0.0)
+    assert session.panel.values().negative_prompt == "mud"
+
+
 def test_guidance_as_a_number_disables_what_it_leaves_without_effect(session, cards, tmp_path):
     why = "This model takes guidance as a number."
     cards[str(tmp_path)] = dataclasses.replace(
