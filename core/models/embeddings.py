@@ -17,7 +17,8 @@ from torch import Tensor
 from core.errors import ModelInvalid, Unsupported
 from core.models.embedding_card import damaged_card, is_card, read_card
 from core.models.lora_keys import TEXT, TEXT_2
-from core.models.tensor_file import check_finite, read_tensor_file
+from core.models.reading import check_finite
+from core.models.tensor_file import read_tensor_file
 
 _ENCODERS = {
     "clip_l": TEXT,
@@ -75,7 +76,7 @@ def make_embedding(path: Path, token: str, vectors: Mapping[str, Any]) -> Embedd
         is_vectors = isinstance(tensor, Tensor) and tensor.ndim in (1, 2) and tensor.numel() > 0
         if not is_vectors or not tensor.is_floating_point():
             raise ModelInvalid(f"{path} holds no vectors for {token!r}; get it again.")
-        check_finite(path, token, tensor)
+        check_finite(path, [(token, tensor)])
         checked[name] = torch.atleast_2d(tensor.detach()).float()
     if len({len(tensor) for tensor in checked.values()}) != 1:
         raise ModelInvalid(

@@ -5,7 +5,6 @@ The names of a model that is one file are changed to diffusers' by diffusers' ow
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +27,8 @@ from core.models.families import Family
 from core.models.identify import Identity
 from core.models.reading import Readable, quietly
 from core.models.single_file import UNET, XL_CLIP_G, component_prefix
-from core.models.tensor_list import is_pickle, read_tensors
+from core.models.tensor_file import read_pickle
+from core.models.tensor_list import is_pickle
 from core.models.unet_layout import GUIDANCE_INPUTS
 
 PAD_TOKENS = {
@@ -98,14 +98,8 @@ def original_tensors(path: Path) -> Iterator[TensorFile]:
         UnsafeFile: If it is a pickle that asks for more than tensors.
     """
     if is_pickle(path):
-        read_tensors(path)  # Looked through before torch opens it, by rules of our own.
-        with Readable(path):
-            content = torch.load(
-                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None
-            )
-        while isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-            content = content["state_dict"]
-        tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+        values = read_pickle(path).items()
+        tensors = {name: value for name, value in values if isinstance(value, Tensor)}
         yield TensorFile(tuple(tensors), tensors)
         return
     with Readable(path):

@@ -15,7 +15,8 @@ from torch import Tensor
 from core.errors import ModelInvalid, Unsupported
 from core.models.embeddings import Embedding, make_embedding
 from core.models.lora_keys import TEXT, TEXT_2, Role, family_of, split_key
-from core.models.tensor_file import check_finite, read_tensor_file
+from core.models.reading import check_finite
+from core.models.tensor_file import read_tensor_file
 
 _PEFT_METADATA = "lora_adapter_metadata"
 _BUNDLED = "bundle_emb."
@@ -88,10 +89,10 @@ def read_lora(path: Path) -> LoraFile:
         elif parts is None or not isinstance(value, Tensor):
             unknown.append(key)
         else:
-            check_finite(path, key, value)
             groups.setdefault(parts[0], {})[parts[1]] = value
     if unknown or not groups:
         raise _unknown(path, values, unknown)
+    check_finite(path, ((k, v) for k, v in values.items() if not k.startswith(_BUNDLED)))
     return LoraFile(
         path=path,
         groups=groups,

@@ -40,11 +40,12 @@ class Readable:
         if isinstance(error, pickle.UnpicklingError):
             raise UnsafeFile(
                 f"{self._path} is a pickle that asks for more than tensors; nothing of it was run. "
-                "Get the model as safetensors."
+                "Get it as safetensors."
             ) from error
         if type(error) is Exception or isinstance(error, _UNREADABLE):
+            why = str(error).partition("\n")[0] or type(error).__name__
             raise ModelInvalid(
-                f"{self._path} cannot be loaded ({error}); download it again."
+                f"{self._path} cannot be loaded ({why}); download it again."
             ) from error
 
 
@@ -80,13 +81,13 @@ def check_finite(path: Path, weights: Iterable[tuple[str, Tensor]]) -> None:
     with torch.inference_mode():
         # In fp32 at least: half precision would overflow.
         sums = [
-            tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32)).float()
+            tensor.sum(dtype=max(tensor.dtype, torch.float32, key=lambda t: t.itemsize)).float()
             for _, tensor in floats
         ]
         finite = torch.isfinite(torch.stack(sums)).tolist()
     for (name, _), is_finite in zip(floats, finite, strict=True):
         if not is_finite:
             raise ModelInvalid(
-                f"{path} holds numbers that are not finite, in {name}; it is damaged, download it "
-                "again."
+                f"{path} holds numbers that are not finite, in {name}; it is damaged or its "
+                "training failed, get it again."
             )
