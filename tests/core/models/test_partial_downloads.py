@@ -14,6 +14,7 @@ from core.models.partial_downloads import (
 from core.models.repo_files import Variant
 
 COMMIT = "c" * 40
+REPO = Repo(id="o-1/n-2", commit=COMMIT, files=())
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ COMMIT = "c" * 40
     ],
 )
 def test_its_id_comes_back(tmp_path, file):
-    folder = partial_folder(tmp_path, source_of(Repo("o-1/n-2", COMMIT, ()), file), Variant.FP16)
+    folder = partial_folder(tmp_path, source_of(REPO, file), Variant.FP16)
     folder.mkdir()
     wanted = f"o-1/n-2/{file}" if file else "o-1/n-2"
     assert [one.id for one in partial_downloads(tmp_path)] == [wanted]
