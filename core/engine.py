@@ -44,6 +44,7 @@ from core.models.identify import Identity, identify
 from core.models.load import load
 from core.models.names import Resolver, no_names
 from core.models.refiner_file import find_refiner
+from core.models.replacement_vae import doubts_of
 from core.models.taught import Teaching, teaching_of
 from core.models.upscaler_file import find_upscaler
 from core.paths import Profile
@@ -205,6 +206,8 @@ class TorchEngine:
             yield Notice(message=notice)
         key = ModelKey.of(identity, precision, request.vae)
         if not self._has(key):
+            if request.vae and (doubts := doubts_of(Path(request.vae), identity)):
+                yield Notice(message=doubts)
             yield Loading(what=f"the model {request.model}")
             self._forget(device)
         asked = request

@@ -5,6 +5,7 @@ Imports no torch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,6 +156,10 @@ def _family_by_text(tensors: Tensors) -> str | None:
     return None if width is None else FAMILY_OF_WIDTH.get(width, "custom")
 
 
+_SD1_VAES = re.compile(r"ft[-_]?(?:mse|ema)|840000|560000|kl[-_]f8|sd[-_ .]?v?[12]")
+"""In the names of Stable Diffusion 1.x's and 2.x's VAEs, which are alike."""
+
+
 def _vae(path: Path, tensors: Tensors) -> Recognised | None:
     for prefix in ("", "first_stage_model.", "vae."):
         decoder = tensors.get(f"{prefix}decoder.conv_in.weight")
@@ -175,9 +180,18 @@ def _vae(path: Path, tensors: Tensors) -> Recognised | None:
         )
     if any(name.startswith(f"{prefix}decoder.layers.") for name in tensors):
         return None
-    words = path.stem.lower()
-    family = "sdxl" if "xl" in words else "sd1"
-    return Recognised("vae", family, f"VAE for {FAMILY_TITLES[family]}, as its name says")
+    told = vae_family(path)
+    family = told or "sd1"
+    why = "as its name says" if told else "as nothing says otherwise"
+    return Recognised("vae", family, f"VAE for {FAMILY_TITLES[family]}, {why}")
+
+
+def vae_family(path: Path) -> str | None:
+    """Tell from its file's name which family a VAE is for, as its tensors do not."""
+    name = path.stem.lower()
+    if "xl" in name:
+        return "sdxl"
+    return "sd1" if _SD1_VAES.search(name) else None
 
 
 def _upscaler(path: Path, tensors: Tensors) -> Recognised | None:

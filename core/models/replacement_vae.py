@@ -12,12 +12,16 @@ from torch import Tensor
 
 from core.errors import ModelInvalid, ModelMissing
 from core.models.folder_files import read_json, value_of, weight_files
-from core.models.identify import Identity
+from core.models.identify import Identity, identify
 from core.models.load_single_file import build_empty, fill, original_tensors, vae_weights_of
 from core.models.model_folder import WEIGHT_STEMS
 from core.models.reading import Readable, check_finite, quietly
+from core.models.recognise import vae_family
 from core.models.single_file import VAE
 from core.models.verdict import Kind, judge
+
+_SCALING = 0.18215
+"""Factor of the latents of Stable Diffusion 1.x and 2.x, where a configuration names none."""
 
 _XL_SCALING = 0.13025
 """Factor of SDXL's latents, by which its VAE is told from the others; a file does not say it."""
@@ -75,25 +79,46 @@ def weights_of(path: Path, module: Any) -> dict[str, Tensor]:
     return weights
 
 
+def doubts_of(path: Path, like: Identity) -> str:
+    """Say that nothing tells whether a VAE has a model's latents; empty where something does.
+
+    Raises:
+        ModelMissing: If it is not there.
+        ModelInvalid: If it is damaged.
+        Unsupported: If it is something else than Stable Diffusion's VAE; it is named.
+        UnsafeFile: If it is a pickle that asks for more than tensors.
+    """
+    if path.is_dir() or vae_family(path) or judge(path).kind is not Kind.VAE:
+        return ""
+    return (
+        f"{path.name} does not say which family it is for, and is taken as one for "
+        f"{like.path.name}; if the picture's colours are wrong, choose another VAE."
+    )
+
+
 def _check_kind(path: Path, like: Identity) -> None:
-    """Refuse what is no VAE, and SDXL's VAE for another family, which has the same shapes."""
+    """Refuse what is no VAE, and one of other latents, which has the same shapes."""
     found = judge(path)
-    if found.kind is Kind.MODEL and path.is_file():
-        return  # The VAE of another whole model.
-    if found.kind is not Kind.VAE:
+    if found.kind is not Kind.VAE and not (found.kind is Kind.MODEL and path.is_file()):
         raise ModelInvalid(f"{path} is no VAE ({found.title}); choose another file.")
-    is_xl = like.configs["vae"].get("scaling_factor") == _XL_SCALING
-    # A folder says its factor itself, and is held to it below.
-    if path.is_file() and found.family == "sdxl" and not is_xl:
+    if path.is_dir():
+        return  # It says its factor itself, and is held to it below.
+    own, rename = like.configs["vae"].get("scaling_factor", _SCALING), ""
+    if found.kind is Kind.MODEL:
+        fits = identify(path).configs["vae"]["scaling_factor"] == own
+    else:
+        told, rename = vae_family(path), ", or rename the file if its name is wrong"
+        fits = told is None or (told == "sdxl") == (own == _XL_SCALING)
+    if not fits:
         raise ModelInvalid(
             f"{path} is a {found.title}, whose latents {like.path} does not make; choose a VAE "
-            "made for this family, or rename the file if its name is wrong."
+            f"made for this family{rename}."
         )
 
 
 def _config_of(folder: Path, like: Identity) -> dict[str, Any]:
     config, own = read_json(folder / "config.json"), like.configs["vae"]
-    for key, usual in (("scaling_factor", 0.18215), ("latent_channels", 4)):
+    for key, usual in (("scaling_factor", _SCALING), ("latent_channels", 4)):
         if config.get(key, usual) != own.get(key, usual):
             raise ModelInvalid(
                 f"The VAE in {folder} has {key.replace('_', ' ')} {config.get(key, usual)} and "

@@ -230,10 +230,11 @@ PARTS = {
         "controlnet", "sd1", f"ControlNet for {SD1}",
     ),
     "vae": Case(
-        file(lambda: layout("sd1-vae")), "vae", "sd1", f"VAE for {SD1}, as its name says"
+        file(lambda: layout("sd1-vae")), "vae", "sd1", f"VAE for {SD1}, as nothing says otherwise"
     ),
     "vae original": Case(
-        file(lambda: part("sd1-original", VAE)), "vae", "sd1", f"VAE for {SD1}, as its name says"
+        file(lambda: part("sd1-original", VAE), "vae-ft-mse.safetensors"),
+        "vae", "sd1", f"VAE for {SD1}, as its name says",
     ),
     "vae inside": Case(
         file(lambda: part("sdxl-original", VAE, keep=True), "sdxl_vae.safetensors"),

@@ -16,9 +16,12 @@ from safetensors.torch import load_file, save_file
 
 from core.engine import TorchEngine
 from core.errors import InvalidRequest, ModelInvalid, ModelMissing, Unsupported
-from core.events import Event, ImageReady, Loading, PreviewSettings, Step
+from core.events import Event, ImageReady, Loading, Notice, PreviewSettings, Step
 from core.images.infotext import parse_infotext, write_infotext
+from core.models.identify import identify
+from core.models.replacement_vae import doubts_of, load_vae
 from core.request import DeviceName, PreviewDecoder, TextToImage, from_json, to_json
+from tests.fixtures.layouts import layout, write_stripped
 
 OFF = PreviewSettings(decoder=PreviewDecoder.OFF)
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -63,6 +66,8 @@ def test_another_vae_is_recorded_and_repeated(
     plain, _ = run(engine, request_of())
     image, events = run(engine, request_of(vae=str(vae)))
     assert any(isinstance(event, Loading) for event in events)
+    (notice,) = [event.message for event in events if isinstance(event, Notice)]
+    assert notice.startswith("bright.safetensors does not say which family it is for")
     assert not np.array_equal(image.pixels, plain.pixels)
     assert image.request.vae == str(vae)
     assert len(image.request.vae_sha256) == 64
@@ -144,3 +149,28 @@ def test_what_does_not_fit_is_one_sentence(
             run(engine, request_of(vae=str(path)))
         assert "\n" not in str(caught.value)
     run(engine, request_of())
+
+
+@pytest.mark.parametrize(("own", "other"), [("sd1", "sdxl"), ("sdxl", "sd1"), ("sdxl", "sd2")])
+def test_other_latents_are_refused_in_both_directions(tmp_path: Path, own: str, other: str) -> None:
+    model = identify(write_stripped(tmp_path / "own.safetensors", layout(f"{own}-original")))
+    whole = write_stripped(tmp_path / "other.safetensors", layout(f"{other}-original"))
+    name = {"sd1": "vae-ft-mse-840000", "sd2": "sd2_vae", "sdxl": "sdxl_vae"}[other]
+    lone = write_stripped(tmp_path / f"{name}.safetensors", layout(f"{other}-vae"))
+    for path in (whole, lone):
+        with pytest.raises(
+            ModelInvalid, match=r"other\.saf.* model, whose|as its name says, whose"
+        ):
+            load_vae(path, like=model, dtype=torch.float32)
+
+
+def test_a_name_that_tells_nothing_is_pointed_out(tmp_path: Path) -> None:
+    model = identify(write_stripped(tmp_path / "own.safetensors", layout("sdxl-original")))
+    for name, listing, told in (
+        ("bright", "sdxl-vae", "bright.safetensors does not say which family it is for"),
+        ("sdxl_vae", "sdxl-vae", ""),
+        ("whole", "sdxl-original", ""),
+    ):
+        path = write_stripped(tmp_path / f"{name}.safetensors", layout(listing))
+        assert doubts_of(path, model).startswith(told)
+        assert bool(doubts_of(path, model)) is bool(told)

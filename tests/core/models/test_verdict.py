@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ModelInvalid, ModelMissing, Unsupported
-from core.models.recognise import FAMILY_TITLES
+from core.models.recognise import FAMILY_TITLES, vae_family
 from core.models.safetensors_header import TensorInfo
 from core.models.verdict import Kind, judge
 from tests.fixtures.layouts import layout, write_stripped, write_stripped_folder
@@ -114,6 +114,20 @@ def test_a_vae(tmp_path: Path, naming: str) -> None:
     verdict = judge(write_stripped(tmp_path / "vae.safetensors", listing))
     assert (verdict.kind, verdict.family) == (Kind.VAE, "sd1")
     assert judge(write_stripped(tmp_path / "sdxl_vae.safetensors", listing)).family == "sdxl"
+
+
+def test_a_vaes_name_tells_its_family_or_nothing() -> None:
+    for name, family in (
+        ("sdxl_vae", "sdxl"),
+        ("fixFP16ErrorsSDXLLowerMemoryUse_v10", "sdxl"),
+        ("vae-ft-mse-840000-ema-pruned", "sd1"),
+        ("vae-ft-ema-560000", "sd1"),
+        ("kl-f8-anime2", "sd1"),
+        ("SD1.5-vae", "sd1"),
+        ("bright_v1.5", None),
+        ("vae", None),
+    ):
+        assert vae_family(Path(f"{name}.safetensors")) == family, name
 
 
 def test_a_vae_in_its_folder_goes_by_its_scale(tmp_path: Path) -> None:
