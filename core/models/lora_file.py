@@ -32,6 +32,17 @@ _UNSUPPORTED_FORMS = (
     (r"^(?:model\.diffusion_model|first_stage_model|cond_stage_model)\.", "a whole model"),
 )
 
+_SENSELESS = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    re.error,
+)
+"""What reading JSON raises that makes no sense."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraFile:
@@ -62,7 +73,7 @@ class LoraFile:
         value = self.peft[f"{component}.lora_alpha"]
         patterns = self.peft.get(f"{component}.alpha_pattern") or {}
         for pattern, special in patterns.items():
-            if re.fullmatch(rf"(.*\.)?({pattern})", name):
+            if _matcher(pattern).fullmatch(name):
                 value = special
                 break
         root = self.peft.get(f"{component}.use_rslora", False)
@@ -145,14 +156,28 @@ def _peft_settings(
             return {}
         for name, value in settings.items():
             if name.endswith(".lora_alpha"):
-                float(value)
+                _check_scales({"": value})
+            elif name.endswith(".alpha_pattern"):
+                _check_scales(value or {})
     except FileNotFoundError:
         raise ModelInvalid(
             f"{path} needs the adapter_config.json that was saved with it; put it beside the file."
         ) from None
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except _SENSELESS as error:
         raise ModelInvalid(
             f"What {path} says of its own scale cannot be read ({error}); get it again."
         ) from error
     assert isinstance(settings, dict)
     return settings
+
+
+def _matcher(pattern: str) -> re.Pattern[str]:
+    """Read a pattern of peft, which fits the ends of modules' names."""
+    return re.compile(rf"(.*\.)?({pattern})")
+
+
+def _check_scales(values: Mapping[str, Any]) -> None:
+    for pattern, value in values.items():
+        _matcher(pattern)
+        if not math.isfinite(float(value)):
+            raise ValueError(f"{value} is no number")

@@ -22,6 +22,8 @@ def make_update(file: LoraFile, stem: str) -> Update | None:
         ModelInvalid: If one is missing, or they do not fit each other.
     """
     group = file.groups[stem]
+    if any(not _has_sense(role, tensor) for role, tensor in group.items()):
+        raise _mismatched(file, stem)
     roles = set(group) - _BESIDE
     if not roles:
         if Role.DIFF_B in group:
@@ -36,6 +38,12 @@ def make_update(file: LoraFile, stem: str) -> Update | None:
         f"{file.path} mixes the forms of several methods for {stem} ({', '.join(sorted(roles))}); "
         "get it again."
     )
+
+
+def _has_sense(role: Role, tensor: Tensor) -> bool:
+    if role is Role.ALPHA:
+        return tensor.numel() == 1
+    return tensor.ndim > 0 and tensor.numel() > 0
 
 
 def _low_rank(file: LoraFile, stem: str) -> LowRank:
@@ -54,7 +62,8 @@ def _low_rank(file: LoraFile, stem: str) -> LowRank:
 def _hadamard(file: LoraFile, stem: str) -> Hadamard:
     first = _product(file, stem, Role.HADA_W1_A, Role.HADA_W1_B, Role.HADA_T1)
     second = _product(file, stem, Role.HADA_W2_A, Role.HADA_W2_B, Role.HADA_T2)
-    if first.sides() != second.sides() or first.b is None:
+    kernels = [None if p.t is None else p.t.shape[2:] for p in (first, second)]
+    if first.sides() != second.sides() or kernels[0] != kernels[1] or first.b is None:
         raise _mismatched(file, stem)
     return Hadamard(first, second, file.scale_of(stem, first.b.shape[0]))
 
