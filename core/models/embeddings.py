@@ -15,20 +15,12 @@ import torch
 from torch import Tensor
 
 from core.errors import ModelInvalid, Unsupported
+from core.models.adapter_names import ENCODERS, OUTPUTS
 from core.models.embedding_card import damaged_card, is_card, read_card
-from core.models.lora_keys import TEXT, TEXT_2
+from core.models.lora_keys import TEXT
 from core.models.reading import check_finite
 from core.models.tensor_file import read_tensor_file
 
-_ENCODERS = {
-    "clip_l": TEXT,
-    "clip_g": TEXT_2,
-    "text_encoders_0": TEXT,
-    "text_encoders_1": TEXT_2,
-    "emb_params": TEXT,
-    "emp_params": TEXT,  # so spelled by OneTrainer
-}
-_OUTPUTS = tuple(f"{name}_out" for name in _ENCODERS)
 _FAMILIES = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 1280: "SDXL"}
 
 
@@ -108,16 +100,16 @@ def check_widths(embedding: Embedding, widths: Mapping[str, int]) -> None:
 
 def _vectors(path: Path, values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Find the vectors, by text encoder, and the word that the file gives them, if any."""
-    if outputs := sorted(values.keys() & set(_OUTPUTS)):
+    if outputs := sorted(values.keys() & set(OUTPUTS)):
         raise Unsupported(
             f"{path} has vectors for the text encoder's output ({outputs[0]}), which this version "
             "does not use; save the embedding without them."
         )
     if "string_to_param" in values:
         return "", {TEXT: _named_parameter(path, values["string_to_param"])}
-    if found := {_ENCODERS[name]: value for name, value in values.items() if name in _ENCODERS}:
+    if found := {ENCODERS[name]: value for name, value in values.items() if name in ENCODERS}:
         if len(found) < len(values):
-            raise _no_embedding(path, sorted(values.keys() - _ENCODERS.keys())[0])
+            raise _no_embedding(path, sorted(values.keys() - ENCODERS.keys())[0])
         return "", found
     if len(values) != 1:
         raise _no_embedding(path, next(iter(values), "nothing"))

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from core.errors import ModelInvalid, Unsupported
+from core.models.adapter_names import unsupported_form
 from core.models.embeddings import Embedding, make_embedding
 from core.models.lora_keys import TEXT, TEXT_2, Role, family_of, split_key
 from core.models.reading import check_finite
@@ -23,11 +24,7 @@ _BUNDLED = "bundle_emb."
 _BUNDLED_FOR = {"clip_l": TEXT, "clip_g": TEXT_2, "string_to_param.*": TEXT}
 _PEFT_ROOT = "base_model.model."
 
-_UNSUPPORTED_FORMS = (
-    (r"\.(?:oft_|boft_)", "an OFT or BOFT adapter"),
-    (r"\.[ab][12]\.weight$", "a GLoRA adapter"),
-    (r"\.on_input$|\.ia3_l$", "an (IA)3 adapter"),
-    (r"bundle_emb\..*_out$", "a bundled embedding for the text encoder's output"),
+_NO_ADAPTERS = (
     (r"^(?:control_|input_hint)|\.lora_controlnet", "a ControlNet"),
     (r"^(?:model\.diffusion_model|first_stage_model|cond_stage_model)\.", "a whole model"),
 )
@@ -125,16 +122,13 @@ def _bundle(path: Path, key: str, value: Any, bundled: dict[str, dict[str, Any]]
 def _unknown(path: Path, values: Mapping[str, Any], unknown: list[str]) -> Unsupported:
     if not unknown:
         return Unsupported(f"{path} holds no LoRA; choose another file.")
-    looks = next(
-        (
-            f" and look like {what}"
-            for pattern, what in _UNSUPPORTED_FORMS
-            if any(re.search(pattern, key) for key in unknown)
-        ),
+    what = unsupported_form(unknown) or next(
+        (what for pattern, what in _NO_ADAPTERS if any(re.search(pattern, key) for key in unknown)),
         "",
     )
-    if not looks and (family := family_of(unknown, ())):
-        looks = f" and look like those of {family}"
+    if not what and (family := family_of(unknown, ())):
+        what = f"those of {family}"
+    looks = f" and look like {what}" if what else ""
     return Unsupported(
         f"{path} cannot be applied: {len(unknown)} of its {len(values)} tensors are of no form "
         f"that is known here, such as {min(unknown)}{looks}; choose another file."

@@ -19,9 +19,6 @@ _FORMS = (
         ),
     ),
     ("LyCORIS (full)", (".diff", ".diff_b")),
-    ("LyCORIS (IA3)", (".on_input",)),
-    ("LyCORIS (GLoRA)", (".a1.weight",)),
-    ("LyCORIS (OFT)", (".oft_blocks", ".oft_diag")),
 )  # fmt: skip
 """Forms by the ends of their tensors' names, the more special ones first."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from core.errors import ModelInvalid, Unsupported
 from core.models import foreign
+from core.models.adapter_names import ENCODERS, OUTPUTS, unsupported_form
 from core.models.lora_kinds import lora_family, lora_form
 from core.models.safetensors_header import Header, TensorInfo
 from core.models.upscaler_kinds import name_of_upscaler
@@ -78,6 +79,10 @@ def _name(tensors: Tensors) -> str:
 
 
 def _lora(path: Path, header: Header) -> Recognised | None:
+    if (unsupported := unsupported_form(header.tensors)) is not None:
+        raise Unsupported(
+            f"{path} is or holds {unsupported}; this version takes LoRA, LoHa, LoKr and DoRA."
+        )
     form = lora_form(header.tensors)
     if form is None:
         return None
@@ -98,7 +103,7 @@ def _lora(path: Path, header: Header) -> Recognised | None:
     return Recognised("lora", family, f"{form} for {FAMILY_TITLES[family]}")
 
 
-_EMBEDDING_NAMES = ("emb_params", "emp_params", "clip_l", "clip_g", "string_to_param.")
+_EMBEDDING_NAMES = (*ENCODERS, *OUTPUTS)
 _EMBEDDING_WIDTHS = {768: "sd1", 1024: "sd2", 1280: "sdxl"}
 _MOST_VECTORS = 1000
 
@@ -110,16 +115,21 @@ def _embedding(path: Path, tensors: Tensors) -> Recognised | None:
     if len(rows) < len(shapes) or any(len(s) == 2 and s[0] > _MOST_VECTORS for s in rows):
         return None
     widths = {shape[-1] for shape in rows}
-    named = all(name.startswith(_EMBEDDING_NAMES) for name in shapes)
-    if not named and (any("." in name.strip(".") for name in shapes) or len(shapes) > 100):
-        return None
-    if widths == {4096} or "t5xxl" in shapes:
+    named = all(name in _EMBEDDING_NAMES or name.startswith("string_to_param.") for name in shapes)
+    # Under a name of its own there is one word.
+    alone = len(shapes) == 1 and "." not in min(shapes).strip(".")
+    if "t5xxl" in shapes or ((named or alone) and widths == {4096}):
         raise Unsupported(
             f"{path} is an embedding for a T5 text encoder, as FLUX.1 and Stable Diffusion 3 have; "
             "this version takes CLIP's."
         )
-    if not named and not widths <= _EMBEDDING_WIDTHS.keys():
+    if not named and not (alone and widths <= _EMBEDDING_WIDTHS.keys()):
         return None
+    if outputs := sorted(shapes.keys() & set(OUTPUTS)):
+        raise Unsupported(
+            f"{path} has vectors for the text encoder's output ({outputs[0]}), which this version "
+            "does not use; save the embedding without them."
+        )
     pair = {"clip_l", "clip_g"} <= shapes.keys() or widths == {768, 1280}
     family = "sdxl" if pair else _EMBEDDING_WIDTHS.get(min(widths), "custom")
     return Recognised("embedding", family, f"Embedding for {FAMILY_TITLES[family]}")
@@ -156,12 +166,15 @@ def _family_by_text(tensors: Tensors) -> str | None:
     return None if width is None else FAMILY_OF_WIDTH.get(width, "custom")
 
 
+VAE_PREFIXES = ("first_stage_model.", "vae.", "")
+"""How the names of a VAE's tensors begin, in files that hold no more than one."""
+
 _SD1_VAES = re.compile(r"ft[-_]?(?:mse|ema)|840000|560000|kl[-_]f8|sd[-_ .]?v?[12]")
 """In the names of Stable Diffusion 1.x's and 2.x's VAEs, which are alike."""
 
 
 def _vae(path: Path, tensors: Tensors) -> Recognised | None:
-    for prefix in ("", "first_stage_model.", "vae."):
+    for prefix in VAE_PREFIXES:
         decoder = tensors.get(f"{prefix}decoder.conv_in.weight")
         if decoder is not None:
             break

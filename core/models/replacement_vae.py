@@ -16,8 +16,7 @@ from core.models.identify import Identity, identify
 from core.models.load_single_file import build_empty, fill, original_tensors, vae_weights_of
 from core.models.model_folder import WEIGHT_STEMS
 from core.models.reading import Readable, check_finite, quietly
-from core.models.recognise import vae_family
-from core.models.single_file import VAE
+from core.models.recognise import VAE_PREFIXES, vae_family
 from core.models.verdict import Kind, judge
 
 _SCALING = 0.18215
@@ -73,7 +72,8 @@ def weights_of(path: Path, module: Any) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for file in vae_weights(path).values():
         with original_tensors(file) as tensors:
-            part = tensors.below(VAE) or tensors.below("")
+            parts = (tensors.below(prefix) for prefix in VAE_PREFIXES)
+            part = next((part for part in parts if part), {})
             with quietly(), Readable(file):
                 weights |= in_new_names(part, module.config)
     return weights

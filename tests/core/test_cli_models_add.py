@@ -296,10 +296,8 @@ EMBEDDINGS = {
     "kohya": embedding("sd1", emb_params=(4, 768)),
     "kohya sd2": embedding("sd2", emb_params=(4, 1024)),
     "kohya sdxl": embedding("sdxl", clip_l=(2, 768), clip_g=(2, 1280)),
-    "one-trainer": embedding("sd1", emp_params=(2, 768), emp_params_out=(2, 768)),
-    "one-trainer sdxl": embedding(
-        "sdxl", clip_l=(2, 768), clip_g=(2, 1280), clip_l_out=(2, 768), clip_g_out=(2, 1280)
-    ),
+    "one-trainer": embedding("sd1", emp_params=(2, 768)),
+    "one-trainer sdxl": embedding("sdxl", clip_g=(2, 1280), clip_l=(2, 768)),
     "diffusers": embedding("sd1", **{"<cat-toy>": (768,)}),
     "diffusers, many rows": embedding("sd1", **{"<cat-toy>": (3, 768)}),
     "diffusers folder": Case(
@@ -326,6 +324,16 @@ def refused(tensors: Callable[[], Tensors], *words: str) -> Case:
 
 
 FOREIGN = {
+    "one-trainer output": refused(
+        lambda: of(emp_params=(2, 768), emp_params_out=(2, 768)),
+        "text encoder's output (emp_params_out)", "without them",
+    ),
+    "one-trainer sdxl output": refused(
+        lambda: of(
+            clip_l=(2, 768), clip_g=(2, 1280), clip_l_out=(2, 768), clip_g_out=(2, 1280)
+        ),
+        "text encoder's output (clip_g_out)", "without them",
+    ),
     "flux model": refused(
         lambda: of(**{f"{UNET}double_blocks.0.img_attn.qkv.weight": (9216, 3072)}),
         "is a FLUX.1 model", "no use",

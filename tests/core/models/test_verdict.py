@@ -98,7 +98,7 @@ def test_the_parts_of_split_weights_are_numbered(tmp_path: Path) -> None:
     assert verdict.files == tuple(verdict.weights.values())
 
 
-@pytest.mark.parametrize("naming", ["diffusers", "original", "inside"])
+@pytest.mark.parametrize("naming", ["diffusers", "original", "inside", "inside a vae"])
 def test_a_vae(tmp_path: Path, naming: str) -> None:
     prefix = "first_stage_model."
     original = {
@@ -109,6 +109,7 @@ def test_a_vae(tmp_path: Path, naming: str) -> None:
     listing = {
         "diffusers": layout("sd1-vae"),
         "original": original,
+        "inside a vae": {f"vae.{name}": info for name, info in original.items()},
         "inside": {prefix + name: info for name, info in original.items()},
     }[naming]
     verdict = judge(write_stripped(tmp_path / "vae.safetensors", listing))
@@ -204,7 +205,6 @@ EMBEDDINGS: list[tuple[str, dict[str, tuple[int, ...]]]] = [
     ("sd2", {"emb_params": (1, 1024)}),
     ("sd1", {"emp_params": (2, 768)}),
     ("sdxl", {"clip_l": (2, 768), "clip_g": (2, 1280)}),
-    ("sdxl", {"clip_l": (2, 768), "clip_g": (2, 1280), "clip_l_out": (2, 768)}),
     ("sd1", {"<cat-toy>": (768,)}),
     ("sd1", {"<cat-toy>": (3, 768)}),
     ("sd1", {"string_to_param.*": (2, 768)}),
@@ -261,6 +261,13 @@ NAMED: list[tuple[str, dict[str, tuple[int, ...]]]] = [
     ("ControlNet for FLUX.1", {"controlnet_blocks.0.weight": (9, 9),
                                "single_transformer_blocks.0.norm.weight": (9,)}),
     ("T5 text encoder", {"emb_params": (4, 4096)}),
+    ("an OFT or BOFT adapter", kohya(UNDERSCORED, 768) | {f"{UNDERSCORED}.oft_blocks": (2, 4, 4)}),
+    ("an (IA)3 adapter", {f"{UNDERSCORED}.weight": (640,), f"{UNDERSCORED}.on_input": ()}),
+    ("a GLoRA adapter", {f"{UNDERSCORED}.{part}.weight": (4, 4) for part in ("a1", "a2", "b1")}),
+    ("encoder's output", kohya(UNDERSCORED, 768) | {"bundle_emb.cat.clip_l_out": (2, 768)}),
+    ("encoder's output (clip_l_out)", {"clip_l": (2, 768), "clip_l_out": (2, 768)}),
+    ("sound, but nothing that is known", {"fox": (2, 768), "cat": (2, 768)}),
+    ("T5", {"clip_l": (2, 768), "t5xxl": (2, 4096)}),
     ("another kind of model", {"base_model.model.layers.0.q_proj.lora_A.weight": (4, 9)}),
     ("'my.own.weight'", {"my.own.weight": (3, 3)}),
 ]  # fmt: skip
