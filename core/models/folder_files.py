@@ -13,6 +13,9 @@ from typing import Any
 from core.errors import ModelInvalid, UnsafeFile
 from core.models.tensor_list import PICKLES
 
+VARIANTS = ("", "fp16", "bf16", "fp32", "ema", "non_ema")
+"""What stands in weight files' names between the stem and the end, the likeliest first."""
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
@@ -34,20 +37,20 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path, stem: str) -> tuple[Path, ...]:
-    """Find a component's weights: ``stem.safetensors``, whole or split, or else the fp16 variant.
+    """Find a component's weights: those of the first of ``VARIANTS`` that is there, whole or split.
 
     Raises:
         ModelInvalid: If there are none, or a part of them is missing.
         UnsafeFile: If they are pickles only.
     """
-    for name, index in (
-        (f"{stem}.safetensors", f"{stem}.safetensors.index.json"),
-        (f"{stem}.fp16.safetensors", f"{stem}.safetensors.index.fp16.json"),
-    ):
-        if (folder / name).is_file():
-            return (folder / name,)
-        if (folder / index).is_file():
-            return _split_files(folder / index)
+    for variant in VARIANTS:
+        infix = f".{variant}" if variant else ""
+        whole = folder / f"{stem}{infix}.safetensors"
+        index = folder / f"{stem}.safetensors.index{infix}.json"
+        if whole.is_file():
+            return (whole,)
+        if index.is_file():
+            return _split_files(index)
     pickles = sorted(p.name for p in folder.glob("*") if p.suffix in PICKLES)
     if pickles:
         raise UnsafeFile(

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from core.errors import DownloadFailed, UnsafeFile
+from core.models.folder_files import VARIANTS
 from core.models.tensor_list import PICKLES
 
 INDEX = "model_index.json"
@@ -22,8 +23,9 @@ LEFT_OUT = {"safety_checker"}
 """Components that no picture needs."""
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
-_SHARD_INDEX = re.compile(r"\.safetensors\.index(\.\w+)?\.json$")
-_VARIANTS = {"fp16", "fp32", "bf16", "non_ema", "ema"}
+_SHARD_INDEX = re.compile(
+    rf"\.safetensors\.index(?:\.({'|'.join(filter(None, VARIANTS))}))?\.json$"
+)
 _SMALL_SUFFIXES = (".json", ".txt", ".model")
 
 
@@ -114,19 +116,19 @@ def _of_folder(
     stems = sorted({stem for stem, _ in groups})
     if not weights:
         return chosen
-    if not any(PurePosixPath(file.name).name.endswith("config.json") for file in chosen):
-        # Lists without a configuration belong to something else than a model's part.
-        chosen = []
     if not stems:
         return chosen
+    if not any(PurePosixPath(file.name).name.endswith("config.json") for file in chosen):
+        # Lists beside weights without a configuration belong to something else.
+        chosen = []
     if len(stems) > 1 and MAIN_STEM not in stems and "model" not in stems:
         raise DownloadFailed(
             f"{repo} holds several models ({', '.join(stems[:5])}); name one of its files, such as "
-            f"{repo}/{groups[stems[0], _first(groups, stems[0])][0].name}."
+            f"{repo}/{next(g for (s, _), g in groups.items() if s == stems[0])[0].name}."
         )
     stem = next((name for name in (MAIN_STEM, "model") if name in stems), stems[0])
-    order = ("fp16", "") if variant is Variant.FP16 else ("", "fp16")
-    for name in (*order, _first(groups, stem)):
+    wish = "fp16" if variant is Variant.FP16 else ""
+    for name in (wish, *VARIANTS):
         if (stem, name) in groups:
             return chosen + groups[stem, name]
     raise AssertionError(f"the weights of {repo} are of no variant")
@@ -135,16 +137,12 @@ def _of_folder(
 def _stem_and_variant(name: str) -> tuple[str, str] | None:
     """Take a weight file's name apart, or that of the index of its shards; None for others."""
     if match := _SHARD_INDEX.search(name):
-        return name[: match.start()], (match[1] or "").removeprefix(".")
+        return name[: match.start()], match[1] or ""
     if not name.endswith(".safetensors"):
         return None
     stem = _SHARD.sub("", name.removesuffix(".safetensors"))
     head, dot, variant = stem.rpartition(".")
-    return (head, variant) if dot and variant in _VARIANTS else (stem, "")
-
-
-def _first(groups: Mapping[tuple[str, str], object], stem: str) -> str:
-    return min(variant for name, variant in groups if name == stem)
+    return (head, variant) if dot and variant in VARIANTS else (stem, "")
 
 
 def _no_weights(repo: str, names: Iterable[str]) -> UnsafeFile | DownloadFailed:

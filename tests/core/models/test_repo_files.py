@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path, PurePath
+
 import pytest
 
 from core.errors import CoreError, DownloadFailed, UnsafeFile
-from core.models.repo_files import RepoFile, Variant, choose_files
+from core.models.folder_files import VARIANTS, weight_files
+from core.models.repo_files import MAIN_STEM, RepoFile, Variant, choose_files
 
 PARTS = ("text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model")
 SD15 = [
@@ -101,6 +105,31 @@ def test_a_single_weight_file_comes_without_lists_of_something_else():
     names = ["README.md", "notes.txt", "pytorch_lora_weights.safetensors", "pictures/1.png"]
     assert chosen(names) == ["pytorch_lora_weights.safetensors"]
     assert chosen(["style_v1.5.safetensors"]) == ["style_v1.5.safetensors"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS[1:])
+@pytest.mark.parametrize("split", [False, True])
+def test_what_is_chosen_is_what_is_read(tmp_path: Path, variant: str, split: bool):
+    stem = "vae/diffusion_pytorch_model"
+    names = ["vae/config.json", f"{stem}.{variant}.safetensors"]
+    if split:
+        names = ["vae/config.json", f"{stem}.safetensors.index.{variant}.json"]
+        names += [f"{stem}.{variant}-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    taken = chosen(names, index=INDEX)
+    assert sorted(taken) == sorted(names)
+    for name in taken:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    if split:
+        index = {"weight_map": {name: PurePath(name).name for name in names[2:]}}
+        (tmp_path / names[1]).write_text(json.dumps(index))
+    read = weight_files(tmp_path / "vae", MAIN_STEM)
+    assert read == tuple(tmp_path / name for name in names if name.endswith(".safetensors"))
+
+
+def test_a_tokenizer_without_a_configuration_is_taken():
+    names = ["tokenizer/merges.txt", "tokenizer/vocab.json", f"{PARTS[1]}.safetensors"]
+    assert chosen(names, index=INDEX) == names
 
 
 @pytest.mark.parametrize(
