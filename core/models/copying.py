@@ -11,10 +11,13 @@ from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from core.errors import ModelInvalid, SaveFailed
+from core.errors import CoreError, ModelInvalid, SaveFailed
 from core.files import save_failed
 from core.models.fingerprint import PIECE
 from core.models.library_events import Meter, Progress, Task
+from core.models.lone_folder import ADAPTER_CONFIG
+from core.models.lora_keys import PEFT_ROOT
+from core.models.tensor_list import read_tensors
 from core.paths import is_dir, is_file
 
 PARTIAL, DISCARDED = ".partial-", ".removed-"
@@ -58,9 +61,13 @@ def files_of_model(path: Path) -> tuple[Path, ...]:
     """Give the files that make up a model, a file itself or a folder's, in order of name.
 
     Links are followed, to folders too, but for those that lead back to where they are. What is
-    hidden is left out, and so is what cannot be looked into.
+    hidden is left out, and so is what cannot be looked into. With a LoRA that peft saved goes the
+    file beside it that has its scale.
     """
-    return (path,) if path.is_file() else tuple(sorted(_below(path, frozenset())))
+    if not path.is_file():
+        return tuple(sorted(_below(path, frozenset())))
+    beside = path.with_name(ADAPTER_CONFIG)
+    return (path, beside) if is_file(beside) and _is_of_peft(path) else (path,)
 
 
 def _below(folder: Path, above: frozenset[str]) -> Iterator[Path]:
@@ -76,6 +83,13 @@ def _below(folder: Path, above: frozenset[str]) -> Iterator[Path]:
             yield from _below(item, above | {real})
         elif item.suffix in KEPT_SUFFIXES and is_file(item):
             yield item
+
+
+def _is_of_peft(path: Path) -> bool:
+    try:
+        return any(name.startswith(PEFT_ROOT) for name in read_tensors(path).tensors)
+    except CoreError:
+        return False
 
 
 def copying(

@@ -9,8 +9,16 @@ from core.models.folder_files import read_json, weight_files
 from core.models.recognise import Recognised, recognise
 from core.models.safetensors_header import Header, TensorInfo, read_with_metadata
 
-ADAPTER_FILES = ("pytorch_lora_weights.safetensors", "learned_embeds.safetensors")
-"""What diffusers calls a LoRA and an embedding that lie in a folder of their own."""
+ADAPTER_FILES = (
+    "pytorch_lora_weights.safetensors",
+    "learned_embeds.safetensors",
+    "adapter_model.safetensors",
+)
+"""What diffusers calls a LoRA and an embedding that lie in a folder of their own, and peft a LoRA.
+"""
+
+ADAPTER_CONFIG = "adapter_config.json"
+"""Where peft writes a LoRA's scale, beside its file."""
 
 _WEIGHTS = "diffusion_pytorch_model"
 

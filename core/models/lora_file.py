@@ -15,14 +15,14 @@ from torch import Tensor
 from core.errors import ModelInvalid, Unsupported
 from core.models.adapter_names import unsupported_form
 from core.models.embeddings import Embedding, make_embedding
-from core.models.lora_keys import TEXT, TEXT_2, Role, family_of, split_key
+from core.models.lone_folder import ADAPTER_CONFIG
+from core.models.lora_keys import PEFT_ROOT, TEXT, TEXT_2, Role, family_of, split_key
 from core.models.reading import check_finite
 from core.models.tensor_file import read_tensor_file
 
 _PEFT_METADATA = "lora_adapter_metadata"
 _BUNDLED = "bundle_emb."
 _BUNDLED_FOR = {"clip_l": TEXT, "clip_g": TEXT_2, "string_to_param.*": TEXT}
-_PEFT_ROOT = "base_model.model."
 
 _NO_ADAPTERS = (
     (r"^(?:control_|input_hint)|\.lora_controlnet", "a ControlNet"),
@@ -142,8 +142,8 @@ def _peft_settings(
     try:
         if _PEFT_METADATA in metadata:
             settings = json.loads(metadata[_PEFT_METADATA])
-        elif any(stem.startswith(_PEFT_ROOT) for stem in groups):
-            text = path.with_name("adapter_config.json").read_text(encoding="utf-8")
+        elif any(stem.startswith(PEFT_ROOT) for stem in groups):
+            text = path.with_name(ADAPTER_CONFIG).read_text(encoding="utf-8")
             # The first word of the names in such a file stands for the component.
             settings = {f"base_model.{name}": value for name, value in json.loads(text).items()}
         else:

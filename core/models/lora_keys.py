@@ -16,6 +16,9 @@ from enum import StrEnum
 UNET, TEXT, TEXT_2 = "unet", "text_encoder", "text_encoder_2"
 """The components that a LoRA can change, by diffusers' names."""
 
+PEFT_ROOT = "base_model.model."
+"""How the names in files that peft itself saved begin."""
+
 
 class Role(StrEnum):
     """What a tensor is in the change of its module; see ``core.models.lora_math``."""
@@ -73,7 +76,7 @@ _PREFIXES = (
     ("clip_g.", TEXT_2),
     ("model.diffusion_model.", UNET),
     ("diffusion_model.", UNET),
-    ("base_model.model.", None),
+    (PEFT_ROOT, None),
 )
 
 _INSIDE_RESNET = {

@@ -8,6 +8,8 @@ import pytest
 
 from core.errors import ModelInvalid
 from core.models.copying import copying, files_of_model
+from core.models.safetensors_header import TensorInfo
+from tests.fixtures.layouts import write_stripped
 
 
 @pytest.fixture
@@ -37,3 +39,30 @@ def test_a_model_of_which_a_part_is_hidden_is_not_copied(model, tmp_path):
     with pytest.raises(ModelInvalid, match=r"\.w\.safetensors is a part"):
         list(copying(model, tmp_path / "copy", {hidden: "ab" * 32}))
     assert not (tmp_path / "copy").exists()
+
+
+TO_K = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.weight"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "goes_along"), [("base_model.model.", True), ("unet.", False)], ids=str
+)
+def test_a_lora_of_peft_takes_its_scale_along(
+    tmp_path: Path, prefix: str, goes_along: bool
+) -> None:
+    tensors = {prefix + TO_K: TensorInfo("F16", (4, 768))}
+    file = write_stripped(tmp_path / "from/fox.safetensors", tensors)
+    assert files_of_model(file) == (file,)
+    beside = file.with_name("adapter_config.json")
+    beside.write_text('{"lora_alpha": 6}')
+    assert files_of_model(file) == ((file, beside) if goes_along else (file,))
+    list(copying(file, tmp_path / "to", {}))
+    copied = tmp_path / "to/adapter_config.json"
+    assert copied.is_file() is goes_along
+    assert (tmp_path / "to/fox.safetensors").read_bytes() == file.read_bytes()
+
+
+def test_what_is_no_file_of_tensors_goes_alone(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "a.safetensors").write_bytes(b"nonsense")
+    assert files_of_model(tmp_path / "a.safetensors") == (tmp_path / "a.safetensors",)

@@ -132,6 +132,11 @@ def test_a_tokenizer_without_a_configuration_is_taken():
     assert chosen(names, index=INDEX) == names
 
 
+def test_a_lora_of_peft_comes_with_its_configuration():
+    names = ["README.md", "adapter_config.json", "adapter_model.bin", "adapter_model.safetensors"]
+    assert chosen(names) == [names[1], names[3]]
+
+
 @pytest.mark.parametrize(
     ("names", "error", "words"),
     [

@@ -314,6 +314,14 @@ def test_a_whole_model_without_a_part(tmp_path: Path) -> None:
             judge(write_stripped(tmp_path / "a.safetensors", names))
 
 
+def test_a_lora_in_a_folder_as_peft_saves_it(tmp_path: Path) -> None:
+    names = {f"base_model.model.{ATTN2}.lora_{side}.weight": (4, 768) for side in "AB"}
+    file = write_stripped(tmp_path / "adapter_model.safetensors", tensors(names))
+    (tmp_path / "adapter_config.json").write_text("{}")
+    verdict = judge(tmp_path)
+    assert (verdict.kind, verdict.family, verdict.files) == (Kind.LORA, "sd1", (file,))
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ModelMissing, match="check its name"):
         judge(tmp_path / "nothing.safetensors")
