@@ -221,17 +221,6 @@ CURATED = (
         memory=GB,
         licence="mit",
     ),
-    Curated(
-        id="taesd",
-        repo="madebyollin/taesd",
-        title="TAESD for Stable Diffusion 1.x and 2.x",
-        what_for="A tiny decoder for live previews at full size.",
-        kind=Kind.VAE,
-        family="sd1",
-        size=10 * MB,
-        memory=GB,
-        licence="mit",
-    ),
 )
 """From the small to the large, pictures before parts."""
 

@@ -146,11 +146,11 @@ def test_damaged_list_is_said_once_and_the_starter_stays(shelf, qtbot, profile):
 
 def test_a_model_is_downloaded_in_a_child_process(shelf, qtbot, offered):
     shelf.download(ID)
-    shelf.download("taesd")
+    shelf.download("vae-ft-mse")
     assert shelf.snapshot.offer(ID).transfer.state is TransferState.RUNNING
-    assert shelf.snapshot.offer("taesd").transfer.state is TransferState.WAITING
-    shelf.stop_download("taesd")
-    assert shelf.snapshot.offer("taesd").transfer is None
+    assert shelf.snapshot.offer("vae-ft-mse").transfer.state is TransferState.WAITING
+    shelf.stop_download("vae-ft-mse")
+    assert shelf.snapshot.offer("vae-ft-mse").transfer is None
     with qtbot.waitSignal(shelf.told, timeout=60_000):
         pass
     wait_idle(shelf, qtbot)

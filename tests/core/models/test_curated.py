@@ -1,8 +1,12 @@
+import json
+from pathlib import Path
+
 from core.models import catalog, curated
 from core.models.curated import CURATED
 from core.models.library_names import slug
-from core.models.verdict import Kind
+from core.models.verdict import Kind, judge
 from core.request import TextToImage
+from tests.fixtures.layouts import layout, write_stripped, write_stripped_folder
 
 
 def test_ids_are_names_and_unlike():
@@ -11,6 +15,25 @@ def test_ids_are_names_and_unlike():
     assert all(slug(name) == name for name in ids)
     assert len({model.repo for model in CURATED}) == len(ids)
     assert 8 <= len(ids) <= 12
+
+
+VAE = {"_class_name": "AutoencoderKL", "block_out_channels": [128, 256, 512, 512]}
+CONFIGS = {"vae-ft-mse": (VAE, "sd1-vae")}
+"""What the repositories of parts have as their ``config.json``, and a listing like theirs."""
+
+
+def test_all_of_them_are_of_a_kind_that_is_taken(tmp_path: Path):
+    assert CONFIGS.keys() == {model.id for model in CURATED if model.kind is not Kind.MODEL}
+    for model in CURATED:
+        folder = tmp_path / model.id
+        if model.kind is Kind.MODEL:
+            write_stripped_folder(folder, model.family)
+        else:
+            config, listing = CONFIGS[model.id]
+            write_stripped(folder / "diffusion_pytorch_model.safetensors", layout(listing))
+            (folder / "config.json").write_text(json.dumps(config))
+        verdict = judge(folder)
+        assert (verdict.kind, verdict.family) == (model.kind, model.family)
 
 
 def test_the_settings_are_ones_that_a_request_takes():
