@@ -23,6 +23,7 @@ from core.commands.options import told
 from core.errors import CoreError
 from core.paths import Profile
 from core.request import DeviceName
+from core.terminal import harmless
 
 if TYPE_CHECKING:
     from core.events import Engine, EngineFactory
@@ -150,7 +151,7 @@ def _run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFac
 
 
 def _say(line: str) -> None:
-    print(" ".join(line.split("\n")), file=sys.stderr)
+    print(harmless(" ".join(line.split("\n"))), file=sys.stderr)
 
 
 def _report_bug(error: Exception, logs: Path, prog: str) -> None:

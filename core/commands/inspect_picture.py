@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path, PurePath
@@ -18,6 +17,7 @@ from core.images.nearest import Finder, nearest
 from core.models.library import Library
 from core.models.matching import Matching
 from core.request import ControlUse, ImageToImage, Preprocessor, Request, to_json
+from core.terminal import harmless
 
 _HASH_SHOWN = 12
 
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace, library: Library) -> None:
         print(f"{path} does not say how it was made.")
     else:
         for name, value in _lines(found, ancestors, finder):
-            print(f"{_safe(name)}: {_safe(str(value))}")
+            print(f"{harmless(name)}: {harmless(str(value))}")
 
 
 def _print_sheet(record: dict[str, Any], arguments: argparse.Namespace) -> None:
@@ -49,7 +49,7 @@ def _print_sheet(record: dict[str, Any], arguments: argparse.Namespace) -> None:
         print(json.dumps({"path": str(arguments.image), "source": "grid"} | record))
     else:
         for name, value in lines_of(record):
-            print(f"{_safe(name)}: {_safe(str(value))}")
+            print(f"{harmless(name)}: {harmless(str(value))}")
 
 
 def _as_json(
@@ -273,13 +273,3 @@ def _named(settings: Mapping[str, object]) -> list[tuple[str, object]]:
     return [
         (name[:1].upper() + name[1:].replace("_", " "), value) for name, value in settings.items()
     ]
-
-
-def _safe(text: str) -> str:
-    """Show what could move the cursor or colour the terminal as the code that it is."""
-    return "".join(
-        repr(letter)[1:-1]
-        if unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t"
-        else letter
-        for letter in text
-    )

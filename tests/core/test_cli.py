@@ -147,6 +147,14 @@ def one_line(capsys) -> str:
     return captured.err
 
 
+def test_an_error_cannot_colour_the_terminal(tmp_path, capsys):
+    words = ["inspect", str(tmp_path / "a\x1b[31mb.png"), "--profile", str(tmp_path / "profile")]
+    assert cli.main(words) == 1
+    said = one_line(capsys)
+    assert r"a\x1b[31mb.png" in said
+    assert "\x1b" not in said
+
+
 def test_what_is_not_given_is_the_models_own(run, engine, tiny_model):
     assert run("a cat") == 0
     card = catalog.card(str(tiny_model))
