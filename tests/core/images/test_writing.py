@@ -163,7 +163,9 @@ def test_a_picture_of_another_kind_says_the_same(tmp_path, before, after):
 def test_what_other_programs_say_of_a_picture_is_kept_with_another_kind(tmp_path):
     path, plain = tmp_path / "a.png", tmp_path / "plain.png"
     picture = Image.fromarray(ready().pixels)
-    path.write_bytes(encode_png(picture, {"parameters": "a fox\nSteps: 20, Seed: 5"}))
+    path.write_bytes(
+        encode_png(picture, {"parameters": "a fox\nSteps: 20, Sampler: Euler, Seed: 5"})
+    )
     picture.save(plain)
     for picture_format in (PictureFormat.JPEG, PictureFormat.WEBP):
         copy = tmp_path / f"b{picture_format.suffix}"
