@@ -291,6 +291,7 @@ class TorchEngine:
         pixels = start.start() if isinstance(start, Canvas) else start
         if isinstance(request, Upscale) and upscaler is not None and pixels is not None:
             pixels = yield from start_of(request, pixels, upscaler, sorted(left))
+            yield from upscaler.notices()
         if pixels is not None:
             area = _area_of(canvas, pixels, vae, key.identity)
             job = dataclasses.replace(job, start=vae.encode(pixels), area=area)

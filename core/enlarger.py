@@ -76,7 +76,7 @@ def start_of(
         pictures: Indices of what is made from it.
 
     Yields:
-        A ``Step`` for each tile, and a ``Notice`` where the CPU had to help.
+        A ``Step`` for each tile.
 
     Returns:
         ``(H, W, 3) uint8`` of the request's size.
@@ -96,19 +96,23 @@ def start_of(
             total_pictures=request.total,
             seconds=time.perf_counter() - begin,
         )
-    yield from upscaler.notices()
     return np.array(fitted(Image.fromarray(enlargement.result), request.width, request.height))
 
 
 def finished(
     request: Upscale, picture: Pixels, upscaler: Upscaler, device: torch.device, only: int | None
 ) -> Generator[Event, None, None]:
-    """Make a picture larger and no more; no model takes part."""
+    """Make a picture larger and no more; no model takes part.
+
+    Yields:
+        A ``Step`` for each tile, at once after the last an ``ImageReady`` for each picture, a
+        ``Notice`` where the CPU had to help, and ``Finished``.
+    """
     begin = time.perf_counter()
     indices = range(request.total) if only is None else [only]
     pixels = yield from start_of(request, picture, upscaler, indices)
     seconds = time.perf_counter() - begin
-    for index in indices:
+    for number, index in enumerate(indices, start=1):
         yield ImageReady(
             request=request,
             picture=index,
@@ -117,7 +121,9 @@ def finished(
             seconds=seconds,
             model_sha256="",
             device=device.type,
+            left=len(indices) - number,
         )
+    yield from upscaler.notices()
     yield Finished(pictures=len(indices), seconds=time.perf_counter() - begin)
 
 
