@@ -41,6 +41,7 @@ from core.models.refiner_file import fitting
 from core.models.verdict import Kind
 from core.paths import Profile
 from core.request import ImageToImage, Inpaint, Outpaint, Request
+from core.sampling.prompt_syntax import take_loras
 
 
 def run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFactory) -> None:
@@ -209,7 +210,7 @@ def _check_cells(grid: Grid, profile: Profile) -> None:
     Raises:
         Unsupported: A cell's scheduler cannot be used with its model.
         InvalidRequest: Its size cannot, or its start or control picture cannot be read.
-        ModelMissing: Its VAE or ControlNet is not there.
+        ModelMissing: Its VAE, a LoRA or a ControlNet is not there.
         ModelInvalid: Its refiner does not go with its model.
         CoreError: See ``catalog.card``.
     """
@@ -229,9 +230,12 @@ def _check_cells(grid: Grid, profile: Profile) -> None:
             fits(request.refiner, request.model)
         if request.vae:
             found(request.vae, Kind.VAE, "VAE")
-        for use in request.controls:
-            found(use.path, Kind.CONTROLNET, "ControlNet")
-            control_size(use.image)
+        tags = take_loras(request.prompts[0], "prompts")[1]
+        for name in [*(use.path for use in request.loras), *(tag.name for tag in tags)]:
+            found(name, Kind.LORA, "LoRA")
+        for control in request.controls:
+            found(control.path, Kind.CONTROLNET, "ControlNet")
+            control_size(control.image)
         start = tuple(getattr(request, name, None) for name in _OF_A_START)
         if isinstance(request, ImageToImage) and start not in starts:
             starts.add(start)

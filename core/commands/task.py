@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 from core.commands.moved_files import found_again
 from core.commands.own_size import own_size
 from core.commands.taken_settings import hash_of, nearest_settings
-from core.errors import InvalidRequest, ModelInvalid
+from core.errors import CoreError, InvalidRequest, ModelInvalid
 from core.images.foreign import Foreign
 from core.images.metadata import Recorded, read_metadata
 from core.models import catalog
 from core.models.families import Distillation
 from core.models.library import Library
 from core.models.names import locate
-from core.models.taught import teaching_of
+from core.models.taught import Teaching, teaching_of
 from core.models.verdict import Kind
 from core.paths import Profile, exists, expanded, is_dir, is_file
 from core.request import (
@@ -82,7 +82,7 @@ def new_task(given: dict[str, Any], profile: Profile) -> Task:
         "width": card.width,
         "height": card.height,
     }
-    if teaching := teaching_of(Distillation(card.distillation), _loras(given, profile)):
+    if teaching := _teaching(card.distillation, given, profile):
         defaults |= {
             "steps": teaching.defaults.steps,
             "guidance_scale": teaching.defaults.guidance_scale,
@@ -97,12 +97,16 @@ def new_task(given: dict[str, Any], profile: Profile) -> Task:
     return Task(request=request)
 
 
-def _loras(given: Mapping[str, Any], profile: Profile) -> list[Path]:
-    """Find the files of the LoRAs that settings and the first prompt name."""
+def _teaching(model: str, given: Mapping[str, Any], profile: Profile) -> Teaching | None:
+    """Find what is taught by the LoRAs that settings and the first prompt name."""
     _, tags = take_loras(next(iter(given["prompts"]), ""), "prompts")
     names = [*(use.path for use in given.get("loras", ())), *(tag.name for tag in tags)]
     find = Library(profile).finder(Kind.LORA)
-    return [locate(name, find, "LoRA") for name in names]
+    try:
+        return teaching_of(Distillation(model), [locate(name, find, "LoRA") for name in names])
+    except CoreError:
+        # What is missing or damaged is told by the engine, which needs it.
+        return None
 
 
 def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Task:

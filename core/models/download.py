@@ -27,6 +27,7 @@ from core.models.copying import check_room, discard
 from core.models.hub import BEAT_SECONDS, Connection, Interrupted, Repo, read_repo
 from core.models.library import Library
 from core.models.library_events import Added, LibraryEvent, Meter, Outcome, Progress, Task
+from core.models.library_file import Entry
 from core.models.library_names import check_name
 from core.models.partial_downloads import alone, forget_older, partial_folder, source_of
 from core.models.partial_file import PartialFile, size_here
@@ -85,7 +86,8 @@ def download(
     job = _Job(library, variant)
     repo = yield from job.asking(match["repo"])
     source = source_of(repo, match["file"])
-    there = next((e for e in library.entries() if e.source == source and not e.missing()), None)
+    mine = (entry for entry in library.entries() if entry.source == source)
+    there = next((e for e in mine if _is_of(e, variant) and not e.missing()), None)
     if there is not None and not name:
         yield Added(entry=there, outcome=Outcome.KNOWN)
         return
@@ -105,6 +107,11 @@ def download(
             ) from error
         if partial.exists():
             discard(partial)
+
+
+def _is_of(entry: Entry, variant: Variant) -> bool:
+    """Tell whether weights will do where this precision is wanted; full ones always do."""
+    return variant is Variant.FP16 or not any(".fp16." in file.name for file in entry.files)
 
 
 @dataclass(slots=True)

@@ -135,6 +135,19 @@ def test_what_is_there_is_not_fetched_again(shelf, hub):
     assert_whole(shelf, hub)
 
 
+def test_the_full_weights_are_fetched_beside_the_smaller_ones(hub, shelf):
+    full_unet = UNET.replace(".fp16", "")
+    data = bytearray(hub.repos[REPO][full_unet])
+    data[-1] ^= 1
+    hub.repos[REPO][full_unet] = bytes(data)
+    assert fetched(shelf).outcome is Outcome.NEW
+    full = fetched(shelf, variant=Variant.FULL)
+    assert full.outcome is Outcome.NEW
+    assert (full.entry.path / full_unet).is_file()
+    assert fetched(shelf, variant=Variant.FULL).outcome is Outcome.KNOWN
+    assert fetched(shelf).outcome is Outcome.KNOWN
+
+
 def test_hashes_are_known_without_another_reading(shelf, hub, monkeypatch):
     entry = fetched(shelf).entry
     monkeypatch.setattr("core.models.fingerprint.Fingerprints.reading", None)
