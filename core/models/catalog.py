@@ -126,7 +126,10 @@ def resolve(model: str) -> Path:
     Raises:
         ModelMissing: If there is none.
         ModelInvalid: If the list of the user's models is damaged.
+        InvalidRequest: If nothing is named.
     """
+    if not model.strip():
+        raise InvalidRequest("model", "is empty; give a name or a path.")
     named = SHIPPED.get(model)
     if named is None and not {"/", "\\"}.intersection(model):
         wanted, shelf = model.casefold(), _on_shelf()

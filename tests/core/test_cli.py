@@ -406,6 +406,7 @@ NONSENSE = [
     (["a", "--model", "no-such-model"], "no-such-model"),
     (["a", "--model", "~nobody-of-this-name/model"], "~nobody-of-this-name"),
     (["a", "--model", "."], "model_index.json"),
+    (["a", "--model", ""], "--model: is empty"),
     (["a", "--model", ""], "model"),
     (["--from", "no-such-picture.png"], "does not exist"),
     (["--from", "."], "not a file"),
