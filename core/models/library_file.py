@@ -186,7 +186,7 @@ class LibraryFile:
             for migration in self._migrations[version - 1 :]:
                 values = migration(values)
             return tuple(_from_json(value, self._models) for value in values["models"]), version
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise self._damaged(f"an entry makes no sense: {error!r}") from error
 
     def _damaged(self, why: str) -> ModelInvalid:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
@@ -73,17 +72,13 @@ def load(
         UnsafeFile: If a file is a pickle that asks for more than tensors.
     """
     residence = Residence(device, one_at_a_time=one_at_a_time)
-    with quietly(), _all_kept(), ThreadPoolExecutor(1) as beside:
-        # Adding up the weights leaves Python idle for the time that tokenizers take.
-        reading = {
-            name: beside.submit(_tokenizer, identity, name) for name in identity.text_encoders
-        }
+    with quietly(), _all_kept():
         names = ("unet", *identity.text_encoders, "vae")
         modules = _modules(identity, residence, dtype, names, vae=vae)
         tiny = None
         if identity.tiny_vae is not None:
             tiny = _tiny_vae(identity.tiny_vae, dtype).to(device).eval()
-        tokenizers: dict[str, Any] = {name: job.result() for name, job in reading.items()}
+        tokenizers = {name: _tokenizer(identity, name) for name in identity.text_encoders}
     if any(one.get_vocab() != other.get_vocab() for one, other in pairwise(tokenizers.values())):
         raise ModelInvalid(
             f"The two tokenizers of {identity.path} have different words; they are not of one "
@@ -232,7 +227,7 @@ def _tokenizer(identity: Identity, encoder: str) -> Any:
         place = identity.folder / tokenizer_of(encoder)
         with Readable(place):
             tokenizer = CLIPTokenizer.from_pretrained(place, local_files_only=True)
-    if max(tokenizer.get_vocab().values(), default=0) >= config.vocab_size:
+    if _highest_token(tokenizer) >= config.vocab_size:
         raise ModelInvalid(
             f"{place} has tokens beyond the {config.vocab_size} that the text encoder knows; they "
             "are not of one model."
@@ -240,3 +235,11 @@ def _tokenizer(identity: Identity, encoder: str) -> Any:
     # Some folders leave the length out, which transformers reads as endless.
     tokenizer.model_max_length = min(tokenizer.model_max_length, config.max_position_embeddings)
     return tokenizer
+
+
+def _highest_token(tokenizer: Any) -> int:
+    """Give the highest number of a token, without listing them all if they are numbered on."""
+    last = len(tokenizer) - 1
+    if last >= 0 and tokenizer.backend_tokenizer.id_to_token(last) is not None:
+        return last
+    return max(tokenizer.get_vocab().values(), default=0)

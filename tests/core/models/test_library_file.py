@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -101,6 +102,17 @@ def test_a_damaged_file_is_named_and_left_alone(file, tmp_path, text):
     with pytest.raises(ModelInvalid), file.changing():
         pass
     assert path.read_text() == text
+
+
+def test_a_size_that_is_no_number_is_a_damaged_file(file, tmp_path):
+    with file.changing() as entries:
+        entries["one"] = entry("one", Path("/one"))
+    path = tmp_path / "data/library.json"
+    value = json.loads(path.read_text())
+    value["models"][0]["files"][0]["size"] = math.inf
+    path.write_text(json.dumps(value))
+    with pytest.raises(ModelInvalid, match="makes no sense"):
+        file.read()
 
 
 def test_a_later_version_is_named_and_left_alone(file, tmp_path):
