@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from core.paths import Profile
 from core.request import DeviceName, MemoryMode, PreviewDecoder, Request
+from core.training.config import TrainConfig
+
+EventT_co = TypeVar("EventT_co", covariant=True)
 
 Pixels = npt.NDArray[np.uint8]
 """A picture: ``(H, W, 3) uint8``, RGB, C-contiguous, never written to again."""
@@ -142,7 +145,98 @@ class Finished:
     seconds: float = field(compare=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A part of what a training needs before its first step is there.
+
+    Attributes:
+        what: A few words for the person who waits: ``"latents"``, ``"class pictures"``.
+        index: How many of them, 1 to ``total``.
+        total: Of how many.
+    """
+
+    what: str
+    index: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainStep:
+    """The weights have learned from another batch.
+
+    Attributes:
+        index: 1 to ``total``, also where a stopped training goes on.
+        total: Steps of the whole training.
+        loss: Mean of this step's batch, without unit.
+        prior_loss: The part of it that preserves the class, or None.
+        learning_rate: Of this step.
+        seconds: Time since the first step of this run, samples and checkpoints included.
+    """
+
+    index: int
+    total: int
+    loss: float
+    prior_loss: float | None = None
+    learning_rate: float
+    seconds: float = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A picture that shows what has been learned so far lies on disk.
+
+    Attributes:
+        step: How many steps the weights had learned.
+        prompt: Which of the prompts, from 0.
+        path: Where.
+        pixels: ``(H, W, 3) uint8``.
+    """
+
+    step: int
+    prompt: int
+    path: Path
+    pixels: Pixels = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpointed:
+    """All that a training needs to go on from here lies on disk.
+
+    Attributes:
+        step: Steps done.
+        path: The folder.
+        usable: What can be used for pictures as it is: a LoRA, an embedding, or a model's folder.
+    """
+
+    step: int
+    path: Path
+    usable: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A training is over and what it made was looked at.
+
+    Attributes:
+        path: What was made: a file or a folder.
+        is_sound: Whether the self-check found nothing wrong.
+        verdict: What it found, a sentence.
+        steps: Steps in all.
+        seconds: Time of this run.
+    """
+
+    path: Path
+    is_sound: bool
+    verdict: str
+    steps: int
+    seconds: float = field(compare=False)
+
+
 Event = Loading | MemoryEstimate | Step | ImageReady | Saved | Notice | Finished
+"""What happens while pictures are made."""
+
+TrainingEvent = Event | Prepared | TrainStep | Sample | Checkpointed | Trained
+"""What happens while a model is taught, which makes pictures too."""
 
 
 def is_finishing(event: Event) -> bool:
@@ -180,17 +274,20 @@ class PreviewSettings:
             raise ValueError(f"budget must be above 0, not {self.budget}")
 
 
-class EventStream(Protocol):
+class Stream(Protocol[EventT_co]):
     """An iterator of events that can be stopped between two of them."""
 
-    def __iter__(self) -> EventStream:
+    def __iter__(self) -> Stream[EventT_co]:
         """Give itself."""
 
-    def __next__(self) -> Event:
+    def __next__(self) -> EventT_co:
         """Work until the next event."""
 
     def close(self) -> None:
         """Stop for good and give back what the run held."""
+
+
+EventStream = Stream[Event]
 
 
 class Engine(Protocol):
@@ -213,6 +310,24 @@ class Engine(Protocol):
 
     def warm_up(self, model: str) -> EventStream:
         """Load a model, so that the first picture need not wait for it; not where none fits."""
+
+
+class Trainer(Protocol):
+    """Carries out trainings."""
+
+    def train(self, config: TrainConfig, *, resume: bool = False) -> Stream[TrainingEvent]:
+        """Teach a model, and look at what came out.
+
+        Closing the stream writes a checkpoint, from which a later call goes on as if nothing had
+        been, and gives the device back; that is also how a training is paused.
+
+        Args:
+            config: What to train.
+            resume: Whether to go on from the latest checkpoint in ``config.out``.
+
+        Raises:
+            CoreError: From the first ``next`` on, when the training cannot be carried out.
+        """
 
 
 EngineFactory = Callable[[DeviceName, Profile], Engine]

@@ -61,6 +61,8 @@ LIGHT = [
     "core.sampling.prompt_syntax",
     "core.sampling.served",
     "core.sampling.settle",
+    "core.training.config",
+    "core.training.config_parts",
     "desktop.__main__",
     "desktop.app",
     "desktop.widgets.main_window",

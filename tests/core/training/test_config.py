@@ -1,0 +1,89 @@
+"""What to train goes to JSON and back, and nonsense is named."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from core.errors import InvalidRequest
+from core.training.config import (
+    DreamBooth,
+    Finetune,
+    LoraTraining,
+    TextualInversion,
+    from_json,
+    to_json,
+)
+from core.training.config_parts import (
+    AdapterSettings,
+    Crop,
+    DataSettings,
+    LossKind,
+    LossSettings,
+    OptimiserName,
+    OptimiserSettings,
+    SampleSettings,
+)
+
+DATA = DataSettings(folder="pictures")
+CONFIGS = [
+    LoraTraining(
+        out="o",
+        data=DataSettings(folder="p", crop=Crop.RANDOM, trigger="sks"),
+        adapter=AdapterSettings(rank=4, alpha=2, dora=True),
+        loss=LossSettings(kind=LossKind.HUBER, min_snr_gamma=5),
+        optimiser=OptimiserSettings(name=OptimiserName.PRODIGY, warm_up=10),
+        samples=SampleSettings(prompts=("a", "b"), every=20),
+    ),
+    TextualInversion(out="o", data=DATA, token="<thing>", init_word="star", vectors=3),
+    DreamBooth(out="o", data=DATA, instance_prompt="a sks star", class_prompt="a star"),
+    DreamBooth(out="o", data=DATA, instance_prompt="a sks star", adapter=AdapterSettings()),
+    Finetune(out="o", data=DATA, train_text=True, ema=0.99),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+def test_settings_go_to_json_and_back(config):
+    assert from_json(json.loads(json.dumps(to_json(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"method": "alchemy"}, "'alchemy' is none of lora"),
+        ({"method": ["lora"]}, "is none of lora"),
+        ({"speed": 3}, "speed: is no setting"),
+        ({"data": {"folder": "p", "colour": "red"}}, r"data\.colour: is no setting"),
+        ({"data": 3}, "data: must be an object"),
+        ({"data": {}}, r"data\.folder: is missing"),
+        ({"data": {"folder": "p", "crop": "left"}}, r"data\.crop: 'left' is none of"),
+        ({"data": {"folder": "p", "background": "white"}}, "no colour"),
+        ({"data": {"folder": "p", "resolution": 100}}, "multiple of 8"),
+        ({"data": {"folder": "p", "caption_dropout": 2}}, "from 0 to 1"),
+        ({"steps": 0}, "steps: 0 must be"),
+        ({"steps": "many"}, "steps: 'many' must be"),
+        ({"steps": True}, "steps: True must be"),
+        ({"samples": {"prompts": "a star"}}, "must be a list"),
+        ({"samples": {"prompts": [3]}}, "3 is not text"),
+        ({"adapter": {"rank": 0}}, "rank: 0 must be"),
+        ({"adapter": "big"}, "adapter: must be an object"),
+        ({"optimiser": {"learning_rate": float("nan")}}, "learning_rate: nan must be"),
+        ({"model": "\0"}, "NUL"),
+    ],
+)
+def test_what_makes_no_sense_is_named(change, words):
+    with pytest.raises(InvalidRequest, match=words):
+        from_json({"method": "lora", "out": "o", "data": {"folder": "p"}} | change)
+
+
+@pytest.mark.parametrize("values", [None, 3, [], "lora", {}])
+def test_what_is_no_object_of_settings_is_refused(values):
+    with pytest.raises(InvalidRequest):
+        from_json(values)
+
+
+@pytest.mark.parametrize("token", ["", " ", "two words", " sks", "sks\n"])
+def test_a_new_word_is_one_word(token):
+    with pytest.raises(InvalidRequest, match="token"):
+        TextualInversion(out="o", data=DATA, token=token, init_word="star")
