@@ -61,6 +61,7 @@ LIGHT = [
     "core.sampling.prompt_syntax",
     "core.sampling.served",
     "core.sampling.settle",
+    "core.training.captions",
     "core.training.config",
     "core.training.config_parts",
     "desktop.__main__",
