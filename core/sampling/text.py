@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.errors import ModelInvalid
 from core.models.components import Components, TextTower
 from core.sampling.chunks import Chunk, cut
 from core.sampling.conditioning import Conditioning, joined
+from core.sampling.towers import Encoded, check_finite, encode_tokens, side_by_side
 
 KEPT = 64
 """Texts whose embeddings are kept; one is 231 KB for Stable Diffusion 1.x in fp32."""
@@ -134,45 +134,16 @@ def _encode(components: Components, chunk: Chunk, vectors: Vectors) -> Condition
         encoder that gives any.
     """
     encoded = [_encode_by(tower, components, chunk, vectors) for tower in components.text_towers]
-    for values in (values for pair in encoded for values in pair if values is not None):
-        if not torch.isfinite(values).all():
-            raise ModelInvalid(
-                f"The text encoder of {components.identity.path} gives numbers that are not "
-                "finite; choose precision fp32, or copy its weights again."
-            )
-    states = torch.cat([_weighted(states, chunk) for states, _ in encoded], dim=-1)
-    pooled = next((pooled for _, pooled in encoded if pooled is not None), None)
-    return Conditioning(text=states, pooled=pooled).map(lambda values: values.to(components.dtype))
+    check_finite(components, encoded)
+    weighted = [(_weighted(states, chunk), pooled) for states, pooled in encoded]
+    return side_by_side(components, weighted)
 
 
 @torch.inference_mode()
-def _encode_by(
-    tower: TextTower, components: Components, chunk: Chunk, vectors: Vectors
-) -> tuple[Tensor, Tensor | None]:
-    """Encode one chunk with one text encoder.
-
-    Returns:
-        ``(1, T, D)``: the last hidden states after the final norm, as Stable Diffusion 1.x and 2.x
-        were trained on, or those before the last layer, as SDXL was; and there the pooled text
-        ``(1, P)`` of the encoder that projects it.
-    """
-    tokenizer = tower.tokenizer
-    frame: Any = tokenizer(
-        "", padding="max_length", max_length=tokenizer.model_max_length, return_tensors="pt"
-    )
-    # The begin, the end, then padding; the chunk goes between the first two.
-    begin, *rest = frame.input_ids[0].tolist()
-    numbers = [begin, *(token.number for token in chunk), *rest][: tokenizer.model_max_length]
-    ids = torch.tensor([numbers], device=components.device)
-    mask = None
-    if components.text_uses_mask:
-        mask = torch.zeros_like(ids)
-        mask[:, : len(chunk) + 2] = 1
+def _encode_by(tower: TextTower, components: Components, chunk: Chunk, vectors: Vectors) -> Encoded:
+    """Encode one chunk with one text encoder, a batch of one."""
     with _in_place(tower, chunk, vectors):
-        if not components.identity.needs_size:
-            return tower.encoder(ids, attention_mask=mask)[0], None
-        output = tower.encoder(ids, output_hidden_states=True)
-    return output.hidden_states[-2], getattr(output, "text_embeds", None)
+        return encode_tokens(tower, components, [[token.number for token in chunk]])
 
 
 def _weighted(embedding: Tensor, chunk: Chunk) -> Tensor:
