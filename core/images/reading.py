@@ -164,8 +164,8 @@ def unreadable(path: Path, field: str, error: OSError) -> InvalidRequest:
     return InvalidRequest(field, f"{path} cannot be opened ({reason}); choose another file.")
 
 
-def opaque_rgb(image: Image.Image) -> Image.Image:
-    """Give the picture as 8-bit sRGB, what is transparent laid over white."""
+def opaque_rgb(image: Image.Image, background: str = "white") -> Image.Image:
+    """Give the picture as 8-bit sRGB, what is transparent laid over a colour."""
     profile: bytes | None = image.info.get("icc_profile")
     if image.mode.startswith("I"):
         # 16-bit greys; Pillow's own conversion would clip instead of scale them.
@@ -173,7 +173,7 @@ def opaque_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(((greys + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, background), rgba)
     if image.mode != "CMYK":
         image = image.convert("RGB")
     return _in_srgb(image, profile).convert("RGB")

@@ -11,6 +11,9 @@ from core.files import replace_file
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif")
 """How the names of files end that are taken for pictures, in small or capital letters."""
 
+MASK = ".mask.png"
+"""How the name of a file ends that says where another picture is learned."""
+
 REPEATED = re.compile(r"(\d+)_(.+)")
 """The name of a folder within a folder of pictures: how often each picture of it is shown, and what
 they all show, as in kohya-ss's sd-scripts (https://github.com/kohya-ss/sd-scripts)."""
@@ -24,19 +27,34 @@ def picture_folders(folder: Path) -> tuple[Path, ...]:
     """
     return (
         folder,
-        *(path for path in _inside(folder) if REPEATED.fullmatch(path.name) and path.is_dir()),
+        *(path for path in contents(folder) if REPEATED.fullmatch(path.name) and path.is_dir()),
     )
 
 
 def picture_paths(folder: Path) -> tuple[Path, ...]:
-    """List a folder's files that are pictures by their names, hidden ones left out, by name.
+    """List a folder's files that are pictures by their names, by name.
+
+    Hidden ones and masks are left out.
 
     Raises:
         DatasetInvalid: If the folder is not there or cannot be listed.
     """
-    return tuple(
-        path for path in _inside(folder) if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
+    return tuple(path for path in contents(folder) if is_picture(path) and path.is_file())
+
+
+def is_picture(path: Path) -> bool:
+    """Say whether a file's name is that of a picture to be learned from, not of a mask."""
+    return path.suffix.lower() in SUFFIXES and not is_mask(path)
+
+
+def is_mask(path: Path) -> bool:
+    """Say whether a file's name is that of a mask."""
+    return path.name.lower().endswith(MASK)
+
+
+def mask_path(picture: Path) -> Path:
+    """Give the file that holds a picture's mask: its own name, ending in ``.mask.png``."""
+    return picture.with_suffix(MASK)
 
 
 def caption_path(picture: Path) -> Path:
@@ -76,8 +94,12 @@ def write_caption(picture: Path, text: str) -> Path:
     return path
 
 
-def _inside(folder: Path) -> list[Path]:
-    """Give what lies in a folder and is not hidden, by name."""
+def contents(folder: Path) -> list[Path]:
+    """Give what lies in a folder and is not hidden, by name.
+
+    Raises:
+        DatasetInvalid: If the folder is not there or cannot be listed.
+    """
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
