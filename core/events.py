@@ -239,7 +239,7 @@ TrainingEvent = Event | Prepared | TrainStep | Sample | Checkpointed | Trained
 """What happens while a model is taught, which makes pictures too."""
 
 
-def is_finishing(event: Event) -> bool:
+def is_finishing(event: TrainingEvent) -> bool:
     """Whether a run that ends after this event loses pictures whose steps are all done.
 
     From the last step of a batch on, until its last picture lies on the disk.

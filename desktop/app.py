@@ -8,13 +8,14 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
+from typing import cast
 
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication
 
 from core.about import APP_NAME, version
 from core.cli import torch_engine
-from core.events import Engine, Event, Loading
+from core.events import Loading, TrainingEvent
 from core.models import catalog
 from core.models.library import Library
 from core.paths import Profile
@@ -27,6 +28,7 @@ from desktop.library_worker import Downloads
 from desktop.logs import start_log
 from desktop.settings import SettingsStore
 from desktop.shelf import Shelf
+from desktop.studio import Studio
 from desktop.theme import Theme
 from desktop.widgets.main_window import MainWindow
 from desktop.worker import WARM_UP, EngineWorker, Failed, Outcome
@@ -107,17 +109,18 @@ def make_engine(profile: Profile) -> ProcessEngine:
     return ProcessEngine(partial(_make_torch_engine, profile))
 
 
-def _make_torch_engine(profile: Profile) -> Engine:
+def _make_torch_engine(profile: Profile) -> Studio:
     """Make the engine proper, in the engine's own process."""
     catalog.use_shelf(Library(profile))
-    return torch_engine(DeviceName.AUTO, profile)
+    # The command line asks no more of it than that it makes pictures.
+    return cast(Studio, torch_engine(DeviceName.AUTO, profile))
 
 
 def _report_warm_up(worker: EngineWorker, window: MainWindow) -> None:
     """Warm the engine up once the window can be seen, and say so in it."""
     results = window.page.results
 
-    def on_event(job_id: int, event: Event) -> None:
+    def on_event(job_id: int, event: TrainingEvent) -> None:
         if job_id == WARM_UP and isinstance(event, Loading):
             results.show_busy(window.tr("Getting {0} ready").format(event.what))
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from core.errors import OutOfMemory
-from core.events import Engine, EventStream, PreviewSettings
+from core.events import EventStream, PreviewSettings, Stream, TrainingEvent
 from core.request import Request
+from core.training.config import TrainConfig
 from desktop.child_process import ChildProcess
+from desktop.studio import Studio
 
 
 class ProcessEngine:
     """An engine whose work is done in a child process; see ``ChildProcess``."""
 
-    def __init__(self, make_engine: Callable[[], Engine]) -> None:
+    def __init__(self, make_engine: Callable[[], Studio]) -> None:
         """Prepare; ``make_engine`` is called in the child and must be picklable."""
         self._child = ChildProcess(
             make_engine,
@@ -38,16 +40,29 @@ class ProcessEngine:
         """Load a model; see ``core.events.Engine.warm_up``."""
         return self._child.stream(_warm_up, model)
 
+    def train(self, config: TrainConfig, *, resume: bool = False) -> Stream[TrainingEvent]:
+        """Teach a model; see ``core.events.Trainer.train``.
+
+        Raises:
+            OutOfMemory: From ``next`` too, if the system has ended the child.
+            ChildEnded: Likewise, if it ended otherwise.
+        """
+        return self._child.stream(_train, config, resume)
+
     def close(self) -> None:
         """End the child at once, for good; what it was at is lost and raises ``ChildEnded``."""
         self._child.close()
 
 
 def _generate(
-    engine: Engine, request: Request, preview: PreviewSettings, only: int | None
+    engine: Studio, request: Request, preview: PreviewSettings, only: int | None
 ) -> EventStream:
     return engine.generate(request, preview=preview, only=only)
 
 
-def _warm_up(engine: Engine, model: str) -> EventStream:
+def _warm_up(engine: Studio, model: str) -> EventStream:
     return engine.warm_up(model)
+
+
+def _train(engine: Studio, config: TrainConfig, resume: bool) -> Stream[TrainingEvent]:  # noqa: FBT001
+    return engine.train(config, resume=resume)

@@ -9,8 +9,8 @@ from typing import assert_never
 
 from PySide6.QtCore import QObject, Signal, Slot
 
-from core.events import Event, PreviewSettings, Saved
-from core.request import Request
+from core.events import Saved, TrainingEvent
+from desktop.studio import Pictures, Teaching, Work
 from desktop.worker import Cancelled, Done, EngineWorker, Failed, Job, Outcome
 
 KEPT = 100
@@ -33,7 +33,7 @@ class JobSnapshot:
 
     Attributes:
         id: Its number, counted from 1.
-        request: What it makes.
+        work: What it does.
         state: Where it stands.
         message: Why it failed, else empty.
         is_bug: Whether it failed by a fault of the app's own.
@@ -41,7 +41,7 @@ class JobSnapshot:
     """
 
     id: int
-    request: Request
+    work: Work
     state: JobState
     message: str = ""
     is_bug: bool = False
@@ -60,9 +60,26 @@ class QueueSnapshot:
         return next((job for job in self.jobs if job.state is JobState.RUNNING), None)
 
     @property
+    def is_making(self) -> bool:
+        """Whether pictures are being made."""
+        return self.running is not None and isinstance(self.running.work, Pictures)
+
+    @property
+    def is_teaching(self) -> bool:
+        """Whether a model is being taught."""
+        return self.running is not None and isinstance(self.running.work, Teaching)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being done and nothing waits."""
+        return all(job.state not in (JobState.QUEUED, JobState.RUNNING) for job in self.jobs)
+
+    @property
     def waiting(self) -> int:
-        """How many jobs wait."""
-        return sum(job.state is JobState.QUEUED for job in self.jobs)
+        """How many jobs wait that make pictures."""
+        return sum(
+            job.state is JobState.QUEUED and isinstance(job.work, Pictures) for job in self.jobs
+        )
 
     def job(self, job_id: int) -> JobSnapshot | None:
         """The job of that number, if it is still listed."""
@@ -74,7 +91,7 @@ class JobQueue(QObject):
 
     Signals:
         changed(QueueSnapshot): After every change.
-        progressed(int, Event): What the running job reports.
+        progressed(int, TrainingEvent): What the running job reports.
         ended(JobSnapshot): Once for every job.
     """
 
@@ -99,34 +116,42 @@ class JobQueue(QObject):
         """The jobs as they stand."""
         return self._snapshot
 
-    def enqueue(self, request: Request, preview: PreviewSettings) -> int | None:
+    def enqueue(self, work: Work) -> int | None:
         """Add a job at the end and give its number, or None if the queue is closed."""
         if self._closed:
             return None
-        job = Job(self._next_id, request, preview, self._out_dir)
+        job = Job(self._next_id, work, self._out_dir)
         self._next_id += 1
         self._jobs[job.id] = job
-        entry = JobSnapshot(job.id, request, JobState.QUEUED)
+        entry = JobSnapshot(job.id, work, JobState.QUEUED)
         self._set((*self._snapshot.jobs, entry))
         self._start_next()
         return job.id
 
-    def stop(self) -> None:
-        """Cancel the running job; it ends after its present step."""
-        if running := self._snapshot.running:
-            self._jobs[running.id].cancelled.set()
+    def cancel(self, job_id: int) -> None:
+        """Cancel a job; one that runs ends after its present step."""
+        entry = self._snapshot.job(job_id)
+        if entry is not None and entry.state is JobState.QUEUED:
+            self._end(entry, JobState.CANCELLED)
+        elif entry is not None and entry.state is JobState.RUNNING:
+            self._jobs[job_id].cancelled.set()
+
+    def stop_making(self) -> None:
+        """Cancel the running job if it makes pictures."""
+        if (running := self._snapshot.running) and self._snapshot.is_making:
+            self.cancel(running.id)
 
     def clear_waiting(self) -> None:
-        """Cancel the jobs that wait."""
-        waiting = [job for job in self._snapshot.jobs if job.state is JobState.QUEUED]
-        for entry in waiting:
-            self._end(entry, JobState.CANCELLED)
+        """Cancel the jobs that wait to make pictures."""
+        for entry in self._snapshot.jobs:
+            if entry.state is JobState.QUEUED and isinstance(entry.work, Pictures):
+                self.cancel(entry.id)
 
     def close(self) -> None:
         """Take no more jobs, drop those that wait and cancel the running one."""
         self._closed = True
-        self.clear_waiting()
-        self.stop()
+        for entry in reversed(self._snapshot.jobs):
+            self.cancel(entry.id)
 
     def _start_next(self) -> None:
         if self._snapshot.running or self._closed:
@@ -137,7 +162,7 @@ class JobQueue(QObject):
             self._worker.submit(self._jobs[entry.id])
 
     @Slot(int, object)
-    def _on_event(self, job_id: int, event: Event) -> None:
+    def _on_event(self, job_id: int, event: TrainingEvent) -> None:
         entry = self._snapshot.job(job_id)
         if entry is None or entry.state is not JobState.RUNNING:
             return

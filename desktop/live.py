@@ -9,7 +9,7 @@ from pathlib import Path
 from PySide6.QtCore import QSize
 from PySide6.QtGui import QImage
 
-from core.events import Event, Saved, Step
+from core.events import Saved, Step, TrainingEvent
 from core.request import Request
 from desktop.images import SHOWN_SIDE, shown
 
@@ -41,7 +41,7 @@ class LiveRun:
         self._side = round(SHOWN_SIDE / math.sqrt(min(request.total, MOST_TILES)))
         self.size = QSize(request.width, request.height)
 
-    def take(self, event: Event) -> bool:
+    def take(self, event: TrainingEvent) -> bool:
         """Take in an event and say whether there is something new to see."""
         match event:
             case Step(previews=previews):

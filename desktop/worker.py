@@ -9,14 +9,22 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, assert_never
 
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
 from core.errors import CoreError
-from core.events import Engine, Event, Finished, PreviewSettings, Step, is_finishing
+from core.events import (
+    Finished,
+    Step,
+    Stream,
+    Trained,
+    TrainingEvent,
+    TrainStep,
+    is_finishing,
+)
 from core.images.writing import saved
-from core.request import Request
+from desktop.studio import Pictures, Studio, Teaching, Work
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +39,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The job was stopped between two steps; pictures whose steps were all done are kept."""
+    """The job was stopped between two steps.
+
+    Pictures whose steps were all done are kept, and so is what a model has learned.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +63,10 @@ Outcome = Done | Cancelled | Failed
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One request on its way, with the switch that stops it."""
+    """One piece of work on its way, with the switch that stops it."""
 
     id: int
-    request: Request
-    preview: PreviewSettings
+    work: Work
     out_dir: Path
     cancelled: threading.Event = field(default_factory=threading.Event, compare=False)
 
@@ -161,7 +171,7 @@ class Worker(QThread, Generic[TaskT]):
 
 
 class EngineWorker(Worker["Job | _WarmUp"]):
-    """The one thread that works with the engine: carries out jobs and saves their pictures.
+    """The one thread that works with the engine: makes and saves pictures, and teaches models.
 
     Steps that come faster than the window takes them are dropped, all but the latest. Everything
     else arrives, in order.
@@ -169,37 +179,38 @@ class EngineWorker(Worker["Job | _WarmUp"]):
 
     _step_left = Signal(object)
 
-    def __init__(self, make_engine: Callable[[], Engine], parent: QObject | None = None) -> None:
+    def __init__(self, make_engine: Callable[[], Studio], parent: QObject | None = None) -> None:
         """Make the engine by ``make_engine``, in the thread and not before the first task."""
         super().__init__(parent)
         self._make_engine = make_engine
-        self._engine: Engine | None = None
+        self._engine: Studio | None = None
         self._finishing = False
+        self._learning = False
         self._step_left.connect(self._deliver_step)
 
     @property
     def is_finishing(self) -> bool:
-        """Whether the steps of a batch are done and not all of it is on disk yet."""
-        return self._finishing
+        """Whether an end at once would lose something.
+
+        The steps of a batch are done and not all of it is on disk yet, or a model has learned what
+        is written when its training is stopped.
+        """
+        return self._finishing or self._learning
 
     def warm_up(self, model: str) -> None:
         """Load the engine and a model while nothing else is to be done; reports as ``WARM_UP``."""
         self._tasks.put(_WarmUp(model, self._closing))
 
     def carry_out(self, task: Job | _WarmUp) -> Outcome:
-        """Make the pictures of a job, or warm the engine up."""
+        """Do the work of a job, or warm the engine up."""
         engine = self._engine = self._engine or self._make_engine()
-        if isinstance(task, _WarmUp):
-            stream = engine.warm_up(task.model)
-        elif task.cancelled.is_set():
+        if isinstance(task, Job) and task.cancelled.is_set():
             return Cancelled()
-        else:
-            events = engine.generate(task.request, preview=task.preview)
-            stream = saved(events, task.out_dir)
         latest: _LatestStep | None = None
-        with closing(stream):
+        with closing(_begun(engine, task)) as stream:
             for event in stream:
                 self._finishing = is_finishing(event)
+                self._learning |= isinstance(event, TrainStep)
                 if isinstance(event, Step):
                     latest = latest or _LatestStep(task.id)
                     if latest.put(event):
@@ -214,13 +225,27 @@ class EngineWorker(Worker["Job | _WarmUp"]):
 
     def tidy(self) -> None:
         """Note that nothing is on its way any more."""
-        self._finishing = False
+        self._finishing = self._learning = False
 
-    def _stops(self, task: Job | _WarmUp, event: Event) -> bool:
+    def _stops(self, task: Job | _WarmUp, event: TrainingEvent) -> bool:
         """Say whether to stop here: never between the steps of a batch and its files."""
-        return self.is_to_stop(task) and not (self._finishing or isinstance(event, Finished))
+        is_over = isinstance(event, Finished | Trained)
+        return self.is_to_stop(task) and not (self._finishing or is_over)
 
     @Slot(object)
     def _deliver_step(self, latest: _LatestStep) -> None:
         if step := latest.take():
             self.job_event.emit(latest.job_id, step)
+
+
+def _begun(engine: Studio, task: Job | _WarmUp) -> Stream[TrainingEvent]:
+    """Begin what a task asks for."""
+    if isinstance(task, _WarmUp):
+        return engine.warm_up(task.model)
+    match task.work:
+        case Pictures(request=request, preview=preview):
+            return saved(engine.generate(request, preview=preview), task.out_dir)
+        case Teaching(config=config, resume=resume):
+            return engine.train(config, resume=resume)
+        case _:
+            assert_never(task.work)

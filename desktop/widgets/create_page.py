@@ -26,6 +26,7 @@ from desktop.jobs import JobQueue, QueueSnapshot
 from desktop.model_facts import family_name, lora_tag
 from desktop.prompt_words import named_again, with_embeddings
 from desktop.recall import recall
+from desktop.studio import Pictures
 from desktop.widgets.create_panel import CreatePanel
 from desktop.widgets.results import Results
 
@@ -85,7 +86,7 @@ class CreatePage(QWidget):
     @Slot()
     def stop(self) -> None:
         """End the run after its present step."""
-        self._jobs.stop()
+        self._jobs.stop_making()
         self.results.show_stopping()
 
     @Slot()
@@ -253,7 +254,7 @@ class CreatePage(QWidget):
     def _enqueue(self, request: Request) -> None:
         self.results.follow()
         preview = PreviewSettings(decoder=self.panel.values().preview)
-        self._jobs.enqueue(request, preview)
+        self._jobs.enqueue(Pictures(request, preview))
 
     @Slot(str)
     def _on_example(self, prompt: str) -> None:
@@ -262,4 +263,6 @@ class CreatePage(QWidget):
 
     @Slot(object)
     def _on_jobs(self, snapshot: QueueSnapshot) -> None:
-        self.panel.set_running(running=snapshot.running is not None, waiting=snapshot.waiting)
+        self.panel.set_running(
+            making=snapshot.is_making, queued=not snapshot.is_idle, waiting=snapshot.waiting
+        )

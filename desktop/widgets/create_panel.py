@@ -82,7 +82,7 @@ class CreatePanel(QWidget):
         self._lay_out()
         self._connect()
         self.set_values(CreateSettings())
-        self.set_running(running=False, waiting=0)
+        self.set_running(making=False, queued=False, waiting=0)
 
     def values(self) -> CreateSettings:
         """Give what the controls say."""
@@ -188,14 +188,20 @@ class CreatePanel(QWidget):
         if control := controls.get(field):
             control.setFocus()
 
-    def set_running(self, *, running: bool, waiting: int) -> None:
-        """Show whether there is something to stop, and how much waits."""
-        self.stop.setEnabled(running)
-        text = self.tr("Add to Queue") if running else self.tr("Generate")
+    def set_running(self, *, making: bool, queued: bool, waiting: int) -> None:
+        """Show what a press of the buttons does.
+
+        Args:
+            making: Whether pictures are being made, which can be stopped.
+            queued: Whether something has the engine, so that pictures wait for it.
+            waiting: How many jobs wait.
+        """
+        self.stop.setEnabled(making)
+        text = self.tr("Add to Queue") if queued else self.tr("Generate")
         self.generate.setText(f"{text}  ({waiting})" if waiting else text)
         keys = QKeySequence("Ctrl+Return").toString(QKeySequence.SequenceFormat.NativeText)
         tip = self.tr("Make the picture")
-        if running:
+        if queued:
             tip = self.tr("Make this picture when those before it are done")
         self.generate.setToolTip(f"{tip}  ({keys})")
 

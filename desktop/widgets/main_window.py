@@ -154,8 +154,8 @@ class MainWindow(QMainWindow):
 
     @Slot(object)
     def _on_jobs(self, snapshot: QueueSnapshot) -> None:
-        self._stop.setEnabled(snapshot.running is not None)
-        if snapshot.running is None and not snapshot.waiting:
+        self._stop.setEnabled(snapshot.is_making)
+        if snapshot.is_idle:
             self.setWindowTitle(APP_NAME)
             if snapshot.jobs:
                 # Flashes in the taskbar or bounces in the dock if the person is elsewhere.

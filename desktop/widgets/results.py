@@ -7,13 +7,14 @@ from pathlib import Path
 from PySide6.QtCore import QPoint, Signal, Slot
 from PySide6.QtWidgets import QMenu, QVBoxLayout, QWidget
 
-from core.events import Event, Loading, Notice, Saved, Step
+from core.events import Loading, Notice, Saved, Step, TrainingEvent
 from core.paths import Profile
 from core.request import Request
 from desktop.jobs import JobQueue, JobSnapshot, JobState, QueueSnapshot
 from desktop.live import LiveRun
 from desktop.progress import Progress
 from desktop.recall import recall
+from desktop.studio import Pictures
 from desktop.thumbnails import Thumbnails
 from desktop.widgets.banner import Banner, BannerKind
 from desktop.widgets.picture_actions import PictureActions
@@ -27,9 +28,11 @@ class Results(QWidget):
 
     Signals:
         retry_requested(Request): A run that failed is to be tried again.
+        pause_requested(): The training that pictures wait for is to be paused.
     """
 
     retry_requested = Signal(object)
+    pause_requested = Signal()
 
     def __init__(self, profile: Profile, jobs: JobQueue) -> None:
         """Show the newest picture of the profile, or the invitation to make one."""
@@ -39,6 +42,7 @@ class Results(QWidget):
         self._live: LiveRun | None = None
         self._running_id = 0
         self._follows = False
+        self._waits = False
         self.banner = Banner()
         self.stage = Stage()
         self.run_bar = RunBar()
@@ -62,7 +66,7 @@ class Results(QWidget):
 
     def show_busy(self, text: str) -> None:
         """Say what is being made ready, unless a run says more; an empty text ends it."""
-        if self._jobs.snapshot.running:
+        if self._jobs.snapshot.is_making:
             return
         if text:
             self.run_bar.show_busy(text)
@@ -71,7 +75,7 @@ class Results(QWidget):
 
     def show_stopping(self) -> None:
         """Say that the run ends after its present step."""
-        if self._jobs.snapshot.running:
+        if self._jobs.snapshot.is_making:
             self.run_bar.show_busy(self.tr("Stopping after this step"))
 
     @Slot(object)
@@ -84,14 +88,14 @@ class Results(QWidget):
         self.picture.set_path(path)
         self.strip.show_current(path)
         self._offer_way_back()
-        if not self._jobs.snapshot.running:
+        if not self._jobs.snapshot.is_making:
             self._show_shown()
 
     @Slot()
     def follow(self) -> None:
         """Turn to the run, the coming one or the last; to its finished pictures if it is over."""
         self._follows = True
-        over = self._jobs.snapshot.running is None
+        over = not self._jobs.snapshot.is_making
         if self._live is None or (over and not self._live.finished()):
             return
         self.stage.show_run(self._live, finished_only=over)
@@ -136,16 +140,19 @@ class Results(QWidget):
     def _on_jobs(self, snapshot: QueueSnapshot) -> None:
         running = snapshot.running
         self.run_bar.show_waiting(snapshot.waiting)
-        if running and running.id != self._running_id:
+        self._tell_of_training(snapshot)
+        if running and running.id != self._running_id and isinstance(running.work, Pictures):
             self._running_id = running.id
-            self._live = LiveRun(running.request)
+            self._live = LiveRun(running.work.request)
             self.run_bar.show_busy(self.tr("Starting"))
             if self._follows:
                 self.follow()
         self._offer_way_back()
 
     @Slot(int, object)
-    def _on_progress(self, _job_id: int, event: Event) -> None:
+    def _on_progress(self, job_id: int, event: TrainingEvent) -> None:
+        if job_id != self._running_id:
+            return  # A training shows itself.
         if isinstance(event, Loading):
             self.run_bar.show_busy(self.tr("Loading {0}").format(event.what))
         elif isinstance(event, Step):
@@ -160,10 +167,12 @@ class Results(QWidget):
 
     @Slot(object)
     def _on_ended(self, job: JobSnapshot) -> None:
+        if not isinstance(job.work, Pictures):
+            return
         if job.state is JobState.FAILED:
-            self._show_failure(job)
+            self._show_failure(job, job.work)
         snapshot = self._jobs.snapshot
-        if job.id != self._running_id or snapshot.running or snapshot.waiting:
+        if job.id != self._running_id or snapshot.is_making or snapshot.waiting:
             return
         if not self._follows:
             self._show_shown()
@@ -176,7 +185,7 @@ class Results(QWidget):
         else:
             self.run_bar.show_idle(self.tr("Stopped"))
 
-    def _show_failure(self, job: JobSnapshot) -> None:
+    def _show_failure(self, job: JobSnapshot, work: Pictures) -> None:
         if job.is_bug:
             self.banner.show_fault(job.message, self._profile.logs)
         else:
@@ -184,11 +193,25 @@ class Results(QWidget):
                 BannerKind.ERROR,
                 job.message,
                 self.tr("Try Again"),
-                lambda: self._retry(job.request),
+                lambda: self._retry(work.request),
             )
 
     def _retry(self, request: Request) -> None:
         self.retry_requested.emit(request)
+
+    def _tell_of_training(self, snapshot: QueueSnapshot) -> None:
+        """Say what pictures that wait are waiting for, if it is a training."""
+        waits = snapshot.is_teaching and snapshot.waiting > 0
+        if waits and not self._waits:
+            self.banner.show_message(
+                BannerKind.NOTICE,
+                self.tr("A training has the engine; pictures wait until it is over or paused."),
+                self.tr("Pause Training"),
+                self.pause_requested.emit,
+            )
+        elif self._waits and not waits:
+            self.banner.hide()
+        self._waits = waits
 
     @Slot(object)
     def _on_removed(self, path: Path) -> None:
@@ -232,7 +255,7 @@ class Results(QWidget):
     def _offer_way_back(self) -> None:
         text = ""
         if self._live and not self._follows:
-            if self._jobs.snapshot.running:
+            if self._jobs.snapshot.is_making:
                 text = self.tr("Back to the run")
             elif len(self._live.finished()) > 1:
                 text = self.tr("Back to all pictures of the run")

@@ -95,8 +95,7 @@ class Session:
 
     def wait_idle(self) -> None:
         def idle() -> bool:
-            snapshot = self.jobs.snapshot
-            return snapshot.running is None and not snapshot.waiting
+            return self.jobs.snapshot.is_idle
 
         self.wait(idle)
 

@@ -19,8 +19,11 @@ from core.events import (
     Preview,
     PreviewSettings,
     Step,
+    TrainingEvent,
 )
 from core.request import PreviewDecoder, Request
+from core.training.config import TrainConfig
+from tests.desktop.fake_training import FakeTraining
 
 
 class FakeEngine:
@@ -28,6 +31,7 @@ class FakeEngine:
 
     Attributes:
         requests: What was asked for, in order.
+        trainings: What was to be learned, in order, and whether it was to go on.
         warmed: The models that were warmed up.
         closed: How many runs have been closed, finished or not.
         gate: While cleared, a run waits once it has done ``stop_at`` steps: a test can look at it.
@@ -41,6 +45,7 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
+        self.trainings: list[tuple[TrainConfig, bool]] = []
         self.warmed: list[str] = []
         self.closed = 0
         self.gate = threading.Event()
@@ -68,6 +73,27 @@ class FakeEngine:
         yield Loading(what=f"the model {model}")
         self.warmed.append(model)
 
+    def train(
+        self, config: TrainConfig, *, resume: bool = False
+    ) -> Generator[TrainingEvent, None, None]:
+        self.trainings.append((config, resume))
+        self.steps_done = 0
+        try:
+            yield Loading(what=f"the model {config.model}")
+            if self.error:
+                error, self.error = self.error, None
+                raise error
+            yield from FakeTraining(config, disc, self._pass_step).run(resume=resume)
+        finally:
+            self.closed += 1
+
+    def _pass_step(self) -> None:
+        """Take a step, once the gate lets it through."""
+        if self.steps_done >= self.stop_at:
+            self.gate.wait(30)
+        self.steps_done += 1
+        time.sleep(self.step_seconds)
+
     def _run(self, request: Request, preview: PreviewSettings) -> Generator[Event, None, None]:
         yield Loading(what=f"the model {request.model}")
         if self.error:
@@ -86,10 +112,7 @@ class FakeEngine:
     ) -> Generator[Event, None, None]:
         began = time.perf_counter()
         for step in range(1, request.steps + 1):
-            if self.steps_done >= self.stop_at:
-                self.gate.wait(30)
-            self.steps_done += 1
-            time.sleep(self.step_seconds)
+            self._pass_step()
             part = step / request.steps
             yield Step(
                 index=step,

@@ -70,7 +70,7 @@ class Scene:
         wait_until(until, seconds)
 
     def finish(self) -> None:
-        self.run(lambda: self.jobs.snapshot.running is None and not self.jobs.snapshot.waiting)
+        self.run(lambda: self.jobs.snapshot.is_idle)
 
     def grab(self, path: Path) -> None:
         wait_until(lambda: False, 0.3)

@@ -20,7 +20,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit, QMessageBox, QWidget
 
 from core.errors import OutOfMemory
-from core.events import ImageReady
+from core.events import ImageReady, PreviewSettings
 from core.images.metadata import read_metadata
 from core.images.writing import save_picture
 from core.request import (
@@ -36,6 +36,7 @@ from desktop.colours import DARK
 from desktop.jobs import JobState
 from desktop.recall import Recalled
 from desktop.settings import CreateSettings
+from desktop.studio import Pictures
 from desktop.theme import ThemeMode
 from desktop.widgets.empty_state import EXAMPLES
 from desktop.widgets.icon_button import IconButton
@@ -242,7 +243,7 @@ def test_closing_while_running_keeps_what_is_finished(session):
     assert session.engine.closed == 1
     assert len(session.engine.requests) == 1
     assert len(session.files()) == 1
-    assert session.jobs.enqueue(session.engine.requests[0], None) is None
+    assert session.jobs.enqueue(Pictures(session.engine.requests[0], PreviewSettings())) is None
 
 
 def test_settings_come_back(open_window):

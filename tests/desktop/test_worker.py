@@ -8,6 +8,7 @@ from PySide6.QtCore import QCoreApplication
 from core.events import ImageReady, Loading, PreviewSettings, Saved, Step
 from core.images import writing
 from core.request import TextToImage
+from desktop.studio import Pictures
 from desktop.worker import Cancelled, Done, EngineWorker, Failed, Job
 from tests.desktop.fake_engine import FakeEngine
 
@@ -29,7 +30,7 @@ def worker(engine, qapp):
 
 def job(tmp_path, number=1, **changes):
     given = {"prompts": ("a",), "steps": 5, "width": 64, "height": 64} | changes
-    return Job(number, TextToImage(**given), PreviewSettings(), tmp_path)
+    return Job(number, Pictures(TextToImage(**given), PreviewSettings()), tmp_path)
 
 
 def collect(worker):

@@ -1,0 +1,43 @@
+"""What the window's engine does, and the pieces of work it is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from core.events import Engine, PreviewSettings, Trainer
+from core.request import Request
+from core.training.config import TrainConfig
+
+
+class Studio(Engine, Trainer, Protocol):
+    """Makes pictures and teaches models, one thing at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Pictures to be made.
+
+    Attributes:
+        request: Which.
+        preview: How they are watched.
+    """
+
+    request: Request
+    preview: PreviewSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Teaching:
+    """A model to be taught, from the beginning or from where it was stopped.
+
+    Attributes:
+        config: What.
+        resume: Whether it goes on from the latest checkpoint.
+    """
+
+    config: TrainConfig
+    resume: bool = False
+
+
+Work = Pictures | Teaching
