@@ -2,8 +2,7 @@
 
 Imports no torch. The names are those of kohya's sd-scripts, LyCORIS, OneTrainer, peft, diffusers
 and diffusers' first LoRA scripts. A module is looked up by its name with ``_`` for ``.``, under
-diffusers' name and under that of the original (LDM, sgm) code, which is computed from the blocks
-the model has.
+diffusers' name and under that of the original (LDM, sgm) code.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+
+from core.models.original_names import UnetNames
 
 UNET, TEXT, TEXT_2 = "unet", "text_encoder", "text_encoder_2"
 """The components that a LoRA can change, by diffusers' names."""
@@ -77,28 +78,6 @@ _PREFIXES = (
     ("model.diffusion_model.", UNET),
     ("diffusion_model.", UNET),
     (PEFT_ROOT, None),
-)
-
-_INSIDE_RESNET = {
-    "norm1": "in_layers.0",
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
-_OUTSIDE_OF_BLOCKS = {
-    "conv_in": "input_blocks.0.0",
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "add_embedding.linear_1": "label_emb.0.0",
-    "add_embedding.linear_2": "label_emb.0.2",
-    "conv_norm_out": "out.0",
-    "conv_out": "out.2",
-}
-_BLOCK = re.compile(
-    r"(?P<side>down|up|mid)_blocks?(?:\.(?P<level>\d+))?"
-    r"\.(?P<kind>resnets|attentions|downsamplers|upsamplers)\.(?P<number>\d+)(?:\.(?P<rest>.+))?"
 )
 
 
@@ -182,46 +161,11 @@ def _unet_aliases(names: tuple[str, ...]) -> dict[str, str]:
     """Name a UNet's modules as diffusers and as the original code do."""
     depth = len({m[1] for n in names if (m := re.match(r"down_blocks\.0\.resnets\.(\d+)", n))})
     attentive = {int(m[1]) for n in names if (m := re.match(r"up_blocks\.(\d+)\.attentions\.", n))}
+    original = UnetNames(depth, frozenset(attentive))
     table = {_flat(name): name for name in names}
     for name in names:
-        if original := original_name(name, depth=depth, attentive=attentive):
-            table[_flat(original)] = name
+        if alias := original.find(name):
+            table[_flat(alias)] = name
         if name.endswith(".to_out.0"):
             table[_flat(name.removesuffix(".0"))] = name  # diffusers' first scripts
     return table
-
-
-def original_name(name: str, *, depth: int, attentive: Iterable[int]) -> str | None:
-    """Give the original code's name of a UNet's module.
-
-    There, the way down is a list that begins with the first convolution and has ``depth`` blocks a
-    level and one to halve the size; the way up has ``depth + 1`` blocks a level, the last of which
-    doubles it (https://github.com/Stability-AI/generative-models, ``openaimodel.py``).
-
-    Args:
-        name: Diffusers' name.
-        depth: Residual blocks of a level on the way down.
-        attentive: The levels on the way up that have attention.
-    """
-    if name in _OUTSIDE_OF_BLOCKS:
-        return _OUTSIDE_OF_BLOCKS[name]
-    found = _BLOCK.fullmatch(name)
-    if found is None:
-        return None
-    level, number, rest = int(found["level"] or 0), int(found["number"]), found["rest"] or ""
-    inner = 1
-    if found["kind"] == "resnets":
-        inner, rest = 0, _INSIDE_RESNET.get(rest, rest)
-    match found["side"], found["kind"]:
-        case "down", "downsamplers":
-            block, inner, rest = f"input_blocks.{(level + 1) * (depth + 1)}", 0, "op"
-        case "down", _:
-            block = f"input_blocks.{1 + level * (depth + 1) + number}"
-        case "up", "upsamplers":
-            block = f"output_blocks.{level * (depth + 1) + depth}"
-            inner = 2 if level in set(attentive) else 1
-        case "up", _:
-            block = f"output_blocks.{level * (depth + 1) + number}"
-        case _:
-            block, inner = "middle_block", inner + 2 * number * (inner == 0)
-    return f"{block}.{inner}.{rest}".removesuffix(".")

@@ -22,7 +22,7 @@ from core.models.single_file import CONFIGS
 from core.request import ControlUse, TextToImage
 from tests.conftest import write_tiny_control
 from tests.fixtures.layouts import layout, write_stripped, write_stripped_folder
-from tests.fixtures.original_names import unet_name
+from tests.fixtures.original_names import controlnet_name
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -58,7 +58,7 @@ def as_file(control: Path, path: Path, naming: str) -> Path:
     weights = load_file(control / WEIGHTS)
     if naming != "diffusers":
         prefix = "control_model." if naming == "prefixed" else ""
-        weights = {prefix + unet_name(name, 1, weights): t for name, t in weights.items()}
+        weights = {prefix + controlnet_name(name, 1): t for name, t in weights.items()}
     if path.suffix == ".pth":
         torch.save(weights, path)
     else:

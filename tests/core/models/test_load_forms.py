@@ -11,7 +11,6 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 
 from core.errors import ModelInvalid, ModelMissing, UnsafeFile, Unsupported
@@ -20,8 +19,8 @@ from core.models.families import Family
 from core.models.fingerprint import Fingerprints
 from core.models.identify import identify
 from core.models.load import load
-from tests.conftest import TINY_XL_UNET
-from tests.fixtures.original_names import single_file
+from core.models.writing.original_layout import in_original_layout
+from tests.fixtures.small import Small
 
 LAYOUTS = ("sd1", "sd2", "sdxl", "sdxl-refiner")
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -41,76 +40,6 @@ def opened(path: Path, configs: Path | None = None, **options: Any) -> Component
 
 def same(one: Any, other: Mapping[str, torch.Tensor]) -> None:
     torch.testing.assert_close(dict(one.state_dict()), dict(other), rtol=0, atol=0)
-
-
-def text_config(**changes: Any) -> dict[str, Any]:
-    return {
-        "vocab_size": 49408,
-        "hidden_size": 8,
-        "intermediate_size": 8,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "projection_dim": 8,
-        "max_position_embeddings": 77,
-        "eos_token_id": 2,
-    } | changes
-
-
-class Small:
-    """A small model of one of the layouts: its modules, configurations and file."""
-
-    def __init__(
-        self, layout: str, folder: Path, dtype: torch.dtype = torch.float32, **own: Any
-    ) -> None:
-        torch.manual_seed(3)
-        xl, refiner = layout.startswith("sdxl"), layout == "sdxl-refiner"
-        unet = {k: v for k, v in TINY_XL_UNET.items() if xl or not k.startswith(("add", "proj"))}
-        unet |= {"cross_attention_dim": 12 if refiner else 20 if xl else 8}
-        if xl:
-            unet["projection_class_embeddings_input_dim"] = 12 + (5 if refiner else 6) * 8
-        configs: dict[str, Any] = {
-            "unet": unet | {"in_channels": 4, "out_channels": 4},
-            "vae": {
-                "block_out_channels": [4, 4, 8, 8],
-                "down_block_types": ["DownEncoderBlock2D"] * 4,
-                "up_block_types": ["UpDecoderBlock2D"] * 4,
-                "layers_per_block": 1,
-                "norm_num_groups": 2,
-                "latent_channels": 4,
-                "scaling_factor": 0.2,
-            },
-            "scheduler": {"_class_name": "PNDMScheduler", "prediction_type": "epsilon"},
-        }
-        if refiner:
-            configs["pipeline"] = {"requires_aesthetics_score": True}
-        else:
-            configs["text_encoder"] = text_config()
-        self.modules: dict[str, Any] = {
-            # What a file's UNet has of its own is not told beside it.
-            "unet": diffusers.UNet2DConditionModel.from_config(configs["unet"] | own),
-            "vae": diffusers.AutoencoderKL.from_config(configs["vae"]),
-        }
-        if not refiner:
-            self.modules["text_encoder"] = transformers.CLIPTextModel(
-                transformers.CLIPTextConfig(**configs["text_encoder"])
-            )
-        if xl:
-            configs["text_encoder_2"] = text_config(hidden_size=12, projection_dim=12)
-            self.modules["text_encoder_2"] = transformers.CLIPTextModelWithProjection(
-                transformers.CLIPTextConfig(**configs["text_encoder_2"])
-            )
-        self.configs = folder / "configs"
-        self.configs.mkdir(parents=True)
-        (self.configs / f"{layout}.json").write_text(json.dumps(configs))
-        self.tensors = {
-            name: tensor.detach().to(dtype if tensor.is_floating_point() else None).contiguous()
-            for name, tensor in single_file(self.modules, layout).items()
-        }
-        self.path = folder / "small.safetensors"
-        self.save(self.tensors)
-
-    def save(self, tensors: Mapping[str, torch.Tensor], **metadata: str) -> None:
-        save_file({k: v.clone() for k, v in tensors.items()}, self.path, metadata or None)
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -301,7 +230,11 @@ def test_another_vae(tiny_model: Path, tmp_path: Path) -> None:
     other.save_pretrained(tmp_path / "vae")
     modules = {"unet": opened(tiny_model).unet, "vae": other}
     prefix = "first_stage_model."
-    original = {name: tensor.contiguous() for name, tensor in _vae_tensors(modules["vae"]).items()}
+    original = {
+        name.removeprefix(prefix): tensor.detach().contiguous()
+        for name, tensor in in_original_layout(modules, "sd1").items()
+        if name.startswith(prefix)
+    }
     save_file({k: v.clone() for k, v in original.items()}, tmp_path / "a.safetensors")
     save_file({prefix + k: v.clone() for k, v in original.items()}, tmp_path / "b.safetensors")
     torch.save({"state_dict": original}, tmp_path / "c.pt")
@@ -311,13 +244,6 @@ def test_another_vae(tiny_model: Path, tmp_path: Path) -> None:
         same(found.vae, other.state_dict())
         assert found.vae_sha256 != plain.vae_sha256
         assert found.sha256 == plain.sha256
-
-
-def _vae_tensors(vae: Any) -> dict[str, torch.Tensor]:
-    from tests.fixtures.original_names import vae_tensor
-
-    blocks = len(vae.config["block_out_channels"])
-    return dict(vae_tensor(name, t.detach(), blocks) for name, t in vae.state_dict().items())
 
 
 def test_a_vae_of_other_latents(tiny_model: Path, tmp_path: Path) -> None:

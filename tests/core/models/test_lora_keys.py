@@ -8,10 +8,10 @@ import diffusers
 import pytest
 import torch
 import transformers
-from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from torch import nn
 
-from core.models.lora_keys import Role, Targets, family_of, original_name, split_key
+from core.models.lora_keys import Role, Targets, family_of, split_key
+from core.models.original_names import UnetNames
 
 SDXL = {
     "block_out_channels": (320, 640, 1280),
@@ -61,29 +61,9 @@ def flat(name: str) -> str:
     return name.replace(".", "_")
 
 
-def original_names(unet: nn.Module, attentive: set[int]) -> dict[str, str]:
-    return {
-        name: original
-        for name in names(unet)
-        if (original := original_name(name, depth=2, attentive=attentive))
-    }
-
-
-@pytest.mark.parametrize(
-    ("family", "attentive"), [("sd1", {1, 2, 3}), ("sdxl", {0, 1})], ids=["sd1", "sdxl"]
-)
-def test_original_names_are_those_that_diffusers_reads(
-    unets: dict[str, nn.Module], family: str, attentive: set[int]
-) -> None:
-    unet: Any = unets[family]
-    renamed = original_names(unet, attentive)
-    checkpoint = {}
-    for key in unet.state_dict():
-        name, _, kind = key.rpartition(".")
-        checkpoint[f"model.diffusion_model.{renamed.get(name, name)}.{kind}"] = key
-    config = dict(unet.config)
-    converted = convert_ldm_unet_checkpoint(checkpoint, config)
-    assert converted == {key: key for key in unet.state_dict()}
+def original_names(unet: Any) -> dict[str, str]:
+    original = UnetNames.of(unet.config)
+    return {name: found for name in names(unet) if (found := original.find(name))}
 
 
 def test_the_modules_that_kohya_trains_are_all_found(
@@ -115,7 +95,7 @@ def test_sdxl_is_found_under_both_namings(
             "text_encoder_2": names(text_encoder),
         }
     )
-    renamed = original_names(unet, {0, 1})
+    renamed = original_names(unet)
     trained = trained_by_kohya(unet)
     assert len(trained) == 722
     for name in trained:

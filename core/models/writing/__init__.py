@@ -1,0 +1,1 @@
+"""Writes weights as files that other programs read: LoRAs, embeddings, whole models."""
