@@ -7,6 +7,7 @@ from pathlib import Path
 
 from core.errors import DatasetInvalid
 from core.files import replace_file
+from core.paths import is_dir, is_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif")
 """How the names of files end that are taken for pictures, in small or capital letters."""
@@ -27,7 +28,7 @@ def picture_folders(folder: Path) -> tuple[Path, ...]:
     """
     return (
         folder,
-        *(path for path in contents(folder) if REPEATED.fullmatch(path.name) and path.is_dir()),
+        *(path for path in contents(folder) if REPEATED.fullmatch(path.name) and is_dir(path)),
     )
 
 
@@ -39,7 +40,7 @@ def picture_paths(folder: Path) -> tuple[Path, ...]:
     Raises:
         DatasetInvalid: If the folder is not there or cannot be listed.
     """
-    return tuple(path for path in contents(folder) if is_picture(path) and path.is_file())
+    return tuple(path for path in contents(folder) if is_picture(path) and is_file(path))
 
 
 def is_picture(path: Path) -> bool:

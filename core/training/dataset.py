@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from core.events import Notice, Prepared
@@ -16,13 +15,12 @@ from core.models.components import Components
 from core.sampling.conditioning import Conditioning, joined
 from core.sampling.noise import generators_of
 from core.sampling.start import EncodedPicture
-from core.sampling.vae import Vae
 from core.training.buckets import Fit, cover, fit, make_buckets, step_of
-from core.training.cache import TensorCache
 from core.training.config_parts import Crop, DataSettings
+from core.training.kept import KeptEncodings
 from core.training.order import Order, Showing, derived
-from core.training.showing import Example, View, show
-from core.training.texts import encode, most_tokens, tokens_of
+from core.training.showing import Example, View
+from core.training.texts import most_tokens, tokens_of
 from core.training.wording import shown_caption, with_trigger
 
 
@@ -108,9 +106,7 @@ class Dataset:
         shapes = make_buckets(resolution, step_of(components.identity), square=not settings.buckets)
         self._fits = [fit(one.width, one.height, shapes) for one in self._examples]
         self._shapes = sorted({one.bucket for one in self._fits})
-        self._vae = Vae(components)
-        self._latents = TensorCache(cache / "latents" if settings.cache else None)
-        self._texts = TensorCache(cache / "texts" if settings.cache else None)
+        self._kept = KeptEncodings(components, settings, cache)
         self._orders: dict[int, tuple[Order, Order | None]] = {}
 
     def batches(self, processes: int = 1) -> int:
@@ -138,16 +134,15 @@ class Dataset:
             return
         work = list(self._fixed())[rank::processes]
         for number, (example, view) in enumerate(work, 1):
-            self._distribution(example, view)
+            self._kept.picture(example, view)
             yield Prepared(what="latents", index=number, total=len(work))
-        if self._vae.fell_back:
+        if self._kept.fell_back:
             yield Notice(
-                message="The model's VAE gives no numbers for some pictures in half precision; "
-                "these were encoded in fp32."
+                message="The VAE overflowed in fp16 on some pictures; they were encoded in fp32."
             )
         captions = self._captions()[rank::processes] if texts else []
         for number, caption in enumerate(captions, 1):
-            self._text(caption)
+            self._kept.text(caption)
             yield Prepared(what="captions", index=number, total=len(captions))
 
     def batch(self, step: int, *, rank: int = 0, processes: int = 1) -> Batch:
@@ -186,7 +181,7 @@ class Dataset:
         Raises:
             ModelInvalid: If an encoder's answer is not finite.
         """
-        together = joined([self._text(caption) for caption in captions])
+        together = joined([self._kept.text(caption) for caption in captions])
         return together.map(lambda values: values.to(self._components.device))
 
     def _order(self, processes: int) -> tuple[Order, Order | None]:
@@ -215,8 +210,8 @@ class Dataset:
             flip=self._settings.flip and (showing.count + showing.example) % 2 == 1,
             background=self._settings.background,
         )
-        kept = self._distribution(example, view)
-        picture = EncodedPicture(kept["mean"], kept["std"], self._components.scaling_factor)
+        encoded = self._kept.picture(example, view)
+        picture = EncodedPicture(encoded["mean"], encoded["std"], self._components.scaling_factor)
         caption = example.caption
         if not is_prior:
             chance = random.Random(derived(showing.seed, "caption"))
@@ -228,58 +223,9 @@ class Dataset:
             caption=caption,
             seed=showing.seed,
             sizes=(example.height, example.width, top, left, height, width),
-            mask=kept.get("mask"),
+            mask=encoded.get("mask"),
             is_prior=is_prior,
         )
-
-    def _distribution(self, example: Example, view: View) -> dict[str, Tensor]:
-        """Give a picture's latents as mean and standard deviation, and its mask if one is used."""
-        is_masked = self._settings.use_masks
-        key = {
-            "picture": example.sha256,
-            "mask": (example.mask_sha256 or "alpha") if is_masked else "",
-            "scaled": view.fit.scaled,
-            "bucket": view.fit.bucket,
-            "crop": view.crop,
-            "flip": view.flip,
-            "background": view.background.lower(),
-            "vae": self._components.vae_sha256,
-            "dtype": str(self._components.dtype),
-        }
-
-        def compute() -> dict[str, Tensor]:
-            pixels, greys = show(example, view, masked=is_masked)
-            encoded = self._vae.encode(pixels)
-            tensors = {"mean": encoded.mean, "std": encoded.std}
-            if greys is not None:
-                whole = torch.from_numpy(greys).float()[None, None] / 255
-                scale = self._components.identity.vae_scale
-                tensors["mask"] = F.avg_pool2d(whole, scale)  # (1, 1, H/8, W/8)
-            return tensors
-
-        # A crop by chance hardly comes twice.
-        if not view.fit.is_fixed(self._settings.crop):
-            return compute()
-        return self._latents.get(key, compute)
-
-    def _text(self, caption: str) -> Conditioning:
-        """Encode a caption by itself, so that it does not depend on its neighbours."""
-        rows = tokens_of(self._components, caption)[: most_tokens(self._components)]
-        key = {
-            "tokens": rows,
-            "model": self._components.sha256,
-            "dtype": str(self._components.dtype),
-        }
-
-        @torch.no_grad()
-        def compute() -> dict[str, Tensor]:
-            encoded = encode(self._components, [caption], check=True)
-            parts = {"text": encoded.text, "pooled": encoded.pooled}
-            return {name: part.cpu() for name, part in parts.items() if part is not None}
-
-        # Tags in another order are another caption, too many to be kept for good.
-        on_disk = not self._settings.shuffle_tags
-        return Conditioning(**self._texts.get(key, compute, on_disk=on_disk))
 
     def _fixed(self) -> Generator[tuple[Example, View], None, None]:
         """Give all ways of showing that come again."""

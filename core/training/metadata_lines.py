@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TypeGuard
 
 METADATA = "metadata.jsonl"
 
@@ -59,7 +60,7 @@ def _read(folder: Path, number: int, line: bytes) -> Line | BadLine:
         return BadLine(f"has no JSON in line {number}.")
     name = values.get("file_name") if isinstance(values, dict) else None
     text = values.get("text") if isinstance(values, dict) else None
-    if not isinstance(name, str) or not isinstance(text, str) or not name or "\0" in name:
+    if not _is_text(name) or not _is_text(text) or not name or "\0" in name:
         return BadLine(f"has no object with the texts file_name and text in line {number}.")
     if PureWindowsPath(name).anchor or PurePosixPath(name).is_absolute() or ".." in _parts(name):
         return BadLine(f"names a file outside of its folder in line {number}: {name}.")
@@ -71,6 +72,17 @@ def _read(folder: Path, number: int, line: bytes) -> Line | BadLine:
     if not is_there:
         return BadLine(f"names {name} in line {number}, which is not there.")
     return Line(picture, " ".join(text.split()))
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """Say whether this is a text, and one that can be written: JSON allows half a character."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _parts(name: str) -> set[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from core.errors import DatasetInvalid, InvalidRequest
 from core.events import Notice, Prepared
 from core.images.reading import sha256_of
-from core.paths import exists, expanded
+from core.paths import exists, expanded, is_dir, is_file
 from core.training.captions import (
     REPEATED,
     SUFFIXES,
@@ -33,7 +33,7 @@ from core.training.captions import (
 from core.training.config_parts import DataSettings
 from core.training.metadata_lines import METADATA, BadLine, read_lines
 from core.training.showing import Example, Upright, read_mask, read_upright
-from core.training.wording import words_of
+from core.training.wording import said, words_of
 
 SMALLEST = 16
 """Pixels of the shorter side that every picture needs."""
@@ -158,23 +158,28 @@ class _Search:
         for one in folders:
             named, repeats = None, 1
             if one != folder and (match := REPEATED.fullmatch(one.name)) is not None:
-                named, repeats = " ".join(match[2].replace("_", " ").split()), int(match[1])
+                named, repeats = said(match[2]), int(match[1])
             if not 1 <= repeats <= MOST_REPEATS:
                 self.passed_over.append(one.name)
                 continue
-            for path in self._pictures_in(one):
+            try:
+                pictures = self._pictures_in(one)
+            except DatasetInvalid as error:
+                self._refused(one, Fault.UNREADABLE, error)
+                continue
+            for path in pictures:
                 self.candidates.append(_Candidate(path, lines.pop(path, named), repeats))
         for path, text in lines.items():
             if not is_mask(path):
                 self.candidates.append(_Candidate(path, text, 1))
         looked_into = {*folders, *(up for one in self.candidates for up in one.path.parents)}
         self.passed_over += [
-            path.name for path in contents(folder) if path.is_dir() and path not in looked_into
+            path.name for path in contents(folder) if is_dir(path) and path not in looked_into
         ]
 
     def _pictures_in(self, folder: Path) -> list[Path]:
         """List a folder's pictures, and say what its other files are not."""
-        files = [path for path in contents(folder) if path.is_file()]
+        files = [path for path in contents(folder) if is_file(path)]
         pictures = [path for path in files if is_picture(path)]
         texts = {caption_path(path) for path in pictures}
         masks = {mask_path(path) for path in pictures}

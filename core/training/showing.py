@@ -166,13 +166,19 @@ def read_mask(path: Path, size: Size) -> Image.Image:
 
 
 def _check_unchanged(path: Path, sha256: str) -> None:
+    """Make sure that a file is still the one that was found.
+
+    Raises:
+        DatasetInvalid: If it is not.
+    """
     try:
-        is_same = sha256_of(path, field="data") == sha256
-    except InvalidRequest as error:
-        raise DatasetInvalid(error.reason) from error
-    if not is_same:
+        now = sha256_of(path, field="data")
+    except InvalidRequest:
+        now = ""
+    if now != sha256:
+        what = "has changed" if now else "cannot be read any more"
         raise DatasetInvalid(
-            f"{path} has changed since the training began; put it back, or start a new training."
+            f"{path} {what} since the training began; put it back, or start a new training."
         )
 
 

@@ -29,12 +29,19 @@ def words_of(picture: Path) -> str:
         return ""
     if "_" not in name and " " not in name:
         name = name.replace("-", " ")
-    words = name.replace("_", " ").split()
+    words = said(name).split()
     while words and _NUMBER.fullmatch(words[-1]):
         words.pop()
     while words and _NUMBER.fullmatch(words[0]):
         words.pop(0)
     return " ".join(words)
+
+
+def said(name: str) -> str:
+    """Read a file's or folder's name as a text, in which underscores part words."""
+    # What a disk holds that is no Unicode could be no caption.
+    text = name.encode(errors="replace").decode()
+    return " ".join(text.replace("_", " ").split())
 
 
 def with_trigger(caption: str, trigger: str) -> str:

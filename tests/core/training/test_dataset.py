@@ -1,11 +1,12 @@
 import dataclasses
 
+import diffusers
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from core.errors import DatasetInvalid
+from core.errors import DatasetInvalid, ModelInvalid
 from core.events import Notice, Prepared
 from core.models.fingerprint import Fingerprints
 from core.models.identify import identify
@@ -285,7 +286,7 @@ def test_another_model_has_latents_and_texts_of_its_own(make, loaded, encodings)
 def test_a_picture_that_vanishes_is_told(make, folder):
     data = make(batch=1)
     (folder / "picture c.png").unlink()
-    with pytest.raises(DatasetInvalid, match=r"picture c.png does not exist"):
+    with pytest.raises(DatasetInvalid, match=r"picture c.png cannot be read any more"):
         list(data.prepare())
 
 
@@ -295,3 +296,45 @@ def test_repeats_are_respected(make, folder):
     data = make(batch=1)
     shown = [data.batch(step).captions[0] for step in range(data.batches())]
     assert sorted(shown) == [f"picture {letter}" for letter in "bcde"] + ["star"] * 3
+
+
+def test_an_overflow_of_fp16_is_encoded_in_fp32_and_said_once(
+    make, tiny_model, monkeypatch, tmp_path_factory
+):
+    encode = diffusers.AutoencoderKL.encode
+
+    def overflowing(vae, pixels):
+        encoded = encode(vae, pixels)
+        if pixels.dtype is torch.float16:
+            encoded.latent_dist.mean = encoded.latent_dist.mean + float("inf")
+        return encoded
+
+    half = load(
+        identify(tiny_model),
+        device=torch.device("cpu"),
+        dtype=torch.float16,
+        fingerprints=Fingerprints.kept_in(tmp_path_factory.mktemp("cache")),
+    )
+    monkeypatch.setattr(diffusers.AutoencoderKL, "encode", overflowing)
+    data = make(half)
+    told = [one.message for one in data.prepare() if isinstance(one, Notice)]
+    assert told == ["The VAE overflowed in fp16 on some pictures; they were encoded in fp32."]
+    monkeypatch.undo()
+    again = make(half).batch(0)
+    assert torch.isfinite(again.latents).all()
+    assert torch.equal(again.latents, data.batch(0).latents)
+    assert data.texts(again.captions).text.dtype is torch.float16
+
+
+def test_what_is_no_number_never_enters_the_cache(make, monkeypatch, tmp_path):
+    encode = diffusers.AutoencoderKL.encode
+
+    def broken(vae, pixels):
+        encoded = encode(vae, pixels)
+        encoded.latent_dist.mean = encoded.latent_dist.mean * float("nan")
+        return encoded
+
+    monkeypatch.setattr(diffusers.AutoencoderKL, "encode", broken)
+    with pytest.raises(ModelInvalid, match=r"VAE .* not finite"):
+        list(make().prepare())
+    assert not list((tmp_path / "kept").rglob("*.safetensors"))

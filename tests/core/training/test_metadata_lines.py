@@ -42,6 +42,8 @@ def test_lines_are_read(lines_of, tmp_path):
         (b'{"file_name": 1, "text": "x"}', "has no object with"),
         (b'{"file_name": "", "text": "x"}', "has no object with"),
         (b'{"file_name": "a\\u0000.png", "text": "x"}', "has no object with"),
+        (b'{"file_name": "a.png", "text": "\\ud800"}', "has no object with"),
+        (b'{"file_name": "\\ud800", "text": "x"}', "has no object with"),
         (b'{"file_name": "c.png", "text": "x"}', "names c.png in line 1, which is not there."),
     ],
 )

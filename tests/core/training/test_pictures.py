@@ -1,7 +1,9 @@
 import json
 import os
 import struct
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -233,3 +235,25 @@ def test_the_hash_is_that_of_the_file(save, look):
 
     path = save("a.png")
     assert look().examples[0].sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_folder_within_that_cannot_be_listed_is_one_problem(save, look, tmp_path, monkeypatch):
+    save("good.png")
+    closed = save("3_star/a.png").parent
+    listed = Path.iterdir
+
+    def refusing(path):
+        if path == closed:
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    (problem,) = look().problems
+    assert problem.path == closed
+    assert problem.reason.startswith("cannot be listed (Permission denied)")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode here")
+def test_a_name_that_is_no_unicode_gives_a_caption_that_is(save, look, tmp_path):
+    save("a.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9toile.png"))
+    assert [example.caption for example in look().examples] == ["?toile"]

@@ -24,6 +24,7 @@ from core.training.wording import shown_caption, shuffled, with_trigger, words_o
         ("3f2a9c0011223344aabbccdd_star.png", "star"),
         ("0001.png", ""),
         ("étoile_rouge.png", "étoile rouge"),
+        ("\udce9toile.png", "?toile"),
     ],
 )
 def test_a_name_is_read_as_words(name, words):
