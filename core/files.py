@@ -6,9 +6,11 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from core.errors import SaveFailed
 
@@ -31,9 +33,53 @@ def replace_file(path: Path, data: bytes) -> None:
     Raises:
         SaveFailed: Naming the folder and the reason; what was there is unchanged.
     """
-    with _written_beside(path, data) as temporary, _explained(path.parent):
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write to, which becomes ``path`` when it is whole; see ``replace_file``.
+
+    It is for what is too much to be held in memory. An error in the ``with`` leaves what was there
+    unchanged.
+
+    Raises:
+        SaveFailed: Naming the folder and the reason.
+    """
+    with _beside(path) as temporary, _explained(path.parent):
+        with temporary.open("xb") as file:
+            yield file
+            _sync(file)
         temporary.replace(path)
         _sync_folder(path.parent)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to fill, which gets the name ``folder`` when it is whole.
+
+    Whoever fills it writes each file by ``replacing`` or ``replace_file``, so that all of them are
+    on the disk before the folder has its name.
+
+    Raises:
+        SaveFailed: If something has the name already, or nothing can be written there.
+    """
+    _check_free(folder)
+    unfinished = _name_beside(folder)
+    with _explained(folder.parent):
+        unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        with _explained(folder.parent):
+            for path in (unfinished, *unfinished.rglob("*")):
+                if path.is_dir():
+                    _sync_folder(path)
+            _check_free(folder)
+            unfinished.rename(folder)
+            _sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def create_file(path: Path, data: bytes) -> None:
@@ -80,17 +126,38 @@ def _explained(folder: Path) -> Iterator[None]:
 @contextmanager
 def _written_beside(path: Path, data: bytes) -> Iterator[Path]:
     """Give a temporary file in ``path``'s folder that holds ``data`` on the disk itself."""
-    with _explained(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
+    with _beside(path) as temporary:
         with _explained(path.parent), temporary.open("xb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            _sync(file)
+        yield temporary
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Give a name in ``path``'s folder that nothing has; a file of that name is removed after."""
+    with _explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _name_beside(path)
+    try:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _name_beside(path: Path) -> Path:
+    return path.with_name(f".{secrets.token_hex(8)}.part")
+
+
+def _check_free(path: Path) -> None:
+    if os.path.lexists(path):
+        raise SaveFailed(f"{path} is there already; choose another name, or remove it.")
+
+
+def _sync(file: BinaryIO) -> None:
+    """Bring what was written to the disk itself."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _rename_exclusively(source: Path, target: Path) -> None:

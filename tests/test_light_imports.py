@@ -48,6 +48,8 @@ LIGHT = [
     "core.models.lora_keys",
     "core.models.matching",
     "core.models.names",
+    "core.models.original_names",
+    "core.models.writing.metadata",
     "core.models.library",
     "core.models.listing",
     "core.models.refiner_file",

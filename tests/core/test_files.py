@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from core.errors import SaveFailed
-from core.files import check_folder, create_file, replace_file
+from core.files import check_folder, create_file, new_folder, replace_file, replacing
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX limits, rights and signals")
 
@@ -143,3 +143,89 @@ def test_a_killed_process_leaves_the_old_or_the_new_file(tmp_path):
         if path.exists():
             content = path.read_bytes()
             assert content in (b"a" * 3_000_000, b"b" * 3_000_000)
+
+
+def test_a_file_written_in_pieces_appears_whole(tmp_path):
+    (tmp_path / "file").write_bytes(b"old")
+    with replacing(tmp_path / "file") as file:
+        file.write(b"ne")
+        file.flush()
+        assert (tmp_path / "file").read_bytes() == b"old"
+        file.write(b"w")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"new"]
+
+
+def test_an_error_while_writing_leaves_what_was_there(tmp_path):
+    (tmp_path / "file").write_bytes(b"old")
+
+    def fail_in_a_file():
+        with replacing(tmp_path / "file") as file:
+            file.write(b"new")
+            raise ZeroDivisionError
+
+    def fail_in_a_folder():
+        with new_folder(tmp_path / "folder") as folder:
+            replace_file(folder / "a", b"data")
+            raise ZeroDivisionError
+
+    for fail in (fail_in_a_file, fail_in_a_folder):
+        with pytest.raises(ZeroDivisionError):
+            fail()
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_a_folder_appears_whole(tmp_path):
+    with new_folder(tmp_path / "deep" / "folder") as folder:
+        replace_file(folder / "a" / "b", b"data")
+        assert not (tmp_path / "deep" / "folder").exists()
+    assert (tmp_path / "deep" / "folder" / "a" / "b").read_bytes() == b"data"
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_folder_takes_no_others_place(tmp_path, when):
+    def occupy():
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "old").touch()
+
+    def write():
+        with new_folder(tmp_path / "folder") as folder:
+            replace_file(folder / "a", b"data")
+            occupy()
+
+    if when == "before":
+        occupy()
+    with pytest.raises(SaveFailed, match=r"folder is there already; choose another name"):
+        write()
+    assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["folder", "old"]
+
+
+def test_a_folder_below_a_file_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(SaveFailed, match="below a file"),
+        new_folder(tmp_path / "file" / "folder"),
+    ):
+        pass
+
+
+@posix
+def test_a_killed_process_leaves_no_half_folder(tmp_path):
+    code = (
+        "import sys, pathlib; from core.files import new_folder, replace_file\n"
+        "path = pathlib.Path(sys.argv[1]); print('ready', flush=True); number = 0\n"
+        "while True:\n"
+        "    number += 1\n"
+        "    with new_folder(path / str(number)) as folder:\n"
+        "        for name in 'abcd': replace_file(folder / name / 'f', bytes(300_000))\n"
+    )
+    for milliseconds in (7, 19, 43):
+        base = tmp_path / str(milliseconds)
+        process = subprocess.Popen([sys.executable, "-c", code, str(base)], stdout=subprocess.PIPE)
+        with process:
+            process.stdout.readline()
+            threading.Event().wait(milliseconds / 1000)
+            process.kill()
+        for folder in base.glob("[0-9]*"):
+            sizes = [path.stat().st_size for path in folder.glob("*/f")]
+            assert sizes == [300_000] * 4
