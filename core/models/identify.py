@@ -97,7 +97,12 @@ def identify(path: Path, configs: Path = CONFIGS) -> Identity:
         Unsupported: If it is a sound model of a kind that this version does not run.
         UnsafeFile: If its weights are pickles that could run code, or it asks for code of its own.
     """
-    parts = read_folder(path) if path.is_dir() else read_single_file(path, configs)
+    return identity_of(read_folder(path) if path.is_dir() else read_single_file(path, configs))
+
+
+def identity_of(parts: Parts) -> Identity:
+    """Identify a model by its parts; see ``identify``."""
+    path = parts.path
     check_unet_kind(parts)
     check_shapes(parts)
     unet, vae = parts.configs["unet"], parts.configs["vae"]
@@ -118,7 +123,7 @@ def identify(path: Path, configs: Path = CONFIGS) -> Identity:
     if parts.single_file and defaults.timestep_spacing:
         scheduler = {**scheduler, "timestep_spacing": defaults.timestep_spacing}
     return Identity(
-        folder=path if path.is_dir() else path.parent,
+        folder=path.parent if parts.single_file else path,
         path=path,
         single_file=parts.single_file,
         family=family,
@@ -145,7 +150,7 @@ def identify(path: Path, configs: Path = CONFIGS) -> Identity:
             for name, header in parts.headers.items()
         },
         weights=parts.weights,
-        tiny_vae=_tiny_vae(path) if path.is_dir() else None,
+        tiny_vae=None if parts.single_file else _tiny_vae(path),
     )
 
 

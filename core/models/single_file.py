@@ -93,7 +93,11 @@ def read_single_file(path: Path, configs: Path = CONFIGS) -> Parts:
         Unsupported: If it is no whole model, or one of a kind that is not run; it is named.
         UnsafeFile: If it is a pickle that asks for more than tensors.
     """
-    header = read_tensors(path)
+    return parts_of(path, read_tensors(path), configs)
+
+
+def parts_of(path: Path, header: Header, configs: Path = CONFIGS) -> Parts:
+    """Say which parts a whole model's file of this header has; see ``read_single_file``."""
     tensors = header.tensors
     if not is_single_file_model(tensors):
         what = foreign.name_of_model(tensors)
