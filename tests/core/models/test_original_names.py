@@ -36,6 +36,15 @@ def test_a_unets_names_are_those_that_diffusers_reads(family: str) -> None:
     assert converted == {key: key for key in unet.state_dict()}
 
 
+@pytest.mark.parametrize(("family", "place"), [("sd1", 1), ("sdxl", 2)])
+def test_what_doubles_the_size_comes_after_the_attention_if_there_is_any(
+    family: str, place: int
+) -> None:
+    names = UnetNames.of(build(family, "unet").config)
+    found = names.tensor("up_blocks.0.upsamplers.0.conv.weight")
+    assert found == f"output_blocks.2.{place}.conv.weight"
+
+
 def test_a_vaes_names_are_those_that_diffusers_reads() -> None:
     vae = build("sd1", "vae")
     state = vae.state_dict()
