@@ -25,8 +25,10 @@ from core.models.identify import identify
 from core.models.load import load
 from core.models.lora import AppliedLoras, Strength, bind
 from core.models.lora_file import read_lora
+from core.models.single_file import CONFIGS
 from core.models.verdict import judge
 from core.models.writing.lora import LoraPair, LoraWeights, write_kohya, write_peft
+from tests.fixtures import adapters
 
 BLOCK = "down_blocks.{}.attentions.0"
 # Transformers takes every tensor whose name holds the adapter's for one of the adapter's.
@@ -238,6 +240,21 @@ def test_kohyas_names(family: Family, modules: Modules, tmp_path: Path) -> None:
                 "lora_unet_up_blocks_0_upsamplers_0_conv"} <= stems  # fmt: skip
     ends = {key.partition(".")[2] for key in tensors_of(path)}
     assert ends == {"lora_down.weight", "lora_up.weight", "alpha"}
+
+
+@pytest.mark.parametrize(("full_size", "count"), [("sd1", 192 + 72), ("sdxl", 722 + 72 + 192)])
+def test_a_full_size_model_has_all_of_kohyas_names(
+    full_size: str, count: int, tmp_path: Path
+) -> None:
+    """Every module that sd-scripts train, by the names that the other listing of them has."""
+    parts = ["unet", "text_encoder", *(["text_encoder_2"] if full_size == "sdxl" else [])]
+    pair = LoraPair(torch.zeros(1, 1), torch.zeros(1, 1), 1.0)
+    weights = {part: dict.fromkeys(adapters.modules(f"{full_size}-{part}"), pair) for part in parts}
+    assert sum(map(len, weights.values())) == count
+    config = json.loads((CONFIGS / f"{full_size}.json").read_text())["unet"]
+    path = tmp_path / "a.safetensors"
+    write_kohya(path, weights, family=Family(full_size), unet_config=config, metadata={})
+    assert tensors_of(path).keys() == adapters.kohya(full_size).keys()
 
 
 def test_alphas_are_the_true_ones(modules: Modules, family: Family, tmp_path: Path) -> None:

@@ -16,12 +16,17 @@ from safetensors.torch import load_file
 
 from core.errors import Unsupported
 from core.models.catalog import SHIPPED, STARTER
+from core.models.clip_tokenizer.bundled import bundled_tokenizer
 from core.models.components import Components
 from core.models.families import Family, PredictionType
 from core.models.identify import identify
+from core.models.load_single_file import PAD_TOKENS
+from core.models.residence import Residence
 from core.models.writing.folder import write_folder
 from core.models.writing.single_file import check_single_file, write_single_file
 from tests.fixtures.layouts import layout as listing
+from tests.fixtures.layouts import write_stripped
+from tests.fixtures.make_layouts import build
 from tests.fixtures.small import Small
 
 LAYOUTS = ("sd1", "sd2", "sdxl")
@@ -226,3 +231,36 @@ def test_a_folder_becomes_a_file(opened: Any, states: Any, tmp_path: Path) -> No
     second = dataclasses.replace(second, identity=identity)
     path = written(tmp_path / "made.safetensors", second, small.configs)
     torch.testing.assert_close(states(opened(path, small.configs)), states(first), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_a_full_size_model_is_not_refused(family: str, tmp_path: Path) -> None:
+    """Of the configurations that the published folders have; no weights."""
+    path = write_stripped(tmp_path / "model.safetensors", listing(f"{family}-original"))
+    identity = identify(path)
+    modules = build(family)
+    tokenizers = [bundled_tokenizer(token) for token in PAD_TOKENS[identity.family]]
+    device = torch.device("meta")
+    components = Components(
+        identity=identity,
+        sha256="",
+        vae_sha256="",
+        tokenizer=tokenizers[0],
+        text_encoder=modules["text_encoder"],
+        text_uses_mask=False,
+        unet=modules["unet"],
+        vae=modules["vae"],
+        scaling_factor=1.0,
+        tiny_vae=None,
+        tiny_scaling_factor=1.0,
+        scheduler_config=identity.configs["scheduler"],
+        device=device,
+        dtype=torch.float32,
+        residence=Residence(device),
+        tokenizer_2=tokenizers[-1],
+        text_encoder_2=modules.get("text_encoder_2"),
+    )
+    check_single_file(components)
+    smaller = build(family, layers_per_block=1)["unet"]
+    with pytest.raises(Unsupported, match="layers_per_block"):
+        check_single_file(dataclasses.replace(components, unet=smaller))
