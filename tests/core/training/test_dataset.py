@@ -95,28 +95,39 @@ def assert_same(one, other):
     assert one.masks is None or torch.equal(one.masks, other.masks)
 
 
-def test_a_batch_is_what_the_vae_makes_of_its_pictures(make, loaded, folder):
-    data = make()
-    for step in range(data.batches()):
+def scaled(picture, bucket):
+    width, height = picture.size
+    scale = max(bucket[0] / width, bucket[1] / height)
+    size = round(width * scale), round(height * scale)
+    return np.array(picture.resize(size, Image.Resampling.LANCZOS))
+
+
+@pytest.mark.parametrize("settings", [{}, {"crop": Crop.RANDOM, "flip": True}])
+def test_a_batch_is_what_the_vae_makes_of_its_pictures(make, loaded, folder, settings):
+    data = make(**settings)
+    mirrored = 0
+    for step in range(2 * data.batches()):
         batch = data.batch(step)
         assert len(batch) == 2
-        for i, caption in enumerate(batch.captions):
-            with Image.open(folder / f"{caption}.png") as picture:
-                height, width, top, left, *now = map(int, batch.sizes[i])
-                assert (width, height) == picture.size
-                scale = max(now[1] / width, now[0] / height)
-                scaled = picture.resize(
-                    (round(width * scale), round(height * scale)), Image.Resampling.LANCZOS
-                )
-                seen = np.array(scaled)[top : top + now[0], left : left + now[1]]
-            encoded = Vae(loaded).encode(seen)
-            expected = EncodedPicture(encoded.mean, encoded.std, loaded.scaling_factor).sample(
-                [torch.Generator().manual_seed(derived(batch.seeds[i], "latents"))]
-            )
-            assert torch.equal(batch.latents[i : i + 1], expected)
-            assert batch.latents.shape[2:] == (now[0] // 8, now[1] // 8)
         assert batch.masks is None
         assert not batch.is_prior.any()
+        for i, caption in enumerate(batch.captions):
+            height, width, top, left, *now = map(int, batch.sizes[i])
+            assert batch.latents.shape[2:] == (now[0] // 8, now[1] // 8)
+            with Image.open(folder / f"{caption}.png") as picture:
+                assert (width, height) == picture.size
+                whole = scaled(picture, now[::-1])
+            made = []
+            for seen in (whole, whole[:, ::-1]):
+                cropped = np.ascontiguousarray(seen[top : top + now[0], left : left + now[1]])
+                encoded = Vae(loaded).encode(cropped)
+                drawn = EncodedPicture(encoded.mean, encoded.std, loaded.scaling_factor).sample(
+                    [torch.Generator().manual_seed(derived(batch.seeds[i], "latents"))]
+                )
+                made.append(torch.equal(batch.latents[i : i + 1], drawn))
+            assert made in ([True, False], [False, True])
+            mirrored += made[1]
+    assert (mirrored > 0) == bool(settings)
 
 
 def test_an_epoch_shows_every_picture(make):
@@ -219,6 +230,7 @@ def test_a_crop_by_chance_is_new_each_time_and_said_to_cost(make, encodings, tmp
         (batch.captions[0], *map(int, batch.sizes[0, 2:4])) for batch in map(data.batch, range(20))
     }
     assert len(crops) > 8
+    assert len(list((tmp_path / "kept" / "latents").rglob("*.safetensors"))) == 2
 
 
 def test_long_captions_are_said_to_be_cut(make, folder):
@@ -281,6 +293,24 @@ def test_another_model_has_latents_and_texts_of_its_own(make, loaded, encodings)
     assert len(encodings) == 10
     list(make(background="#000000").prepare())
     assert len(encodings) == 15
+
+
+def test_texts_are_those_of_the_model_and_its_precision(make, loaded, tmp_path):
+    for changes in ({}, {"sha256": "0" * 64}, {"dtype": torch.bfloat16}):
+        made = make(dataclasses.replace(loaded, **changes)).texts(["a star"])
+        assert made.text.dtype is changes.get("dtype", torch.float32)
+    assert len(list((tmp_path / "kept" / "texts").rglob("*.safetensors"))) == 3
+
+
+def test_another_mask_is_not_taken_for_the_one_before(make, folder):
+    for left in (0, 32):
+        greys = np.zeros((64, 64), np.uint8)
+        greys[:, left : left + 32] = 255
+        Image.fromarray(greys).save(folder / "picture a.mask.png")
+        data = make(batch=5, use_masks=True, buckets=False)
+        batch = data.batch(0)
+        mask = batch.masks[batch.captions.index("picture a")]
+        assert mask[0, 0].tolist() == ([1.0] * 4 + [0.0] * 4)[:: -1 if left else 1]
 
 
 def test_a_picture_that_vanishes_is_told(make, folder):

@@ -122,6 +122,10 @@ def test_a_mask_beside_goes_before_transparency_and_the_way_of_its_picture(ramp,
     assert shown.shape == (20, 20)
     assert (shown[:, :8] == 255).all()
     assert (shown[:, 12:] == 0).all()
+    example = example_of(path, mask)
+    Image.fromarray(255 - greys).save(mask)
+    with pytest.raises(DatasetInvalid, match=r"b.mask.png has changed"):
+        show(example, view, masked=True)
 
 
 def test_a_mask_of_another_shape_is_refused(ramp):

@@ -74,6 +74,8 @@ def test_a_long_caption_is_cut(loaded):
     assert len(tokens_of(loaded, "red " * 100)) == 100
     with torch.no_grad():
         long, just = encode(loaded, ["red " * 100]), encode(loaded, ["red " * 75])
+        ids = [[*loaded.tokenizer("red " * 75).input_ids]]
+        assert torch.equal(long.text, loaded.text_encoder(torch.tensor(ids))[0])
     assert torch.equal(long.text, just.text)
     assert long.text.shape == (1, 77, 16)
 
