@@ -26,7 +26,7 @@ from core.request import DeviceName
 from core.terminal import harmless
 
 if TYPE_CHECKING:
-    from core.events import Engine, EngineFactory
+    from core.events import EngineFactory, Studio
 
 DONE, FAILED, INTERRUPTED, TERMINATED = 0, 1, 130, 143
 
@@ -35,7 +35,7 @@ class Terminated(KeyboardInterrupt):
     """The system asked the process to end; it ends as tidily as after Ctrl-C."""
 
 
-def torch_engine(device: DeviceName, profile: Profile) -> Engine:
+def torch_engine(device: DeviceName, profile: Profile) -> Studio:
     """Make the engine that runs on this machine; imports torch."""
     from core.models.library import Library
     from core.models.torchvision_import import mend_torchvision
@@ -142,6 +142,10 @@ def _run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFac
             from core.commands import models
 
             models.run(arguments, library)
+        case "train":
+            from core.commands import train
+
+            train.run(arguments, profile, make_engine)
         case "bench":
             from core.commands import bench
 

@@ -27,6 +27,7 @@ from core.request import (
     Tiling,
     is_upscaler_file,
 )
+from core.train_options import add_train
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -53,7 +54,15 @@ def build_parser(prog: str, *, window: bool) -> argparse.ArgumentParser:
     if window:
         parser.add_argument("--profile", metavar="DIR", type=Path, help="keep all data in DIR")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=not window)
-    for add in (_add_generate, _add_grid, _add_upscale, _add_inspect, _add_models, _add_bench):
+    for add in (
+        _add_generate,
+        _add_grid,
+        _add_upscale,
+        add_train,
+        _add_inspect,
+        _add_models,
+        _add_bench,
+    ):
         add(commands, everywhere)
     return parser
 

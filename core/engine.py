@@ -32,6 +32,8 @@ from core.events import (
     Notice,
     Pixels,
     PreviewSettings,
+    Stream,
+    TrainingEvent,
 )
 from core.images.canvas import Canvas, canvas_of
 from core.images.reading import read_picture, read_start_image, sha256_of
@@ -71,6 +73,7 @@ from core.sampling.inpaint import Area, area_of
 from core.sampling.served import base_alone, check_served, ignored
 from core.sampling.settle import settled
 from core.sampling.vae import Vae
+from core.training.config import TrainConfig
 
 ImageToImageT = TypeVar("ImageToImageT", bound=ImageToImage)
 
@@ -124,6 +127,18 @@ class TorchEngine:
         See ``core.events.Engine.warm_up``.
         """
         return self._guarded(self._warm_up(model))
+
+    def train(self, config: TrainConfig, *, resume: bool = False) -> Stream[TrainingEvent]:
+        """Teach a model; see ``core.events.Trainer.train``."""
+        return self._train(config, resume=resume)
+
+    def _train(self, config: TrainConfig, *, resume: bool) -> Generator[TrainingEvent, None, None]:
+        # Imported here: pictures alone need none of it.
+        from core.training.loop import Place, train
+
+        device = resolve_device(self._device_name)
+        self._forget(device)
+        yield from train(config, Place(device, self._cache, self), resume=resume)
 
     def _guarded(self, events: Iterator[Event]) -> Generator[Event, None, None]:
         """Name memory that ran out, and give memory back at the end, however it comes."""

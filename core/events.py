@@ -205,12 +205,13 @@ class Checkpointed:
     Attributes:
         step: Steps done.
         path: The folder.
-        usable: What can be used for pictures as it is: a LoRA, an embedding, or a model's folder.
+        usable: What can be used for pictures as it is: a LoRA or an embedding; None of a whole
+            model, which is made ready only when a training is stopped.
     """
 
     step: int
     path: Path
-    usable: Path
+    usable: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,5 +331,9 @@ class Trainer(Protocol):
         """
 
 
-EngineFactory = Callable[[DeviceName, Profile], Engine]
+class Studio(Engine, Trainer, Protocol):
+    """Makes pictures and teaches models, one thing at a time."""
+
+
+EngineFactory = Callable[[DeviceName, Profile], Studio]
 """Makes the engine that computes on a device and knows the user's files."""

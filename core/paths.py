@@ -84,6 +84,11 @@ class Profile:
         return self.root / "library.json"
 
     @property
+    def trainings(self) -> Path:
+        """The folder in which trainings lie if nothing else was said."""
+        return self.root / "trainings"
+
+    @property
     def cache(self) -> Path:
         """The folder of what can be computed again, such as preview fits."""
         return self.root / "cache"

@@ -8,14 +8,13 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import cast
 
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication
 
 from core.about import APP_NAME, version
 from core.cli import torch_engine
-from core.events import Loading, TrainingEvent
+from core.events import Loading, Studio, TrainingEvent
 from core.models import catalog
 from core.models.library import Library
 from core.paths import Profile
@@ -28,7 +27,6 @@ from desktop.library_worker import Downloads
 from desktop.logs import start_log
 from desktop.settings import SettingsStore
 from desktop.shelf import Shelf
-from desktop.studio import Studio
 from desktop.theme import Theme
 from desktop.widgets.main_window import MainWindow
 from desktop.worker import WARM_UP, EngineWorker, Failed, Outcome
@@ -112,8 +110,7 @@ def make_engine(profile: Profile) -> ProcessEngine:
 def _make_torch_engine(profile: Profile) -> Studio:
     """Make the engine proper, in the engine's own process."""
     catalog.use_shelf(Library(profile))
-    # The command line asks no more of it than that it makes pictures.
-    return cast(Studio, torch_engine(DeviceName.AUTO, profile))
+    return torch_engine(DeviceName.AUTO, profile)
 
 
 def _report_warm_up(worker: EngineWorker, window: MainWindow) -> None:

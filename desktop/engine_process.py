@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from core.errors import OutOfMemory
-from core.events import EventStream, PreviewSettings, Stream, TrainingEvent
+from core.events import EventStream, PreviewSettings, Stream, Studio, TrainingEvent
 from core.request import Request
 from core.training.config import TrainConfig
 from desktop.child_process import ChildProcess
-from desktop.studio import Studio
 
 
 class ProcessEngine:

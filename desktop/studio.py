@@ -1,17 +1,12 @@
-"""What the window's engine does, and the pieces of work it is given."""
+"""The pieces of work that the window's engine is given."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
-from core.events import Engine, PreviewSettings, Trainer
+from core.events import PreviewSettings
 from core.request import Request
 from core.training.config import TrainConfig
-
-
-class Studio(Engine, Trainer, Protocol):
-    """Makes pictures and teaches models, one thing at a time."""
 
 
 @dataclass(frozen=True, slots=True)

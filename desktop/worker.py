@@ -18,13 +18,14 @@ from core.events import (
     Finished,
     Step,
     Stream,
+    Studio,
     Trained,
     TrainingEvent,
     TrainStep,
     is_finishing,
 )
 from core.images.writing import saved
-from desktop.studio import Pictures, Studio, Teaching, Work
+from desktop.studio import Pictures, Teaching, Work
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,11 @@ import signal
 from collections.abc import Callable, Generator
 from contextlib import closing
 from types import FrameType, TracebackType
+from typing import TypeVar
 
-from core.events import Event, EventStream, is_finishing
+from core.events import Event, EventStream, Stream, is_finishing
+
+EventT = TypeVar("EventT")
 
 _Handler = Callable[[int, FrameType | None], object]
 
@@ -32,6 +35,25 @@ def whole_batches(events: EventStream) -> Generator[Event, None, None]:
             else:
                 yield event
                 hold.end()
+
+
+def between_events(events: Stream[EventT]) -> Generator[EventT, None, None]:
+    """Pass a run's events on; a first interrupt waits until the work on the next one is done.
+
+    A step of a training cut in two would cost all that was learned since the last checkpoint;
+    stopped between two, it writes one. A second interrupt is obeyed at once. Closing this closes
+    the run.
+
+    Raises:
+        KeyboardInterrupt: Between two events, where one came meanwhile.
+    """
+    with closing(events), _Hold() as hold:
+        hold.begin()
+        for event in events:
+            hold.end()
+            yield event
+            hold.begin()
+        hold.end()
 
 
 class _Hold:

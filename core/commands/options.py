@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from core.errors import CoreError, InvalidRequest
+from core.train_options import option_names
 
 PICTURE_OPTIONS: Mapping[str, str] = {
     "prompts": "PROMPT",
@@ -72,6 +73,7 @@ _OPTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "models": {"model": "ID", "name": "--name"},
     "inspect": {"image": "IMAGE"},
+    "train": option_names(),
 }
 """The same of every command whose messages name settings."""
 

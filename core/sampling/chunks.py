@@ -132,6 +132,11 @@ def _finder(words: Collection[str]) -> tuple[re.Pattern[str], dict[str, str]] | 
     return pattern, {name.lower(): name for name in names}
 
 
+def pieces(text: str, words: Collection[str]) -> list[tuple[str, str | None]]:
+    """Part a plain text into stretches, each with the one of ``words`` that ends it."""
+    return _pieces(text, _finder(words))
+
+
 def _pieces(
     text: str, finder: tuple[re.Pattern[str], dict[str, str]] | None
 ) -> list[tuple[str, str | None]]:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.models.components import Components, TextTower
 from core.sampling.chunks import Chunk, cut
 from core.sampling.conditioning import Conditioning, joined
-from core.sampling.towers import Encoded, check_finite, encode_tokens, side_by_side
+from core.sampling.towers import (
+    Encoded,
+    Vectors,
+    check_finite,
+    encode_tokens,
+    side_by_side,
+    vectors_in_place,
+)
 
 KEPT = 64
 """Texts whose embeddings are kept; one is 231 KB for Stable Diffusion 1.x in fp32."""
-
-Vectors = Mapping[str, Mapping[str, Tensor]]
-"""Words that stand for vectors ``(n, D)`` of their own, for each text encoder by its name."""
 
 SMALLEST_MEAN = 0.01
 """Share of the states' standard deviation below which their mean says nothing."""
@@ -142,7 +144,8 @@ def _encode(components: Components, chunk: Chunk, vectors: Vectors) -> Condition
 @torch.inference_mode()
 def _encode_by(tower: TextTower, components: Components, chunk: Chunk, vectors: Vectors) -> Encoded:
     """Encode one chunk with one text encoder, a batch of one."""
-    with _in_place(tower, chunk, vectors):
+    places = [(0, place, token.vector) for place, token in enumerate(chunk) if token.vector]
+    with vectors_in_place(tower, places, vectors):
         return encode_tokens(tower, components, [[token.number for token in chunk]])
 
 
@@ -165,34 +168,3 @@ def _weighted(embedding: Tensor, chunk: Chunk) -> Tensor:
     ratio = float(plain.mean() / weighted.mean())
     has_mean = float(plain.mean().abs()) > SMALLEST_MEAN * float(plain.std())
     return weighted * ratio if has_mean and 0 < ratio < LARGEST_RATIO else weighted
-
-
-@contextmanager
-def _in_place(tower: TextTower, chunk: Chunk, vectors: Vectors) -> Iterator[None]:
-    """Let an encoder see embeddings' vectors at their places; its own table is not written to."""
-    places = [(1 + i, token.vector) for i, token in enumerate(chunk) if token.vector is not None]
-    if not places:
-        yield
-        return
-
-    def put(_module: nn.Module, _ids: Any, table_rows: Tensor) -> Tensor:
-        rows = table_rows.clone()  # (1, T, D)
-        for place, (word, number) in places:
-            rows[:, place] = vectors[word][tower.name][number].to(rows.device, rows.dtype)
-        return rows
-
-    table = tower.encoder.get_submodule(_word_table(tower.encoder))
-    handle = table.register_forward_hook(put)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _word_table(encoder: nn.Module) -> str:
-    """Find the module that turns token numbers into vectors."""
-    names: list[str] = [
-        name for name, _ in encoder.named_modules() if name.endswith("token_embedding")
-    ]
-    assert len(names) == 1, f"{len(names)} tables of words"
-    return names[0]

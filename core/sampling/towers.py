@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.errors import ModelInvalid
 from core.models.components import Components, TextTower
 from core.sampling.conditioning import Conditioning
+
+Vectors = Mapping[str, Mapping[str, Tensor]]
+"""Words that stand for vectors ``(n, D)`` of their own, for each text encoder by its name."""
+
+Place = tuple[int, int, tuple[str, int]]
+"""Which text, which of its tokens, and the word and number of the vector that stands there."""
 
 Encoded = tuple[Tensor, Tensor | None]
 """``(B, T, D)``: the last hidden states after the final norm, as Stable Diffusion 1.x and 2.x were
@@ -71,3 +78,40 @@ def side_by_side(components: Components, encoded: Sequence[Encoded]) -> Conditio
     states = torch.cat([states for states, _ in encoded], dim=-1)
     pooled = next((pooled for _, pooled in encoded if pooled is not None), None)
     return Conditioning(text=states, pooled=pooled).map(lambda values: values.to(components.dtype))
+
+
+@contextmanager
+def vectors_in_place(tower: TextTower, places: Sequence[Place], vectors: Vectors) -> Iterator[None]:
+    """Let an encoder see vectors at their places; its own table is not written to.
+
+    Args:
+        tower: The encoder.
+        places: Where they stand in the texts that ``encode_tokens`` is given.
+        vectors: The vectors.
+    """
+    if not places:
+        yield
+        return
+
+    def put(_module: nn.Module, _ids: Any, table_rows: Tensor) -> Tensor:
+        rows = table_rows.clone()  # (B, T, D)
+        for text, token, (word, number) in places:
+            # The first place is the begin's.
+            rows[text, 1 + token] = vectors[word][tower.name][number].to(rows.device, rows.dtype)
+        return rows
+
+    handle = word_table(tower.encoder).register_forward_hook(put)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def word_table(encoder: nn.Module) -> nn.Embedding:
+    """Find the module that turns token numbers into vectors."""
+    tables = [
+        module for name, module in encoder.named_modules() if name.endswith("token_embedding")
+    ]
+    assert len(tables) == 1, f"{len(tables)} tables of words"
+    assert isinstance(tables[0], nn.Embedding)
+    return tables[0]

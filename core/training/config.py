@@ -155,6 +155,7 @@ class DreamBooth(Training):
         prior_weight: Weight of their loss.
         adapter: A LoRA to be learned in the place of the whole UNet, or None.
         train_text: Whether text encoders learn too.
+        single_file: Whether a whole model is written as one file too.
     """
 
     method: ClassVar[Method] = Method.DREAMBOOTH
@@ -165,6 +166,7 @@ class DreamBooth(Training):
     prior_weight: float = 1.0
     adapter: AdapterSettings | None = None
     train_text: bool = False
+    single_file: bool = False
 
     def __post_init__(self) -> None:
         """Hold every setting to its range."""
@@ -174,6 +176,7 @@ class DreamBooth(Training):
         check_int("class_images", self.class_images, 1, 10_000)
         check_float("prior_weight", self.prior_weight, 0, 100)
         check_bool("train_text", self.train_text)
+        check_bool("single_file", self.single_file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,18 +187,21 @@ class Finetune(Training):
         train_text: Whether text encoders learn too.
         ema: Share of an average of the weights that stays at each step, 0 to below 1; the average
             is what is saved. 0 for the weights themselves.
+        single_file: Whether the model is written as one file too.
     """
 
     method: ClassVar[Method] = Method.FINETUNE
 
     train_text: bool = False
     ema: float = 0.0
+    single_file: bool = False
 
     def __post_init__(self) -> None:
         """Hold every setting to its range."""
         Training.__post_init__(self)
         check_bool("train_text", self.train_text)
         check_float("ema", self.ema, 0, 0.999999)
+        check_bool("single_file", self.single_file)
 
 
 TrainConfig = LoraTraining | TextualInversion | DreamBooth | Finetune

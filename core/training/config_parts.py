@@ -60,8 +60,9 @@ class RateSchedule(StrEnum):
 class Targets(StrEnum):
     """Which of a UNet's layers an adapter is put on.
 
-    ``ATTENTION`` is the projections of its attention layers, ``TRANSFORMER`` all linear layers of
-    its transformer blocks, ``ALL`` the residual blocks' layers too.
+    ``ATTENTION`` is the projections of its attention layers, ``TRANSFORMER`` everything in its
+    transformer blocks, ``ALL`` the residual blocks' linear layers and 1x1 convolutions too. 3x3
+    convolutions have a rank of their own.
     """
 
     ATTENTION = "attention"
@@ -224,7 +225,7 @@ class AdapterSettings:
     Attributes:
         rank: Width of the two small matrices.
         alpha: The change is scaled by ``alpha / rank``; 0 for as large as the rank.
-        conv_rank: Rank on 3x3 convolutions; 0 for none on them.
+        conv_rank: Rank on the 3x3 convolutions of residual blocks and samplers; 0 for none.
         dropout: Share of inputs left out while learning.
         dora: Whether direction and magnitude are learned apart.
         targets: Which layers of the UNet.

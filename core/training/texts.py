@@ -7,12 +7,20 @@ off.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import torch
 
 from core.models.components import Components
+from core.sampling.chunks import pieces
 from core.sampling.conditioning import Conditioning
-from core.sampling.towers import check_finite, encode_tokens, side_by_side
+from core.sampling.towers import (
+    Vectors,
+    check_finite,
+    encode_tokens,
+    side_by_side,
+    vectors_in_place,
+)
 
 
 def tokens_of(components: Components, caption: str) -> list[int]:
@@ -28,7 +36,13 @@ def most_tokens(components: Components) -> int:
     return components.text_towers[0].tokenizer.model_max_length - 2
 
 
-def encode(components: Components, captions: Sequence[str], *, check: bool = False) -> Conditioning:
+def encode(
+    components: Components,
+    captions: Sequence[str],
+    *,
+    vectors: Vectors = MappingProxyType({}),
+    check: bool = False,
+) -> Conditioning:
     """Encode captions, all in one pass.
 
     Gradients are kept as the caller's context has it. What is said by an empty caption is what
@@ -37,6 +51,7 @@ def encode(components: Components, captions: Sequence[str], *, check: bool = Fal
     Args:
         components: The model.
         captions: B texts.
+        vectors: Words in them that stand for vectors of their own.
         check: Whether numbers that are not finite are refused.
 
     Returns:
@@ -46,8 +61,18 @@ def encode(components: Components, captions: Sequence[str], *, check: bool = Fal
         ModelInvalid: If the encoders' answer is not finite and that is to be checked.
     """
     most = most_tokens(components)
-    rows = [tokens_of(components, caption)[:most] for caption in captions]
-    encoded = [encode_tokens(tower, components, rows) for tower in components.text_towers]
+    marked = [_marked(components, caption, vectors)[:most] for caption in captions]
+    rows = [[number for number, _ in row] for row in marked]
+    places = [
+        (text, place, vector)
+        for text, row in enumerate(marked)
+        for place, (_, vector) in enumerate(row)
+        if vector is not None
+    ]
+    encoded = []
+    for tower in components.text_towers:
+        with vectors_in_place(tower, places, vectors):
+            encoded.append(encode_tokens(tower, components, rows))
     if check:
         check_finite(components, encoded)
     together = side_by_side(components, encoded)
@@ -59,3 +84,18 @@ def encode(components: Components, captions: Sequence[str], *, check: bool = Fal
             is_said.view(-1, *[1] * (values.ndim - 1)), values, torch.zeros_like(values)
         )
     )
+
+
+def _marked(
+    components: Components, caption: str, vectors: Vectors
+) -> list[tuple[int, tuple[str, int] | None]]:
+    """Give a caption's token numbers, and the vectors that stand in the place of any."""
+    if not vectors:
+        return [(number, None) for number in tokens_of(components, caption)]
+    row: list[tuple[int, tuple[str, int] | None]] = []
+    for text, word in pieces(caption, vectors):
+        row += [(number, None) for number in tokens_of(components, text)]
+        if word is not None:
+            count = len(next(iter(vectors[word].values())))
+            row += [(0, (word, number)) for number in range(count)]
+    return row

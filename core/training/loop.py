@@ -1,0 +1,442 @@
+"""A training from its settings to a checked file: the course that all methods share."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from core.device import as_out_of_memory, dtype_of, release_cached_memory, resolve_precision
+from core.errors import (
+    CoreError,
+    DatasetInvalid,
+    InvalidRequest,
+    OutOfMemory,
+    TrainingDiverged,
+    Unsupported,
+)
+from core.events import (
+    Checkpointed,
+    Engine,
+    Loading,
+    Notice,
+    Trained,
+    TrainingEvent,
+    TrainStep,
+)
+from core.models.catalog import resolve
+from core.models.components import Components
+from core.models.fingerprint import Fingerprints
+from core.models.identify import Identity, identify
+from core.models.load import load
+from core.models.naming import name_of
+from core.models.writing.metadata import TrainingRecord, Written, kohya_metadata
+from core.paths import expanded
+from core.request import Precision, TextToImage
+from core.training.buckets import resolution_of
+from core.training.checkpoint import State, read_checkpoint, write_checkpoint
+from core.training.class_pictures import class_pictures
+from core.training.config import DreamBooth, LoraTraining, TextualInversion, TrainConfig, to_json
+from core.training.config_parts import AdapterSettings
+from core.training.dataset import Dataset
+from core.training.defaults import usual_rate
+from core.training.folder import Folder, check_begins
+from core.training.pictures import scanning
+from core.training.recipes.choice import recipe_of
+from core.training.samples import Sampler, sample_request
+from core.training.seal import seal
+from core.training.self_check import Check, check_picture, check_tensors
+from core.training.session import Diverged, Session, make_accelerator
+from core.training.showing import Example
+
+_HALVED = 0.5
+_CHECK_STEPS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a training is done.
+
+    Attributes:
+        device: Where to compute.
+        cache: Folder of what can be computed again: latents, texts, class pictures.
+        engine: Makes pictures of the class, and the one that shows whether the result works.
+    """
+
+    device: torch.device
+    cache: Path
+    engine: Engine
+
+
+def train(
+    config: TrainConfig, place: Place, *, resume: bool = False
+) -> Generator[TrainingEvent, None, None]:
+    """Teach a model; see ``core.events.Trainer.train``.
+
+    Raises:
+        CoreError: When it cannot be carried out; the message names the last good checkpoint.
+    """
+    folder = Folder(expanded(Path(config.out)))
+    check_begins(folder, config, resume=resume)
+    try:
+        yield from _Course(config, place, folder).run(resume=resume)
+    except (RuntimeError, MemoryError) as error:
+        if as_out_of_memory(error) is None:
+            raise
+        raise _with_last_good(
+            OutOfMemory(
+                "The device ran out of memory while learning; choose gradient checkpointing, a "
+                "smaller batch or resolution, or a preset for less memory."
+            ),
+            folder,
+        ) from error
+    except CoreError as error:
+        raise _with_last_good(error, folder) from error
+    finally:
+        gc.collect()
+        release_cached_memory(place.device)
+
+
+def _with_last_good(error: CoreError, folder: Folder) -> CoreError:
+    """Say where the training can go on from."""
+    steps = folder.steps()
+    if not steps or isinstance(error, InvalidRequest):
+        return error
+    kept = f"{error} The training is kept up to step {steps[-1]} in {folder.checkpoint(steps[-1])}."
+    return type(error)(kept)
+
+
+class _Course:
+    """One training on its way."""
+
+    def __init__(self, config: TrainConfig, place: Place, folder: Folder) -> None:
+        self._config = config
+        self._place = place
+        self._folder = folder
+        self._begin = time.perf_counter()
+
+    def run(self, *, resume: bool) -> Iterator[TrainingEvent]:
+        """Go through all stages."""
+        config = self._config
+        identity = identify(resolve(config.model))
+        check_teachable(identity)
+        self._recipe = recipe_of(config, identity.family)
+        precision = training_precision(config.precision, self._place.device)
+        self._accelerator = make_accelerator(self._place.device, precision)
+        self._is_main = self._accelerator.is_main_process
+        # What learns in full learns in fp32, whatever is computed in.
+        self._dtype = dtype_of(Precision.FP32 if self._recipe.in_full else precision)
+        self._side = resolution_of(config.data, identity)
+        self._fingerprints = Fingerprints.kept_in(self._place.cache)
+        sha256 = self._fingerprints.of_model(identity.weights)
+        self._examples = yield from self._scanned()
+        if self._is_main:
+            self._folder.write_config(config)
+        self._prior = yield from self._class_pictures(identity, sha256)
+        state = None
+        if resume:
+            state = yield from self._latest()
+        factor = 1.0 if state is None else state.rate_factor
+        while True:
+            try:
+                yield from self._attempt(identity, state, factor)
+                return
+            except Diverged:
+                if factor < 1:
+                    raise TrainingDiverged(
+                        "The loss became no number again, with the learning rate halved already; "
+                        "choose a lower learning rate, or fp32."
+                    ) from None
+            factor = _HALVED
+            state = yield from self._latest()
+            yield Notice(
+                message="The loss became no number; the training goes on from "
+                f"{'the beginning' if state is None else f'step {state.step}'} with half the "
+                "learning rate."
+            )
+
+    def _scanned(self) -> Generator[TrainingEvent, None, tuple[Example, ...]]:
+        """Look through the pictures, and say what is left out."""
+        config = self._config
+        prompt = None
+        if isinstance(config, DreamBooth):
+            prompt = config.instance_prompt
+        found = yield from scanning(config.data, prompt=prompt, resolution=self._side)
+        for problem in found.problems:
+            yield Notice(message=f"Left out: {problem.path} {problem.reason}")
+        yield from found.notices
+        return found.examples
+
+    def _class_pictures(
+        self, identity: Identity, sha256: str
+    ) -> Generator[TrainingEvent, None, tuple[Example, ...]]:
+        config = self._config
+        if not isinstance(config, DreamBooth) or not config.class_prompt:
+            return ()
+        with self._accelerator.main_process_first():
+            return (
+                yield from class_pictures(
+                    config, identity, sha256, self._place.engine, self._place.cache, self._side
+                )
+            )
+
+    def _latest(self) -> Generator[TrainingEvent, None, State | None]:
+        """Read the latest checkpoint that is whole; None where there is none."""
+        for step in reversed(self._folder.steps()):
+            try:
+                state = read_checkpoint(self._folder.checkpoint(step))
+            except CoreError as error:
+                yield Notice(message=f"{error} The one before is taken.")
+                continue
+            self._folder.cut_log(state.step)
+            return state
+        return None
+
+    def _attempt(
+        self, identity: Identity, state: State | None, factor: float
+    ) -> Iterator[TrainingEvent]:
+        """Learn until the end, or until the loss is no number."""
+        config, accelerator = self._config, self._accelerator
+        yield Loading(what=f"the model {config.model}")
+        components = load(
+            identity,
+            device=accelerator.device,
+            dtype=self._dtype,
+            fingerprints=self._fingerprints,
+        )
+        dataset = Dataset(
+            self._examples,
+            config.data,
+            components,
+            cache=self._place.cache / "training",
+            seed=config.seed,
+            batch_size=config.batch_size,
+            resolution=self._side,
+            prior=self._prior,
+        )
+        rank, processes = accelerator.process_index, accelerator.num_processes
+        learns_text = not isinstance(config, LoraTraining | TextualInversion) and config.train_text
+        yield from dataset.prepare(rank=rank, processes=processes, texts=not learns_text)
+        accelerator.wait_for_everyone()
+        session = Session(config, components, self._recipe, dataset, accelerator, state, factor)
+        epochs = config.steps * config.accumulation / dataset.batches(processes)
+        try:
+            yield from self._learn(session, components)
+        except GeneratorExit:
+            self._keep(session, components, usable=True)
+            raise
+        except DatasetInvalid:
+            # The step that failed has changed nothing yet.
+            self._keep(session, components, usable=not self._recipe.in_full)
+            raise
+        if self._is_main:
+            check, made = self._written(session, components, epochs)
+            base = _check_request(config, components, self._side)
+            del session, components, dataset
+            gc.collect()
+            release_cached_memory(self._place.device)
+            yield from self._finish(check, made, base)
+
+    def _learn(self, session: Session, components: Components) -> Iterator[TrainingEvent]:
+        """Take step after step, with all that goes on beside."""
+        config = self._config
+        sampler = Sampler(components, self._place.cache)
+        request = sample_request(config, components) if self._is_main else None
+        if session.step == 0:
+            yield from self._drawn(sampler, request, session)
+        begin = time.perf_counter()
+        while session.step < config.steps:
+            learned = session.learn()
+            seconds = time.perf_counter() - begin
+            if self._is_main:
+                self._folder.log({"step": session.step, "loss": learned.loss, "rate": learned.rate})
+            yield TrainStep(
+                index=session.step,
+                total=config.steps,
+                loss=learned.loss,
+                prior_loss=learned.prior_loss,
+                learning_rate=learned.rate,
+                seconds=seconds,
+            )
+            is_last = session.step == config.steps
+            if is_last or (config.save_every and session.step % config.save_every == 0):
+                self._keep(session, components, usable=not self._recipe.in_full)
+                path = self._folder.checkpoint(session.step)
+                yield Checkpointed(
+                    step=session.step, path=path, usable=self._folder.usable(session.step)
+                )
+            if is_last or (config.samples.every and session.step % config.samples.every == 0):
+                yield from self._drawn(sampler, request, session)
+
+    def _drawn(
+        self, sampler: Sampler, request: TextToImage | None, session: Session
+    ) -> Iterator[TrainingEvent]:
+        if request is not None:
+            with session.with_result():
+                yield from sampler.draw(request, session.student, self._folder, session.step)
+
+    def _keep(self, session: Session, components: Components, *, usable: bool) -> None:
+        """Write a checkpoint, unless it is there."""
+        if not self._is_main:
+            return
+
+        def write(folder: Path) -> None:
+            made = folder / self._folder.usable_name(self._recipe.file_name)
+            self._recipe.write(made, components, session.result(), {})
+
+        path = self._folder.checkpoint(session.step)
+        if not path.exists():
+            write_checkpoint(path, session.state(), write if usable else None)
+        elif usable and self._folder.usable(session.step) is None:
+            write(path)
+        self._folder.keep_checkpoints(self._folder.steps()[-self._config.keep :])
+
+    def _written(
+        self, session: Session, components: Components, epochs: float
+    ) -> tuple[Check, Path]:
+        """Write what was learned where it is looked at before it is called done."""
+        check = Check()
+        result = session.result()
+        check_tensors(check, session.initial, result)
+        metadata = self._metadata(components, epochs)
+        unchecked = self._folder.unchecked
+        shutil.rmtree(unchecked, ignore_errors=True)
+        made = unchecked / self._recipe.file_name
+        self._recipe.write(made, components, result, metadata)
+        self._recipe.write_others(unchecked, components, result, metadata)
+        return check, made
+
+    def _finish(self, check: Check, made: Path, base: TextToImage) -> Iterator[TrainingEvent]:
+        """Look at what was made, and give it its name."""
+        after = self._recipe.use(base, made)
+        # A new word is held against what the model makes of its letters.
+        before = dataclasses.replace(base, prompts=after.prompts)
+        yield from check_picture(check, self._place.engine, before, after)
+        seal(made, check.verdict)
+        self._folder.take_over()
+        path = self._folder.root / made.name
+        yield Trained(
+            path=path,
+            is_sound=check.is_sound,
+            verdict=check.verdict,
+            steps=self._config.steps,
+            seconds=time.perf_counter() - self._begin,
+        )
+
+    def _metadata(self, components: Components, epochs: float) -> dict[str, str]:
+        """Say how the file came to be, in the words that other programs read."""
+        config, identity = self._config, components.identity
+        adapter = getattr(config, "adapter", None)
+        tags = Counter(tag for one in self._examples for tag in _tags(one.caption))
+        written = Written.MODEL if self._recipe.in_full else Written.LORA
+        if isinstance(config, TextualInversion):
+            written = Written.EMBEDDING
+        record = TrainingRecord(
+            family=identity.family,
+            prediction_type=identity.prediction_type,
+            title=self._folder.root.resolve().name,
+            date=datetime.now(UTC),
+            width=self._side,
+            height=self._side,
+            base_model=name_of(identity.path),
+            base_sha256=components.sha256,
+            rank=None if adapter is None else adapter.rank,
+            alpha=None if adapter is None else adapter.alpha or float(adapter.rank),
+            conv_rank=adapter.conv_rank or None if adapter is not None else None,
+            conv_alpha=None if adapter is None else _conv_alpha(adapter),
+            dora=adapter is not None and adapter.dora,
+            learning_rate=usual_rate(config, identity.family),
+            steps=config.steps,
+            epochs=round(epochs),
+            batch_size=config.batch_size,
+            pictures=len(self._examples),
+            class_pictures=len(self._prior),
+            prior_loss_weight=config.prior_weight if isinstance(config, DreamBooth) else None,
+            seed=config.seed,
+            trigger_words=tuple(word for word in (_trigger(config),) if word),
+            tag_frequency={Path(config.data.folder).name: dict(tags)} if tags else {},
+            extra={"stepwise.training": json.dumps(to_json(config))},
+        )
+        return kohya_metadata(record, written)
+
+
+def check_teachable(identity: Identity) -> None:
+    """Refuse models that these methods would spoil.
+
+    Raises:
+        Unsupported: Saying what would do.
+    """
+    name = identity.path.name
+    if identity.inpainting:
+        raise Unsupported(
+            f"{name} is an inpainting model, which is told of masks that a training has none of; "
+            "teach the model that it was made of: LoRAs of that work with both."
+        )
+    if identity.guidance_embedding or identity.is_scored:
+        raise Unsupported(
+            f"{name} is a {'refiner' if identity.is_scored else 'distilled model'}; teach the "
+            "model that it belongs to."
+        )
+
+
+def training_precision(precision: Precision, device: torch.device) -> Precision:
+    """Give the number format to learn in; ``AUTO`` is fp32 on the CPU and bf16 where there is one.
+
+    Raises:
+        Unsupported: If the device cannot compute in it.
+    """
+    if precision is not Precision.AUTO:
+        return resolve_precision(precision, device)
+    if device.type == "cpu":
+        return Precision.FP32
+    try:
+        return resolve_precision(Precision.BF16, device)
+    except Unsupported:
+        return Precision.FP16 if device.type == "cuda" else Precision.FP32
+
+
+def _check_request(config: TrainConfig, components: Components, side: int) -> TextToImage:
+    """Give the picture by which a result is held against the model it was made of."""
+    identity = components.identity
+    prompts = (*config.samples.prompts, _trigger(config), "a picture")
+    return TextToImage(
+        model=config.model,
+        prompts=(next(text for text in prompts if text),),
+        steps=min(identity.defaults.steps, _CHECK_STEPS),
+        guidance_scale=identity.defaults.guidance_scale,
+        scheduler=identity.defaults.scheduler,
+        width=side,
+        height=side,
+        seed=config.seed,
+        batch_size=1,
+    )
+
+
+def _trigger(config: TrainConfig) -> str:
+    """Give the words by which a prompt calls what was learned."""
+    match config:
+        case TextualInversion():
+            return config.token
+        case DreamBooth():
+            return config.instance_prompt
+        case _:
+            return config.data.trigger
+
+
+def _tags(caption: str) -> list[str]:
+    return [tag.strip() for tag in caption.split(",") if tag.strip()]
+
+
+def _conv_alpha(adapter: AdapterSettings) -> float | None:
+    if not adapter.conv_rank:
+        return None
+    return (adapter.alpha or adapter.rank) / adapter.rank * adapter.conv_rank

@@ -1,0 +1,1 @@
+"""One file for each method: which weights learn, and what is saved."""

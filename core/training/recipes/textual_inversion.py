@@ -1,0 +1,151 @@
+"""Textual inversion (Gal et al. 2022, arXiv:2208.01618): the model stays, a new word is learned."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import InvalidRequest
+from core.models.components import Components, TextTower
+from core.models.writing.embedding import write_diffusers_embedding, write_kohya_embedding
+from core.request import EmbeddingUse, TextToImage
+from core.sampling.towers import word_table
+from core.training.optimisers import Group
+from core.training.recipe import Taught
+from core.training.student import Student, freeze
+
+TEMPLATES = (
+    "{}",
+    "a {}",
+    "the {}",
+    "a photo of {}",
+    "a photo of a {}",
+    "a picture of {}",
+    "a close-up of {}",
+    "a rendering of {}",
+    "{} in the centre",
+)
+"""Sentences that say nothing of a thing but its name, after the paper's appendix; those whose words
+the model knows are used."""
+
+_RANGE = (0.01, 0.99)
+"""Quantiles of the lengths of a model's own words between which a new one's is held."""
+
+
+@dataclass(slots=True)
+class TextualInversionRecipe:
+    """Teaches vectors that stand for a new word; see ``core.training.recipe.Recipe``.
+
+    Attributes:
+        token: The word.
+        init_word: What it means to begin with.
+        vectors: How many vectors it is.
+        rate: Learning rate.
+    """
+
+    token: str
+    init_word: str
+    vectors: int
+    rate: float
+    _templates: tuple[str, ...] = ()
+    _lengths: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    file_name = "final.safetensors"
+    in_full = False
+
+    def attach(self, components: Components) -> Taught:
+        """Give a model a new word.
+
+        Raises:
+            InvalidRequest: If the model knows the word already, or the first meaning is none.
+        """
+        towers = components.text_towers
+        freeze([components.unet, *(tower.encoder for tower in towers)])
+        self._templates = _known(towers[0])
+        words = nn.ParameterDict()
+        for tower in towers:
+            rows = _table(tower)
+            first = rows[_ids(tower, self.init_word, "init_word")].float()
+            # A word of several tokens lends each in turn.
+            words[tower.name] = first[torch.arange(self.vectors) % len(first)].clone()
+            low, high = torch.quantile(rows.float().norm(dim=1), torch.tensor(_RANGE)).tolist()
+            self._lengths[tower.name] = (low, high)
+        # The same vectors twice would learn the same.
+        for name, rows in words.items():
+            noise = torch.randn(rows.shape) * 0.01 * self._lengths[name][1] / rows.shape[1] ** 0.5
+            rows.data += noise * (torch.arange(self.vectors) > 0)[:, None]
+        words.to(components.device)
+        student = Student(components, learns_text=True, words=(self.token, words))
+        return Taught(student, [Group(list(words.values()), self.rate, decays=False)])
+
+    def after_step(self, student: Student) -> None:
+        """Hold the vectors' lengths to those that the model's own words have."""
+        with torch.no_grad():
+            for name, rows in student.words.items():
+                low, high = self._lengths[name]
+                length = rows.norm(dim=1, keepdim=True).clamp(min=1e-12)
+                rows.mul_(length.clamp(low, high) / length)
+
+    def caption(self, text: str, seed: int) -> str:
+        """Give a caption with the word in it: the picture's own, or else one of the sentences."""
+        if self.token in text:
+            return text
+        return random.Random(seed).choice(self._templates).format(self.token)
+
+    def use(self, request: TextToImage, path: Path) -> TextToImage:
+        """Give the request with the word, which its prompt then is."""
+        use = EmbeddingUse(path=str(path), token=self.token)
+        return dataclasses.replace(request, prompts=(self.token,), embeddings=(use,))
+
+    def write(
+        self,
+        path: Path,
+        components: Components,  # noqa: ARG002  # The vectors are all there is.
+        learned: Mapping[str, Tensor],
+        metadata: Mapping[str, str],
+    ) -> None:
+        """Write the vectors as kohya's sd-scripts do, which most programs read."""
+        write_kohya_embedding(path, _rows(learned), metadata=metadata)
+
+    def write_others(
+        self,
+        folder: Path,
+        components: Components,  # noqa: ARG002  # See above.
+        learned: Mapping[str, Tensor],
+        metadata: Mapping[str, str],
+    ) -> None:
+        """Write them as diffusers does."""
+        path = folder / "diffusers" / "learned_embeds.safetensors"
+        write_diffusers_embedding(path, self.token, _rows(learned), metadata=metadata)
+
+
+def _rows(learned: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix("words."): rows for name, rows in learned.items()}
+
+
+def _table(tower: TextTower) -> Tensor:
+    """Give the vectors ``(N, D)`` of all words that a text encoder knows."""
+    return word_table(tower.encoder).weight.data
+
+
+def _ids(tower: TextTower, word: str, field_name: str) -> list[int]:
+    ids: list[int] = tower.tokenizer(word, add_special_tokens=False).input_ids
+    if not ids:
+        raise InvalidRequest(field_name, f"{word!r} means nothing to the model; give another word.")
+    return ids
+
+
+def _known(tower: TextTower) -> tuple[str, ...]:
+    """Choose the sentences of which each word is one token."""
+
+    def is_known(template: str) -> bool:
+        words = template.replace("{}", "").split()
+        return all(len(_ids(tower, word, "templates")) == 1 for word in words)
+
+    return tuple(template for template in TEMPLATES if is_known(template))

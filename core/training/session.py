@@ -1,0 +1,279 @@
+"""A training in memory: the model, its optimiser, and one step after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor
+
+from core.errors import Unsupported
+from core.models.components import Components
+from core.request import Precision
+from core.sampling.conditioning import Conditioning
+from core.training.checkpoint import State
+from core.training.config import Finetune, TrainConfig
+from core.training.dataset import Batch, Dataset
+from core.training.loss import NoiseSchedule, losses_of, noised
+from core.training.optimisers import optimiser_of, rate_factor, set_rates
+from core.training.order import derived
+from core.training.recipe import Recipe, put_in
+from core.training.student import keep_fewer_activations
+
+_AVERAGE_WARM_UP = 10
+
+
+class Diverged(Exception):
+    """The loss or a gradient is not a number any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a step gave.
+
+    Attributes:
+        loss: Mean over the whole batch.
+        prior_loss: The class's part of it, before its weight, or None.
+        rate: Learning rate.
+    """
+
+    loss: float
+    prior_loss: float | None
+    rate: float
+
+
+def make_accelerator(device: torch.device, precision: Precision) -> Accelerator:
+    """Make what spreads the work over processes and number formats.
+
+    Args:
+        device: Where to compute; under a launcher its local GPU is taken.
+        precision: Resolved.
+
+    Raises:
+        Unsupported: If the device cannot learn in that number format.
+    """
+    if precision is Precision.FP16 and device.type != "cuda":
+        raise Unsupported(
+            f"Learning in fp16 needs a CUDA device, whose losses can be scaled; on {device.type} "
+            "choose bf16 or fp32."
+        )
+    mixed_precision = {Precision.BF16: "bf16", Precision.FP16: "fp16"}.get(precision, "no")
+    if AcceleratorState._shared_state and not AcceleratorState().use_distributed:
+        # It is one for the whole process, and a training before this one may have had another.
+        AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(mixed_precision=mixed_precision, cpu=device.type == "cpu")
+
+
+class Session:
+    """A model that learns.
+
+    All that is left to chance in a step is drawn from the seed, the step and the place in the whole
+    batch, never from what was drawn before: a training that goes on from a checkpoint, or on more
+    processes, draws the same.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        components: Components,
+        recipe: Recipe,
+        dataset: Dataset,
+        accelerator: Accelerator,
+        state: State | None,
+        rate_factor: float,
+    ) -> None:
+        """Make a model ready to learn.
+
+        Args:
+            config: What is trained.
+            components: The model, with fp32 weights if the recipe teaches its own.
+            recipe: The method.
+            dataset: The pictures, prepared.
+            accelerator: What spreads the work.
+            state: Where to go on, or None.
+            rate_factor: What learning rates are multiplied with.
+        """
+        self._config = config
+        self._components = components
+        self._recipe = recipe
+        self._dataset = dataset
+        self._accelerator = accelerator
+        self._rate_factor = rate_factor
+        identity = components.identity
+        self._schedule = NoiseSchedule.of(components.scheduler_config, identity.prediction_type)
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            taught = recipe.attach(components)
+        self.student = taught.student
+        self.initial = {name: w.data.cpu().clone() for name, w in self._weights().items()}
+        if config.gradient_checkpointing:
+            keep_fewer_activations(self.student)
+        self.student.train()
+        optimiser = optimiser_of(config.optimiser, taught.groups)
+        self._wrapped: Any
+        self._wrapped, self._optimiser = accelerator.prepare(self.student, optimiser)
+        decay = config.ema if isinstance(config, Finetune) else 0.0
+        self._decay = decay
+        self._average = {name: w.data.clone() for name, w in self._weights().items() if decay}
+        self.step = 0
+        if state is not None:
+            self._restore(state)
+
+    def _weights(self) -> dict[str, torch.nn.Parameter]:
+        return self.student.learned()
+
+    def _restore(self, state: State) -> None:
+        self.step = state.step
+        put_in(self.student, state.learned)
+        if state.average is not None:
+            for name, values in state.average.items():
+                self._average[name].copy_(values)
+        self._optimiser.load_state_dict(dict(state.optimiser))
+        if state.scaler is not None and self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(dict(state.scaler))
+
+    def state(self) -> State:
+        """Give all that it takes to go on from here."""
+        scaler = self._accelerator.scaler
+        return State(
+            step=self.step,
+            learned={name: w.data for name, w in self._weights().items()},
+            average=self._average or None,
+            optimiser=self._optimiser.state_dict(),
+            scaler=None if scaler is None else scaler.state_dict(),
+            rate_factor=self._rate_factor,
+        )
+
+    def result(self) -> Mapping[str, Tensor]:
+        """Give what is to be saved, by name: the average where one is kept, else the weights."""
+        return self._average or {name: w.data for name, w in self._weights().items()}
+
+    @contextlib.contextmanager
+    def with_result(self) -> Any:
+        """Have the model be what would be saved, for as long as this is open."""
+        if not self._average:
+            yield
+            return
+        now = {name: w.data.clone() for name, w in self._weights().items()}
+        put_in(self.student, self._average)
+        try:
+            yield
+        finally:
+            put_in(self.student, now)
+
+    def learn(self) -> Learned:
+        """Take one optimiser step.
+
+        Raises:
+            Diverged: Before the weights have changed, if a number is none any more.
+            CoreError: If the data set cannot give its batch.
+        """
+        config, accelerator = self._config, self._accelerator
+        factor = rate_factor(config.optimiser, self.step, config.steps) * self._rate_factor
+        rate = set_rates(self._optimiser, factor)
+        losses, priors = [], []
+        with torch.random.fork_rng():
+            # For dropout, which has no generator of its own.
+            torch.manual_seed(derived(config.seed, "step", self.step, accelerator.process_index))
+            for k in range(config.accumulation):
+                is_last = k == config.accumulation - 1
+                exchange = contextlib.nullcontext() if is_last else self._without_exchange()
+                with exchange:
+                    loss, prior = self._loss(self.step * config.accumulation + k)
+                    accelerator.backward(loss / config.accumulation)
+                losses.append(loss.detach())
+                priors.append(prior)
+        loss_now, prior_now = self._shared(losses, priors)
+        length = accelerator.clip_grad_norm_(
+            [w for w in self._wrapped.parameters() if w.requires_grad],
+            config.optimiser.clip or math.inf,
+        )
+        # The scaler of half precision skips a step that overflowed by itself.
+        if not math.isfinite(loss_now) or (accelerator.scaler is None and not length.isfinite()):
+            self._optimiser.zero_grad()
+            raise Diverged
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        self._recipe.after_step(self.student)
+        self.step += 1
+        self._follow()
+        return Learned(loss_now, prior_now, rate)
+
+    def _without_exchange(self) -> contextlib.AbstractContextManager[Any]:
+        context: contextlib.AbstractContextManager[Any] = self._accelerator.no_sync(self._wrapped)
+        return context
+
+    def _loss(self, micro_step: int) -> tuple[Tensor, Tensor | None]:
+        """Give the loss of one batch, and the part of it that is the class's."""
+        accelerator, config = self._accelerator, self._config
+        batch = self._dataset.batch(
+            micro_step, rank=accelerator.process_index, processes=accelerator.num_processes
+        )
+        learned = noised(
+            self._schedule,
+            batch.latents,
+            [derived(seed, "noise") for seed in batch.seeds],
+            offset_noise=config.loss.offset_noise,
+        )
+        device, dtype = self._components.device, self._components.dtype
+        with accelerator.autocast():
+            prediction = self._wrapped(
+                learned.latents.to(device, dtype),
+                learned.timesteps.to(device),
+                self._captions(batch),
+                self._texts(batch),
+                batch.sizes.to(device),
+            )
+        losses = losses_of(
+            prediction, learned, config.loss, self._schedule.prediction_type, batch.masks
+        )
+        return _joined(losses, batch.is_prior.to(device), getattr(config, "prior_weight", 0.0))
+
+    def _captions(self, batch: Batch) -> Sequence[str]:
+        rows = zip(batch.captions, batch.seeds, batch.is_prior.tolist(), strict=True)
+        return [
+            text if is_prior else self._recipe.caption(text, derived(seed, "caption"))
+            for text, seed, is_prior in rows
+        ]
+
+    def _texts(self, batch: Batch) -> Conditioning | None:
+        if self.student.learns_text:
+            return None
+        device = self._components.device
+        return self._dataset.texts(batch.captions).map(lambda values: values.to(device))
+
+    def _shared(
+        self, losses: Sequence[Tensor], priors: Sequence[Tensor | None]
+    ) -> tuple[float, float | None]:
+        """Give the mean losses of all processes."""
+        rows = [losses, [one for one in priors if one is not None]]
+        means = [float(self._mean(torch.stack(list(row)).mean())) if row else None for row in rows]
+        assert means[0] is not None
+        return means[0], means[1]
+
+    def _mean(self, value: Tensor) -> Tensor:
+        mean: Tensor = self._accelerator.reduce(value, reduction="mean")
+        return mean
+
+    def _follow(self) -> None:
+        """Let the average follow the weights, quickly in the beginning."""
+        if not self._average:
+            return
+        decay = min(self._decay, (1 + self.step) / (_AVERAGE_WARM_UP + self.step))
+        weights = self._weights()
+        rows = list(self._average.values())
+        torch._foreach_lerp_(rows, [weights[name].data for name in self._average], 1 - decay)
+
+
+def _joined(losses: Tensor, is_prior: Tensor, prior_weight: float) -> tuple[Tensor, Tensor | None]:
+    """Weigh the class's losses against the thing's (Ruiz et al. 2022, section 3.2)."""
+    if not bool(is_prior.any()):
+        return losses.mean(), None
+    prior = losses[is_prior].mean()
+    return losses[~is_prior].mean() + prior_weight * prior, prior.detach()

@@ -1,0 +1,206 @@
+"""``stepwise train``: its options, its reports, its ends, and what several processes make of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from core import cli
+from core.training.checkpoint import read_checkpoint
+from core.training.folder import Folder
+from tests.core.training.conftest import COLOURS
+
+ROOT = Path(__file__).parents[2]
+QUICK = ["--steps", "4", "--batch", "2", "--lr", "0.01", "--device", "cpu"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three plain pictures with captions."""
+    from PIL import Image
+
+    made = tmp_path / "pictures"
+    made.mkdir()
+    for number, (caption, colour) in enumerate(COLOURS.items()):
+        Image.new("RGB", (64, 64), colour).save(made / f"{number}.png")
+        (made / f"{number}.txt").write_text(caption)
+    return made
+
+
+@pytest.fixture
+def train(tmp_path, tiny_model, folder, capsys):
+    """Carry out ``train`` and give its exit status, its JSON events and what it said."""
+
+    def run(*words, out="out", data=True):
+        places = ["--profile", str(tmp_path / "profile"), "--out", str(tmp_path / out)]
+        if data:
+            places += ["--data", str(folder), "--model", str(tiny_model)]
+        status = cli.main(["train", *words, *places, "--json"])
+        captured = capsys.readouterr()
+        return status, [json.loads(line) for line in captured.out.splitlines()], captured.err
+
+    return run
+
+
+METHODS = {
+    "lora": ["--rank", "2"],
+    "textual-inversion": ["--token", "<it>", "--init-word", "circle"],
+    "dreambooth": ["--instance-prompt", "a sks circle", "--rank", "2"],
+    "finetune": ["--ema", "0.5"],
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_reports_its_course_and_what_it_made(train, tmp_path, method):
+    words = [*METHODS[method], "--sample-prompt", "a circle", "--sample-steps", "2"]
+    status, events, error = train(method, *words, *QUICK)
+    assert (status, error) == (0, "")
+    steps = [event for event in events if event["event"] == "train_step"]
+    assert [step["index"] for step in steps] == [1, 2, 3, 4]
+    assert all(step["loss"] > 0 and step["total"] == 4 for step in steps)
+    assert [event["step"] for event in events if event["event"] == "sample"] == [0, 4]
+    assert events[-1]["event"] == "trained"
+    assert events[-1]["sound"]
+    name = "final" if method == "finetune" else "final.safetensors"
+    assert Path(events[-1]["path"]) == tmp_path / "out" / name
+    assert Path(events[-1]["path"]).exists()
+
+
+def test_what_was_made_is_used_by_generate(train, tmp_path, tiny_model, capsys):
+    train("lora", "--rank", "2", *QUICK)
+    words = ["generate", "a red circle", "--model", str(tiny_model), "--steps", "2", "--seed", "1"]
+    words += ["--device", "cpu", "--json", "--profile", str(tmp_path / "profile")]
+    pictures = []
+    for more in ([], ["--lora", str(tmp_path / "out" / "final.safetensors")]):
+        assert cli.main([*words, *more, "--out", str(tmp_path / f"made{len(more)}")]) == 0
+        events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        pictures.append(next(Path(e["path"]) for e in events if e["event"] == "image"))
+    assert pictures[0].read_bytes() != pictures[1].read_bytes()
+
+
+def test_a_file_of_settings_says_what_options_do(train, tmp_path):
+    words = ["--rank", "3", "--alpha", "1", "--min-snr-gamma", "5", "--flip", "--crop", "random"]
+    assert train("lora", *words, *QUICK)[0] == 0
+    first = Folder(tmp_path / "out").read_config()
+    again = ["--config", str(tmp_path / "out" / "config.json"), "--seed", "9"]
+    assert train("lora", *again, out="again", data=False)[0] == 0
+    second = Folder(tmp_path / "again").read_config()
+    assert second.adapter == first.adapter
+    assert (second.loss, second.data) == (first.loss, first.data)
+    assert (first.seed, second.seed) == (0, 9)
+
+
+def test_a_training_that_ended_learns_on(train, tmp_path):
+    train("lora", "--rank", "2", *QUICK)
+    status, events, _ = train("lora", "--resume", "--steps", "6", data=False)
+    assert status == 0
+    assert [event["index"] for event in events if event["event"] == "train_step"] == [5, 6]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["lora", "--rank", "0"], "--rank: 0 must be"),
+        (["lora", "--steps", "0"], "--steps: 0 must be"),
+        (["lora", "--batch", "-1"], "--batch: -1 must be"),
+        (["lora", "--resolution", "100"], "--resolution: 100 must be"),
+        (["lora", "--background", "white"], "--background: 'white' is no colour"),
+        (["lora", "--lr", "nan"], "--lr: nan must be"),
+        (["lora", "--resume"], "--resume: "),
+        (["lora", "--config", "gone.json"], "--config: gone.json cannot be read"),
+        (["lora", "--dtype", "fp16"], "fp16 needs a CUDA device"),
+        (["textual-inversion", "--token", "it"], "--init-word: is missing"),
+        (["textual-inversion", "--token", "a b", "--init-word", "c"], "--token: 'a b' must be"),
+        (["dreambooth"], "--instance-prompt: is missing"),
+    ],
+)
+def test_nonsense_is_named_by_its_option(train, words, said):
+    status, events, error = train(*words, "--device", "cpu")
+    assert status == 1
+    assert said in error
+    assert error.count("\n") == 1
+    assert not [event for event in events if event["event"] == "train_step"]
+
+
+def test_no_pictures_are_named(train, tmp_path):
+    status, _, error = train("lora", "--data", str(tmp_path / "gone"), data=False)
+    assert status == 1
+    assert "gone" in error
+    assert train("lora", data=False)[2].startswith("stepwise: --data: is missing")
+
+
+def command(tiny_model, folder, out, *more):
+    words = ["train", "lora", "--model", str(tiny_model), "--data", str(folder), "--rank", "2"]
+    places = ["--out", str(out), "--profile", str(out.parent / "profile"), "--device", "cpu"]
+    return ["-m", "core", *words, *places, "--json", *more]
+
+
+def environment():
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def steps_of(process, until):
+    """Read a training's events until it has done so many steps."""
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["event"] == "train_step" and event["index"] >= until:
+            return
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_training_that_was_ended_goes_on_bit_for_bit(tiny_model, folder, tmp_path, number):
+    words = ["--steps", "12", "--batch", "2", "--save-every", "4"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run = {"env": environment(), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    uncut = subprocess.run(
+        [sys.executable, *command(tiny_model, folder, whole, *words)], **run, check=False
+    )
+    assert uncut.returncode == 0, uncut.stderr
+    with subprocess.Popen(
+        [sys.executable, *command(tiny_model, folder, parts, *words)], **run
+    ) as process:
+        steps_of(process, 6)
+        process.send_signal(number)
+        _, error = process.communicate()
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    if number == signal.SIGINT:
+        assert "kept up to step" in error
+        assert "--resume" in error
+    again = subprocess.run(
+        [sys.executable, *command(tiny_model, folder, parts, *words, "--resume")],
+        **run,
+        check=False,
+    )
+    assert again.returncode == 0, again.stderr
+    assert Folder(parts).read_log() == Folder(whole).read_log()
+    one, other = (read_checkpoint(Folder(out).checkpoint(12)).learned for out in (whole, parts))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_two_processes_learn_what_one_learns_from_twice_the_batch(tiny_model, folder, tmp_path):
+    run = {"env": environment(), "capture_output": True, "text": True, "timeout": 300}
+    words = ["--steps", "20", "--save-every", "0"]
+    alone = tmp_path / "alone"
+    one = subprocess.run(
+        [sys.executable, *command(tiny_model, folder, alone, "--batch", "4", *words)], **run
+    )
+    assert one.returncode == 0, one.stderr
+    shared = tmp_path / "shared"
+    # What accelerate's own launcher starts where there are GPUs.
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    two = subprocess.run(
+        [sys.executable, *launch, *command(tiny_model, folder, shared, "--batch", "2", *words)],
+        **run,
+    )
+    assert two.returncode == 0, two.stderr
+    rows = [[row["loss"] for row in Folder(out).read_log()] for out in (alone, shared)]
+    assert len(rows[0]) == len(rows[1]) == 20
+    assert rows[1] == pytest.approx(rows[0], rel=1e-5)
+    assert [json.loads(line)["event"] for line in two.stdout.splitlines()].count("trained") == 1

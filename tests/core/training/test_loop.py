@@ -1,0 +1,229 @@
+"""Every method from a folder of pictures to a checked file; stopped, resumed, gone wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+from core.engine import TorchEngine
+from core.errors import (
+    CoreError,
+    DatasetInvalid,
+    InvalidRequest,
+    TrainingDiverged,
+    Unsupported,
+)
+from core.events import Checkpointed, Notice, Prepared, Sample, Trained, TrainStep
+from core.request import DeviceName, Precision
+from core.training.checkpoint import read_checkpoint
+from core.training.config import Method
+from core.training.config_parts import AdapterSettings, Crop, OptimiserSettings, SampleSettings
+from core.training.folder import Folder
+from core.training.seal import verdict_of
+from tests.core.training.conftest import training
+
+METHODS = list(Method)
+
+
+@pytest.fixture
+def engine(tmp_path):
+    return TorchEngine(DeviceName.CPU, cache=tmp_path / "cache")
+
+
+def run(engine, config, *, resume=False, until=None):
+    """Give the events of a training, stopped after the step ``until``."""
+    seen = []
+    with closing(engine.train(config, resume=resume)) as events:
+        for event in events:
+            seen.append(event)
+            if isinstance(event, TrainStep) and event.index == until:
+                break
+    return seen
+
+
+def losses(events):
+    return [event.loss for event in events if isinstance(event, TrainStep)]
+
+
+def learned(out: Path, step: int):
+    return read_checkpoint(Folder(out).checkpoint(step)).learned
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_ends_in_a_checked_file(method, tiny_model, pictures, tmp_path, engine):
+    out = tmp_path / "out"
+    events = run(engine, training(method, model=tiny_model, data=pictures, out=out))
+    end = events[-1]
+    assert isinstance(end, Trained)
+    assert end.is_sound, end.verdict
+    assert end.path.exists()
+    assert verdict_of(end.path) == end.verdict
+    assert [event.index for event in events if isinstance(event, TrainStep)] == [1, 2, 3, 4, 5, 6]
+    assert [event.step for event in events if isinstance(event, Checkpointed)] == [2, 4, 6]
+    assert [event.step for event in events if isinstance(event, Sample)] == [0, 6]
+    assert len(losses(events)) == len(Folder(out).read_log()) == 6
+    assert Folder(out).steps() == (4, 6)
+    assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_stopped_training_goes_on_bit_for_bit(method, tiny_model, pictures, tmp_path, engine):
+    def config(out):
+        adapter = {"adapter": AdapterSettings(rank=2, dropout=0.3)} if method is Method.LORA else {}
+        more = {"accumulation": 2, "samples": SampleSettings(), **adapter}
+        return training(method, model=tiny_model, data=pictures, out=out, **more)
+
+    whole = run(engine, config(tmp_path / "whole"))
+    first = run(engine, config(tmp_path / "parts"), until=3)
+    rest = run(engine, config(tmp_path / "parts"), resume=True)
+    assert losses(first) + losses(rest) == losses(whole)
+    one, other = (learned(tmp_path / name, 6) for name in ("whole", "parts"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    logs = [Folder(tmp_path / name).read_log() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+
+
+def test_a_training_in_half_precision_learns(tiny_model, pictures, tmp_path, engine):
+    config = training(Method.LORA, model=tiny_model, data=pictures, out=tmp_path / "out")
+    events = run(engine, dataclasses.replace(config, precision=Precision.BF16))
+    assert events[-1].is_sound, events[-1].verdict
+    weights = safetensors.torch.load_file(events[-1].path)
+    assert {values.dtype for values in weights.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("method", [Method.LORA, Method.FINETUNE, Method.TEXTUAL_INVERSION])
+def test_sdxl_and_velocity_are_taught(
+    method, tiny_xl_model, tiny_v_model, pictures, tmp_path, engine
+):
+    for model in (tiny_xl_model, tiny_v_model):
+        out = tmp_path / model.name
+        rate = OptimiserSettings(learning_rate=0.01)
+        config = training(method, model=model, data=pictures, out=out, steps=2, optimiser=rate)
+        end = run(engine, config)[-1]
+        assert end.is_sound, end.verdict
+
+
+@pytest.mark.parametrize("method", [Method.LORA, Method.DREAMBOOTH, Method.FINETUNE])
+def test_text_encoders_learn_where_asked(method, tiny_model, pictures, tmp_path, engine):
+    out = tmp_path / "out"
+    config = training(method, model=tiny_model, data=pictures, out=out, train_text=True)
+    end = run(engine, config)[-1]
+    assert end.is_sound, end.verdict
+    assert any(name.startswith("towers.text_encoder") for name in learned(out, 6))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_checkpointing_activations_changes_nothing(method, tiny_model, pictures, tmp_path, engine):
+    def found(name, **changes):
+        config = training(method, model=tiny_model, data=pictures, out=tmp_path / name)
+        return losses(run(engine, dataclasses.replace(config, **changes), until=3))
+
+    assert found("a") == pytest.approx(found("b", gradient_checkpointing=True), rel=1e-5)
+
+
+def test_a_diverged_training_goes_back_once_and_says_so(tiny_model, pictures, tmp_path, engine):
+    config = training(
+        Method.LORA,
+        model=tiny_model,
+        data=pictures,
+        out=tmp_path / "out",
+        steps=60,
+        optimiser=OptimiserSettings(learning_rate=10, clip=0),
+        adapter=AdapterSettings(rank=2, alpha=4096),
+        samples=SampleSettings(),
+    )
+    seen = []
+    with (
+        pytest.raises(TrainingDiverged, match="lower learning rate"),
+        closing(engine.train(config)) as events,
+    ):
+        seen.extend(events)
+    halved = [event for event in seen if isinstance(event, Notice) and "half" in event.message]
+    assert len(halved) == 1
+
+
+def test_a_folder_with_a_training_is_not_overwritten(tiny_model, pictures, tmp_path, engine):
+    config = training(Method.LORA, model=tiny_model, data=pictures, out=tmp_path / "out")
+    run(engine, config, until=3)
+    with pytest.raises(InvalidRequest, match="holds a training of 3 steps"):
+        run(engine, config)
+    changed = dataclasses.replace(config, seed=4)
+    with pytest.raises(InvalidRequest, match="seed: is not as when"):
+        run(engine, changed, resume=True)
+    with pytest.raises(InvalidRequest, match="holds no training"):
+        run(engine, dataclasses.replace(config, out=str(tmp_path / "other")), resume=True)
+
+
+def test_pictures_that_vanish_leave_what_was_learned(tiny_model, pictures, tmp_path, engine):
+    for path in pictures.glob("*.png"):
+        Image.open(path).resize((128, 64)).save(path)
+    config = training(Method.LORA, model=tiny_model, data=pictures, out=tmp_path / "out")
+    # Cropped by chance, they are read again at every showing.
+    data = dataclasses.replace(config.data, crop=Crop.RANDOM, buckets=False)
+    config = dataclasses.replace(config, data=data, save_every=0)
+    events = engine.train(config)
+    for event in events:
+        if isinstance(event, TrainStep) and event.index == 3:
+            shutil.rmtree(pictures)
+            break
+    with pytest.raises(DatasetInvalid, match=r"kept up to step 3 in .*step-00000003"):
+        list(events)
+    assert Folder(tmp_path / "out").steps() == (3,)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tiny_model, pictures, tmp_path, engine):
+    config = training(Method.LORA, model=tiny_model, data=pictures, out=tmp_path / "out")
+    run(engine, config, until=5)
+    folder = Folder(tmp_path / "out")
+    assert folder.steps() == (4, 5)
+    (folder.checkpoint(5) / "optimiser.pt").write_bytes(b"no optimiser")
+    events = run(engine, config, resume=True)
+    assert [event.index for event in events if isinstance(event, TrainStep)] == [5, 6]
+    told = [event.message for event in events if isinstance(event, Notice)]
+    assert any("is damaged" in message and "one before" in message for message in told)
+
+
+def test_class_pictures_are_made_once(tiny_model, pictures, tmp_path, engine):
+    def made(name):
+        config = training(Method.DREAMBOOTH, model=tiny_model, data=pictures, out=tmp_path / name)
+        events = run(engine, config, until=1)
+        assert events[-1].prior_loss is not None
+        return [e for e in events if isinstance(e, Prepared) and e.what == "class pictures"]
+
+    assert [event.index for event in made("a")] == [2]
+    assert made("b") == []
+
+
+def test_models_that_would_be_spoiled_are_refused(tiny_refiner, pictures, tmp_path, engine):
+    config = training(Method.LORA, model=tiny_refiner, data=pictures, out=tmp_path / "out")
+    with pytest.raises(Unsupported, match="refiner"):
+        run(engine, config)
+
+
+def test_what_was_trained_is_kept_beside_it(tiny_model, pictures, tmp_path, engine):
+    config = training(Method.LORA, model=tiny_model, data=pictures, out=tmp_path / "out")
+    end = run(engine, config)[-1]
+    assert Folder(tmp_path / "out").read_config() == config
+    with safetensors.safe_open(end.path, framework="pt") as file:
+        notes = file.metadata()
+    assert notes["ss_network_dim"] == "2"
+    assert json.loads(notes["stepwise.training"])["seed"] == 3
+    assert notes["stepwise.verdict"].startswith("The self-check is passed")
+
+
+@pytest.mark.parametrize("change", [{"data": "gone"}, {"model": "gone"}])
+def test_what_is_not_there_is_named(change, tiny_model, pictures, tmp_path, engine):
+    places = {"model": tiny_model, "data": pictures} | {
+        name: tmp_path / value for name, value in change.items()
+    }
+    with pytest.raises(CoreError, match="gone"):
+        run(engine, training(Method.LORA, out=tmp_path / "out", **places))
