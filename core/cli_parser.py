@@ -355,10 +355,13 @@ def _add_models(commands: Commands, everywhere: argparse.ArgumentParser) -> None
 
 def _add_bench(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
     parser = _command(commands, everywhere, "bench", "measure this machine")
+    parser.add_argument(
+        "what", nargs="?", choices=("train",), help="steps of a training in the place of pictures"
+    )
     parser.add_argument("--model", metavar="NAME|PATH", default="starter")
     _add_choice(parser, "--device", DeviceName, "where to compute", default=DeviceName.AUTO)
     parser.add_argument(
-        "--steps", type=int, metavar="N", help="denoising steps (20; for --memory 2)"
+        "--steps", type=int, metavar="N", help="steps to measure (20; for --memory 2)"
     )
     parser.add_argument(
         "--memory", action="store_true", help="the peak memory of each mode of --memory instead"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from core import bench, bench_memory
+from core import bench, bench_memory, bench_training
 from core.paths import Profile
 
 
@@ -15,6 +15,14 @@ def run(arguments: argparse.Namespace, profile: Profile) -> None:
     Raises:
         CoreError: The model or the device is not there.
     """
+    if arguments.what == "train":
+        rounds = 20 if arguments.steps is None else arguments.steps
+        report = bench_training.run(
+            arguments.model, arguments.device, rounds=rounds, cache=profile.cache
+        )
+        told = bench_training.format_report(report)
+        print(json.dumps(bench_training.to_json(report)) if arguments.json else told)
+        return
     usual = 2 if arguments.memory else 20
     steps = usual if arguments.steps is None else arguments.steps
     if arguments.memory:

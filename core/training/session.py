@@ -20,13 +20,17 @@ from core.sampling.conditioning import Conditioning
 from core.training.checkpoint import State
 from core.training.config import Finetune, TrainConfig
 from core.training.dataset import Batch, Dataset
-from core.training.loss import NoiseSchedule, losses_of, noised
+from core.training.loss import Noised, NoiseSchedule, losses_of, noised
 from core.training.optimisers import optimiser_of, rate_factor, set_rates
 from core.training.order import derived
 from core.training.recipe import Recipe, put_in
 from core.training.student import keep_fewer_activations
 
 _AVERAGE_WARM_UP = 10
+
+
+Inputs = tuple[Tensor, Tensor, Sequence[str], Conditioning | None, Tensor]
+"""What ``Student.forward`` takes."""
 
 
 class Diverged(Exception):
@@ -104,6 +108,7 @@ class Session:
         self._recipe = recipe
         self._dataset = dataset
         self._accelerator = accelerator
+        self.autocast = accelerator.autocast
         self._rate_factor = rate_factor
         identity = components.identity
         self._schedule = NoiseSchedule.of(components.scheduler_config, identity.prediction_type)
@@ -212,28 +217,42 @@ class Session:
     def _loss(self, micro_step: int) -> tuple[Tensor, Tensor | None]:
         """Give the loss of one batch, and the part of it that is the class's."""
         accelerator, config = self._accelerator, self._config
+        batch, learned, inputs = self._shown(micro_step)
+        with accelerator.autocast():
+            prediction = self._wrapped(*inputs)
+        losses = losses_of(
+            prediction, learned, config.loss, self._schedule.prediction_type, batch.masks
+        )
+        is_prior = batch.is_prior.to(losses.device)
+        return _joined(losses, is_prior, getattr(config, "prior_weight", 0.0))
+
+    def _shown(self, micro_step: int) -> tuple[Batch, Noised, Inputs]:
+        """Give a batch, noised, and as the student is shown it."""
         batch = self._dataset.batch(
-            micro_step, rank=accelerator.process_index, processes=accelerator.num_processes
+            micro_step,
+            rank=self._accelerator.process_index,
+            processes=self._accelerator.num_processes,
         )
         learned = noised(
             self._schedule,
             batch.latents,
             [derived(seed, "noise") for seed in batch.seeds],
-            offset_noise=config.loss.offset_noise,
+            offset_noise=self._config.loss.offset_noise,
         )
         device, dtype = self._components.device, self._components.dtype
-        with accelerator.autocast():
-            prediction = self._wrapped(
-                learned.latents.to(device, dtype),
-                learned.timesteps.to(device),
-                self._captions(batch),
-                self._texts(batch),
-                batch.sizes.to(device),
-            )
-        losses = losses_of(
-            prediction, learned, config.loss, self._schedule.prediction_type, batch.masks
+        inputs = (
+            learned.latents.to(device, dtype),
+            learned.timesteps.to(device),
+            self._captions(batch),
+            self._texts(batch),
+            batch.sizes.to(device),
         )
-        return _joined(losses, batch.is_prior.to(device), getattr(config, "prior_weight", 0.0))
+        return batch, learned, inputs
+
+    def example(self) -> tuple[Inputs, Tensor]:
+        """Give what the student is shown first, and what it should say, for measurements."""
+        _, learned, inputs = self._shown(0)
+        return inputs, learned.target.to(self._components.device)
 
     def _captions(self, batch: Batch) -> Sequence[str]:
         rows = zip(batch.captions, batch.seeds, batch.is_prior.tolist(), strict=True)
