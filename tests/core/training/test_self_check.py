@@ -1,0 +1,51 @@
+"""What does nothing is not called done."""
+
+from __future__ import annotations
+
+import torch
+
+from core.training.seal import seal, verdict_of
+from core.training.self_check import Check, check_tensors
+
+
+def test_tensors_that_did_not_learn_are_named():
+    initial = {"up": torch.zeros(2), "down": torch.ones(2), "bad": torch.ones(2)}
+    learned = {"up": torch.zeros(2), "down": torch.ones(2), "bad": torch.tensor([1, torch.nan])}
+    check = Check()
+    check_tensors(check, initial, learned)
+    assert not check.is_sound
+    assert len(check.faults) == 3
+    assert "1 of 3 tensors are not finite (bad)" in check.verdict
+    assert "1 of 3 tensors are all zero (up)" in check.verdict
+    assert "1 of 3 tensors are as before the training (down)" in check.verdict
+
+
+def test_tensors_that_learned_are_sound():
+    check = Check()
+    check_tensors(check, {"up": torch.zeros(2)}, {"up": torch.tensor([0.1, 0.0])})
+    assert check.is_sound
+    assert "all 1 tensors finite and learned" in check.verdict
+
+
+def test_a_verdict_is_kept_in_the_file_and_changes_nothing_else(tmp_path):
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    path = tmp_path / "made.safetensors"
+    tensors = {"a": torch.arange(3.0), "b": torch.ones(2, 2, dtype=torch.float16)}
+    save_file(tensors, path, {"note": "kept"})
+    assert verdict_of(path) == ""
+    seal(path, 'It is "sound" \u2013 really.')
+    found = load_file(path)
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    with safe_open(path, framework="pt") as file:
+        assert file.metadata()["note"] == "kept"
+    assert verdict_of(path) == 'It is "sound" \u2013 really.'
+    seal(path, "Again.")
+    assert verdict_of(path) == "Again."
+
+
+def test_a_folder_keeps_its_verdict_in_a_file(tmp_path):
+    assert verdict_of(tmp_path) == ""
+    seal(tmp_path, "Sound.")
+    assert verdict_of(tmp_path) == "Sound."
