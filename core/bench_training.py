@@ -72,7 +72,7 @@ def run(
     where = resolve_device(device)
     side = min(card(model).width, card(model).height)
     with tempfile.TemporaryDirectory() as folder:
-        _write_pictures(Path(folder), side)
+        write_pictures(Path(folder), side, PICTURES)
         config = LoraTraining(
             model=model,
             out=str(Path(folder) / "out"),
@@ -80,7 +80,7 @@ def run(
             batch_size=batch,
             steps=10 * rounds,
         )
-        session = _session(config, where, cache or Profile.default().cache, Path(folder))
+        session = begin_session(config, where, cache or Profile.default().cache, Path(folder))
         bare = _bare_step(session)
         session.learn()
         bare()
@@ -117,18 +117,27 @@ def format_report(report: TrainingReport) -> str:
     )
 
 
-def _write_pictures(folder: Path, side: int) -> None:
+def write_pictures(folder: Path, side: int, count: int) -> None:
+    """Write noise with captions."""
     import numpy as np
     from PIL import Image
 
     chance = np.random.default_rng(0)
-    for number in range(PICTURES):
+    for number in range(count):
         pixels = chance.integers(0, 255, (side, side, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
         (folder / f"{number}.txt").write_text(f"picture {number}")
 
 
-def _session(config: LoraTraining, device: Any, cache: Path, folder: Path) -> Session:
+def begin_session(config: LoraTraining, device: Any, cache: Path, folder: Path) -> Session:
+    """Make a training ready for its first step.
+
+    Args:
+        config: What is trained.
+        device: Where to compute.
+        cache: Folder in which hashes are remembered.
+        folder: Folder of what is encoded.
+    """
     from core.device import dtype_of
     from core.models.fingerprint import Fingerprints
     from core.models.load import load

@@ -14,8 +14,13 @@ _RATES: dict[type[TrainConfig], float] = {
 }
 """Rates in use for Stable Diffusion's sizes at small batches."""
 
-_SMALL = 10.0
-"""How much faster a model of some millions of weights, such as the starter model, may learn."""
+_SMALL_RATES: dict[type[TrainConfig], float] = {
+    LoraTraining: 1e-3,
+    TextualInversion: 1e-2,
+    DreamBooth: 5e-4,
+    Finetune: 2e-4,
+}
+"""The same for models of some millions of weights, measured on the starter model."""
 
 _TEXT = 0.5
 """Share of the rate at which text encoders learn adapters: they forget sooner."""
@@ -33,10 +38,9 @@ def usual_rate(config: TrainConfig, family: Family) -> float:
         return optimiser.learning_rate
     if optimiser.name is OptimiserName.PRODIGY:
         return 1.0
-    rate = _RATES[type(config)]
-    if isinstance(config, DreamBooth) and config.adapter is not None:
-        rate = _RATES[LoraTraining]
-    return rate * (_SMALL if family is Family.CUSTOM else 1.0)
+    has_adapter = isinstance(config, DreamBooth) and config.adapter is not None
+    method = LoraTraining if has_adapter else type(config)
+    return (_SMALL_RATES if family is Family.CUSTOM else _RATES)[method]
 
 
 def usual_text_rate(config: TrainConfig, family: Family) -> float:

@@ -15,6 +15,7 @@ import dataclasses
 import json
 import random
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from core.starter import render
 from core.starter.recogniser import Recogniser, train_recogniser
 from core.starter.world import COLOURS, Scene, Thing
 from core.training.config import DreamBooth, LoraTraining, TextualInversion, TrainConfig
-from core.training.config_parts import AdapterSettings, DataSettings, OptimiserSettings
+from core.training.config_parts import AdapterSettings, DataSettings
 
 WORD = "sks"
 PICTURES = 6
@@ -39,6 +40,8 @@ TRAIN_GROUNDS = ("white", "black", "grey", "yellow", "pink", "green")
 TEST_GROUNDS = ("blue", "red", "orange", "purple")
 PLACES = ("left", "right", "top", "bottom")
 SHEET = 8
+CONTRAST = 0.17
+"""RGB distance (0 to 1.73) from the ground at which a pixel belongs to a thing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,35 +94,79 @@ class Eyes:
         picture = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
         things = self._shapes.read(picture).things
         if concept.thing.texture != "plain":
-            small = torch.nn.functional.interpolate(picture[None], size=64, mode="area")
             with torch.inference_mode():
-                found = TEXTURES[int(self._textures(small).argmax())]
-            return bool(things) and found == concept.thing.texture
+                found = TEXTURES[int(self._textures(closer(picture)[None]).argmax())]
+            if not things:
+                return False
+            is_shape = things[0].shape in (concept.thing.shape, "other")
+            is_colour = concept.varies or things[0].colour == concept.thing.colour
+            return is_shape and is_colour and found == concept.thing.texture
         if not things or things[0].shape != concept.thing.shape:
             return False
         return concept.varies or things[0].colour == concept.thing.colour
 
-    def star(self, pixels: Pixels) -> tuple[str, float, float, float] | None:
-        """Give a star's colour, place and area; None where there is none."""
-        picture = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
-        for thing in self._shapes.read(picture).things[:1]:
-            if thing.shape == "star":
-                return thing.colour, thing.x, thing.y, thing.area
-        return None
+    def diversity(self, pictures: Sequence[Pixels], shape: str) -> Diversity:
+        """Measure how different the things of a shape are from one another."""
+        found = []
+        for pixels in pictures:
+            picture = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
+            found += [t for t in self._shapes.read(picture).things[:1] if t.shape == shape]
+        counts = Counter(thing.colour for thing in found)
+        shares = np.array(list(counts.values())) / max(len(found), 1)
+        places = np.array([(thing.x, thing.y) for thing in found] or [(0.0, 0.0)])
+        return Diversity(
+            share=len(found) / len(pictures),
+            colours=float(-(shares * np.log2(shares)).sum()),
+            places=float(places.std(axis=0).mean()),
+            sizes=float(np.std([thing.area**0.5 for thing in found] or [0.0])),
+        )
 
 
-def train_textures(steps: int = 250, seed: int = 6) -> torch.nn.Module:
+@dataclass(frozen=True, slots=True)
+class Diversity:
+    """How different pictures of one class are.
+
+    Attributes:
+        share: Of pictures that show it at all.
+        colours: Entropy of its colours, in bits.
+        places: Standard deviation of where it stands; the picture is 2 wide.
+        sizes: Standard deviation of its extent; the picture is 1 wide.
+    """
+
+    share: float
+    colours: float
+    places: float
+    sizes: float
+
+    def left_of(self, before: Diversity) -> float:
+        """Give what is left of another, as the mean share of its three measures."""
+        names = ("colours", "places", "sizes")
+        return float(np.mean([getattr(self, name) / getattr(before, name) for name in names]))
+
+
+def closer(picture: torch.Tensor) -> torch.Tensor:
+    """Cut out what differs from the ground: ``(3, H, W)`` to ``(3, 48, 48)``, contrast evened."""
+    border = torch.cat([picture[:, :4].flatten(1), picture[:, -4:].flatten(1)], 1)
+    ground = border.median(dim=1).values[:, None, None]
+    rows, columns = ((picture - ground).norm(dim=0) > CONTRAST).nonzero(as_tuple=True)
+    if len(rows) < 16:
+        return torch.zeros(3, 48, 48)
+    box = picture[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    cut = torch.nn.functional.interpolate(box[None], size=(48, 48), mode="bilinear")[0]
+    return (cut - cut.mean()) / cut.std().clamp(min=1e-3)
+
+
+def train_textures(steps: int = 300, seed: int = 6) -> torch.nn.Module:
     """Teach a small network the three textures, on renders of all shapes."""
     from core.starter.shapes import NAMES
 
     rng = random.Random(seed)
     torch.manual_seed(seed)
     layers: list[torch.nn.Module] = []
-    for before, after in ((3, 16), (16, 32), (32, 48)):
-        layers += [torch.nn.Conv2d(before, after, 3, 2, 1), torch.nn.ReLU()]
-    network = torch.nn.Sequential(
-        *layers, torch.nn.AdaptiveMaxPool2d(2), torch.nn.Flatten(), torch.nn.Linear(192, 3)
-    )
+    for before, after in ((3, 24), (24, 48), (48, 64)):
+        norm = torch.nn.BatchNorm2d(after)
+        layers += [torch.nn.Conv2d(before, after, 3, 2, 1), norm, torch.nn.ReLU()]
+    network = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(64 * 36, 3))
     optimiser = torch.optim.AdamW(network.parameters(), 2e-3)
     for _ in range(steps):
         labels = [rng.randrange(3) for _ in range(24)]
@@ -130,9 +177,9 @@ def train_textures(steps: int = 250, seed: int = 6) -> torch.nn.Module:
             thing = Thing(rng.choice(NAMES), colour, size, texture=TEXTURES[label])
             scenes.append(Scene((thing,), ground))
         pictures = render.draw_scenes(scenes, rng)
-        small = torch.nn.functional.interpolate(pictures, size=64, mode="area")
-        small = small + 0.02 * torch.randn_like(small)
-        loss = torch.nn.functional.cross_entropy(network(small), torch.tensor(labels))
+        pictures = pictures + 0.02 * torch.randn_like(pictures)
+        cut = torch.stack([closer(picture) for picture in pictures])
+        loss = torch.nn.functional.cross_entropy(network(cut), torch.tensor(labels))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -191,24 +238,28 @@ def sheet(pictures: Sequence[Pixels], path: Path) -> None:
 def methods(concept: Concept, data: Path, out: Path) -> dict[str, TrainConfig]:
     """Give the trainings of a concept."""
     pictures = DataSettings(folder=str(data))
+    dreambooth = DreamBooth(
+        out=str(out / "dreambooth"),
+        data=pictures,
+        instance_prompt=f"{WORD} {concept.class_word}",
+        class_prompt=concept.class_word,
+        class_images=48,
+        steps=400,
+        batch_size=4,
+        save_every=0,
+    )
     return {
         "lora": LoraTraining(
             out=str(out / "lora"),
             data=pictures,
-            steps=200,
+            steps=300,
             batch_size=6,
             adapter=AdapterSettings(rank=16),
             save_every=0,
         ),
-        "dreambooth": DreamBooth(
-            out=str(out / "dreambooth"),
-            data=pictures,
-            instance_prompt=f"{WORD} {concept.class_word}",
-            class_prompt=concept.class_word,
-            class_images=24,
-            steps=150,
-            batch_size=4,
-            save_every=0,
+        "dreambooth": dreambooth,
+        "dreambooth without prior": dataclasses.replace(
+            dreambooth, class_prompt="", out=str(out / "alone")
         ),
         "textual-inversion": TextualInversion(
             out=str(out / "textual-inversion"),
@@ -216,9 +267,8 @@ def methods(concept: Concept, data: Path, out: Path) -> dict[str, TrainConfig]:
             token=WORD,
             init_word=concept.class_word,
             vectors=4,
-            steps=400,
+            steps=300,
             batch_size=6,
-            optimiser=OptimiserSettings(),
             save_every=0,
         ),
     }
@@ -233,7 +283,7 @@ def learn(engine: TorchEngine, config: TrainConfig) -> Trained:
     raise AssertionError("it did not end")
 
 
-def used(concept: Concept, method: str, made: Path) -> dict[str, object]:
+def used(method: str, made: Path) -> dict[str, object]:
     """Say how a request uses what a method made."""
     match method:
         case "lora":
@@ -247,7 +297,7 @@ def used(concept: Concept, method: str, made: Path) -> dict[str, object]:
 def asked(concept: Concept, method: str, count: int) -> list[str]:
     """Give the test prompts as a method's word is said."""
     prompts = test_prompts(concept, count)
-    if method != "dreambooth":
+    if not method.startswith("dreambooth"):
         return prompts
     return [prompt.replace(WORD, f"{WORD} {concept.class_word}") for prompt in prompts]
 
@@ -273,7 +323,8 @@ def main() -> None:
             prompts = asked(concept, method, options.count)
             before = draw(engine, prompts)
             end = learn(engine, config)
-            after = draw(engine, prompts, **used(concept, method, end.path))
+            how = used(method, end.path)
+            after = draw(engine, prompts, **how)
             sheet(after, out / f"{method}.png")
             row = {
                 "concept": concept.name,
@@ -283,6 +334,17 @@ def main() -> None:
                 "seconds": round(end.seconds),
                 "sound": end.is_sound,
             }
+            if isinstance(config, DreamBooth):
+                plain = [concept.class_word] * options.count
+                one_each = {"batch_size": 8, "seed": 500}
+                kept = draw(engine, plain, **one_each), draw(engine, plain, **one_each, **how)
+                sheet(kept[1], out / f"{method}-class.png")
+                spread = [eyes.diversity(pictures, concept.class_word) for pictures in kept]
+                row |= {
+                    "class_before": dataclasses.asdict(spread[0]),
+                    "class_after": dataclasses.asdict(spread[1]),
+                    "class_left": spread[1].left_of(spread[0]),
+                }
             sys.stdout.write(json.dumps(row) + "\n")
             sys.stdout.flush()
 
