@@ -17,13 +17,20 @@ from desktop.progress import duration
 from desktop.shelf_snapshot import Offer, TransferState
 
 _REFINER = "sdxl-refiner"
-FAMILIES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", _REFINER: "SDXL refiner"}
+FAMILIES = {
+    "sd1": "SD 1.x",
+    "sd2": "SD 2.x",
+    "sdxl": "SDXL",
+    _REFINER: "SDXL refiner",
+    "blip": "BLIP",
+}
 DOT = "  ·  "
 
 _COMMANDS = {
     Kind.VAE: "stepwise generate --vae",
     Kind.CONTROLNET: "stepwise generate --control",
     Kind.UPSCALER: "stepwise upscale --upscaler",
+    Kind.CAPTIONER: "stepwise caption --model",
 }
 """What uses the kinds for which the window has no control."""
 
@@ -40,6 +47,7 @@ def kind_name(kind: Kind) -> str:
         Kind.VAE: _tr("VAE"),
         Kind.CONTROLNET: _tr("ControlNet"),
         Kind.UPSCALER: _tr("Upscaler"),
+        Kind.CAPTIONER: _tr("Captioner"),
     }[kind]
 
 

@@ -221,6 +221,17 @@ CURATED = (
         memory=GB,
         licence="mit",
     ),
+    Curated(
+        id="blip-large",
+        repo="Salesforce/blip-image-captioning-large",
+        title="BLIP large",
+        what_for="Writes captions for photos and drawings, to teach a model with them.",
+        kind=Kind.CAPTIONER,
+        family="blip",
+        size=1_880 * MB,
+        memory=3 * GB,
+        licence="bsd-3-clause",
+    ),
 )
 """From the small to the large, pictures before parts."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from core.errors import Unsupported
@@ -21,6 +22,10 @@ ADAPTER_CONFIG = "adapter_config.json"
 """Where peft writes a LoRA's scale, beside its file."""
 
 _WEIGHTS = "diffusion_pytorch_model"
+CAPTIONER = "BlipForConditionalGeneration"
+"""The class of BLIP's models that write captions, by transformers' name."""
+
+_WEIGHTS_OF_TRANSFORMERS = "model"
 
 
 def adapter_file(folder: Path) -> Path | None:
@@ -39,17 +44,30 @@ def recognise_component(folder: Path) -> tuple[Recognised, tuple[Path, ...]]:
     config = read_json(folder / "config.json")
     names = config.get("architectures")
     cls = config.get("_class_name") or (names[0] if isinstance(names, list) and names else None)
+    if cls == CAPTIONER:
+        files = weight_files(folder, _WEIGHTS_OF_TRANSFORMERS)
+        _tensors_of(files)
+        return Recognised("captioner", "blip", "BLIP captioner"), files
     if cls not in ("AutoencoderKL", "ControlNetModel"):
         what = "of an unknown kind" if cls is None else f"a {cls}"
         raise Unsupported(
             f"{folder} is {what} and no whole model; give the folder with model_index.json."
         )
     files = weight_files(folder, _WEIGHTS)
-    tensors: dict[str, TensorInfo] = {}
-    for file in files:
-        tensors |= read_with_metadata(file).tensors
-    found = recognise(folder, Header(tensors, {}))
+    found = recognise(folder, Header(_tensors_of(files), {}))
     if found.kind == "vae" and (scaling := config.get("scaling_factor")) is not None:
         family = "sdxl" if abs(float(scaling) - 0.13025) < 1e-6 else "sd1"
         found = Recognised("vae", family, "VAE for SDXL" if family == "sdxl" else "VAE")
     return found, files
+
+
+def _tensors_of(files: Iterable[Path]) -> dict[str, TensorInfo]:
+    """Read the headers of weight files.
+
+    Raises:
+        ModelInvalid: If one is damaged.
+    """
+    tensors: dict[str, TensorInfo] = {}
+    for file in files:
+        tensors |= read_with_metadata(file).tensors
+    return tensors

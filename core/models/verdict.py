@@ -28,6 +28,7 @@ class Kind(StrEnum):
     VAE = "vae"
     CONTROLNET = "controlnet"
     UPSCALER = "upscaler"
+    CAPTIONER = "captioner"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +38,8 @@ class Verdict:
     Attributes:
         path: Where it lies.
         kind: What it is good for.
-        family: The architecture it belongs to: ``sd1``, ``sd2``, ``sdxl``, ``sdxl-refiner`` or
-            ``custom``.
+        family: The architecture it belongs to: ``sd1``, ``sd2``, ``sdxl``, ``sdxl-refiner``,
+            ``blip`` or ``custom``.
         title: For people, such as ``"Stable Diffusion 1.x inpainting model"``.
         weights: Its weight files by the names that they have in its hash, see
             ``Fingerprints.of_model``.

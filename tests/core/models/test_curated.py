@@ -4,6 +4,7 @@ from pathlib import Path
 from core.models import catalog, curated
 from core.models.curated import CURATED
 from core.models.library_names import slug
+from core.models.safetensors_header import TensorInfo
 from core.models.verdict import Kind, judge
 from core.request import TextToImage
 from tests.fixtures.layouts import layout, write_stripped, write_stripped_folder
@@ -18,8 +19,17 @@ def test_ids_are_names_and_unlike():
 
 
 VAE = {"_class_name": "AutoencoderKL", "block_out_channels": [128, 256, 512, 512]}
-CONFIGS = {"vae-ft-mse": (VAE, "sd1-vae")}
-"""What the repositories of parts have as their ``config.json``, and a listing like theirs."""
+BLIP = {"architectures": ["BlipForConditionalGeneration"], "model_type": "blip"}
+CONFIGS = {
+    "vae-ft-mse": (VAE, "diffusion_pytorch_model", layout("sd1-vae")),
+    "blip-large": (
+        BLIP,
+        "model",
+        {"vision_model.post_layernorm.weight": TensorInfo("F32", (1024,))},
+    ),
+}
+"""What the repositories of parts have as their ``config.json``, the stem of their weights, and
+tensors like theirs."""
 
 
 def test_all_of_them_are_of_a_kind_that_is_taken(tmp_path: Path):
@@ -29,8 +39,8 @@ def test_all_of_them_are_of_a_kind_that_is_taken(tmp_path: Path):
         if model.kind is Kind.MODEL:
             write_stripped_folder(folder, model.family)
         else:
-            config, listing = CONFIGS[model.id]
-            write_stripped(folder / "diffusion_pytorch_model.safetensors", layout(listing))
+            config, stem, tensors = CONFIGS[model.id]
+            write_stripped(folder / f"{stem}.safetensors", tensors)
             (folder / "config.json").write_text(json.dumps(config))
         verdict = judge(folder)
         assert (verdict.kind, verdict.family) == (model.kind, model.family)

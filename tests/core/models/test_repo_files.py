@@ -101,6 +101,12 @@ def test_a_part_by_itself():
     assert chosen(names) == ["config.json", "diffusion_pytorch_model.safetensors"]
 
 
+def test_a_captioner_comes_with_its_words_and_without_its_other_forms():
+    mine = ["config.json", "preprocessor_config.json", "tokenizer.json", "vocab.txt"]
+    others = ["README.md", "pytorch_model.bin", "tf_model.h5"]
+    assert chosen([*mine, *others, "model.safetensors"]) == [*mine, "model.safetensors"]
+
+
 def test_a_single_weight_file_comes_without_lists_of_something_else():
     names = ["README.md", "notes.txt", "pytorch_lora_weights.safetensors", "pictures/1.png"]
     assert chosen(names) == ["pytorch_lora_weights.safetensors"]

@@ -138,6 +138,18 @@ def test_a_vae_in_its_folder_goes_by_its_scale(tmp_path: Path) -> None:
     assert judge(tmp_path).family == "sdxl"
 
 
+def test_a_captioner_is_a_folder_of_blip(tmp_path: Path) -> None:
+    names = tensors({"vision_model.post_layernorm.weight": (768,)})
+    file = write_stripped(tmp_path / "model.safetensors", names)
+    config = {"architectures": ["BlipForConditionalGeneration"], "model_type": "blip"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    verdict = judge(tmp_path)
+    assert (verdict.kind, verdict.family, verdict.files) == (Kind.CAPTIONER, "blip", (file,))
+    (tmp_path / "config.json").write_text('{"architectures": ["BlipForQuestionAnswering"]}')
+    with pytest.raises(Unsupported, match="is a BlipForQuestionAnswering and no whole model"):
+        judge(tmp_path)
+
+
 ATTN2 = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
 UNDERSCORED = "lora_unet_" + ATTN2.replace(".", "_")
 SGM = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
