@@ -64,6 +64,8 @@ LIGHT = [
     "core.sampling.served",
     "core.sampling.settle",
     "core.training.buckets",
+    "core.training.caption_models",
+    "core.training.caption_request",
     "core.training.captions",
     "core.train_options",
     "core.training.folder",

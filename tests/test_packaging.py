@@ -61,3 +61,10 @@ def test_the_wheel_holds_the_starter_model(wheel):
     for part in ("text_encoder", "unet", "vae"):
         assert any(path.suffix == ".safetensors" for path in wheel if path.parent == weights / part)
     assert weights / "model_index.json" in wheel
+
+
+def test_the_wheel_holds_the_captioner(wheel):
+    folder = PurePosixPath("core/starter/captioner_weights")
+    if not (ROOT / folder).exists():
+        pytest.skip("the captioner's weights are not in this tree")
+    assert {folder / name for name in ("config.json", "model.safetensors", "vocab.txt")} <= wheel

@@ -10,13 +10,22 @@ from pathlib import Path
 import diffusers
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 
 from core.device import as_out_of_memory
 from core.errors import ModelInvalid, UnsafeFile
 
-_UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,
+)
 
 
 class Readable:

@@ -21,6 +21,8 @@ from core.starter.muon import Muon
 from core.starter.together import average_gradients, is_first
 
 WARM_UP = 100
+ENDS = ("conv_in", "conv_out")
+"""The UNet's first and last layer. They have few channels on one side, which Muon is not for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,7 @@ class StageSettings:
         cool_down: Share of the steps at the end over which it falls to zero.
         average: Decay per step of the running mean of the weights, or 0 for none.
         muon: Whether matrices and kernels learn with Muon instead of AdamW.
+        ends: How the names of those begin that learn with AdamW all the same.
         together: Whether all processes of the run learn it, each on its share of a batch.
         save_every: Steps between checkpoints.
         log_every: Steps between lines.
@@ -45,6 +48,7 @@ class StageSettings:
     cool_down: float = 0.2
     average: float = 0.0
     muon: bool = False
+    ends: tuple[str, ...] = ENDS
     together: bool = False
     save_every: int = 250
     log_every: int = 50
@@ -82,7 +86,7 @@ def train_stage(
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / f"{settings.name}.pt"
     learning = [p for p in model.parameters() if p.requires_grad]
-    optimizers = _optimizers(model, muon=settings.muon)
+    optimizers = _optimizers(model, muon=settings.muon, ends=settings.ends)
     mean = deepcopy(model).requires_grad_(requires_grad=False) if settings.average else model
     first = 0
     if checkpoint.exists():
@@ -133,14 +137,13 @@ def begin_with(name: str, model: nn.Module, folder: Path, *, muon: bool = False)
     _keep(folder / f"{name}.pt", 0, model, deepcopy(model), _optimizers(model, muon=muon))
 
 
-def _optimizers(model: nn.Module, *, muon: bool) -> list[torch.optim.Optimizer]:
+def _optimizers(
+    model: nn.Module, *, muon: bool, ends: tuple[str, ...] = ENDS
+) -> list[torch.optim.Optimizer]:
     """Make the optimizers; their learning rate is set at every step."""
     learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    # The first and the last layer have few channels on one side, which Muon is not meant for.
     matrices = [
-        p
-        for name, p in learning.items()
-        if muon and p.ndim > 1 and not name.startswith(("conv_in", "conv_out"))
+        p for name, p in learning.items() if muon and p.ndim > 1 and not name.startswith(ends)
     ]
     kept = {id(p) for p in matrices}
     rest = [p for p in learning.values() if id(p) not in kept]
