@@ -134,6 +134,10 @@ def _run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFac
             from core.commands import upscale
 
             upscale.run(arguments, profile, make_engine)
+        case "caption":
+            from core.commands import caption
+
+            caption.run(arguments, library)
         case "inspect":
             from core.commands import inspect_picture
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.about import APP_NAME, version
+from core.caption_options import add_caption
+from core.command_words import add_choice, add_command, add_json
 from core.control_options import add_control_options, add_map_option
 from core.grid_axes import PARAMETERS
 from core.images.formats import PictureFormat
@@ -30,7 +31,7 @@ from core.request import (
 from core.train_options import add_train
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    from core.command_words import Commands
 
 
 def build_parser(prog: str, *, window: bool) -> argparse.ArgumentParser:
@@ -58,6 +59,7 @@ def build_parser(prog: str, *, window: bool) -> argparse.ArgumentParser:
         _add_generate,
         _add_grid,
         _add_upscale,
+        add_caption,
         add_train,
         _add_inspect,
         _add_models,
@@ -68,7 +70,7 @@ def build_parser(prog: str, *, window: bool) -> argparse.ArgumentParser:
 
 
 def _add_generate(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
-    parser = _command(commands, everywhere, "generate", "make pictures from prompts")
+    parser = add_command(commands, everywhere, "generate", "make pictures from prompts")
     parser.set_defaults(usage_error=parser.error)
     parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="what the picture shows")
     _add_picture_options(parser)
@@ -76,7 +78,7 @@ def _add_generate(commands: Commands, everywhere: argparse.ArgumentParser) -> No
 
 
 def _add_grid(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
-    parser = _command(commands, everywhere, "grid", "compare settings side by side on one sheet")
+    parser = add_command(commands, everywhere, "grid", "compare settings side by side on one sheet")
     parser.set_defaults(usage_error=parser.error)
     parser.epilog = (
         f"NAME is one of: {', '.join(parameter.name for parameter in PARAMETERS)}. Values are "
@@ -92,7 +94,7 @@ def _add_grid(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
 
 
 def _add_upscale(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
-    parser = _command(commands, everywhere, "upscale", "make pictures larger, with new details")
+    parser = add_command(commands, everywhere, "upscale", "make pictures larger, with new details")
     parser.epilog = (
         "What is not given is as the picture itself says that it was made: its prompt, its model, "
         "its seed. Memory is bounded by --window, whatever the size."
@@ -175,11 +177,11 @@ def _add_sampling(what: argparse._ActionsContainer) -> None:
         "--guidance", type=float, metavar="X", dest="guidance_scale", help="guidance scale"
     )
     what.add_argument("--seed", type=int, metavar="N", help="of the first picture (default: any)")
-    _add_choice(what, "--scheduler", SchedulerName, "sampling method")
-    _add_choice(what, "--dtype", Precision, "number format (auto)", dest="precision")
+    add_choice(what, "--scheduler", SchedulerName, "sampling method")
+    add_choice(what, "--dtype", Precision, "number format (auto)", dest="precision")
     what.add_argument("--vae", metavar="PATH|NAME", help="VAE in the place of the model's own")
-    _add_choice(what, "--vae-tiling", Tiling, "VAE in tiles, for large pictures", dest="vae_tiling")
-    _add_choice(what, "--memory", MemoryMode, "low is slower and takes less (auto)")
+    add_choice(what, "--vae-tiling", Tiling, "VAE in tiles, for large pictures", dest="vae_tiling")
+    add_choice(what, "--memory", MemoryMode, "low is slower and takes less (auto)")
     what.add_argument(
         "--lora",
         type=read_lora_use,
@@ -200,15 +202,15 @@ def _add_sampling(what: argparse._ActionsContainer) -> None:
 
 def _add_how(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how")
-    _add_choice(how, "--device", DeviceName, "where to compute", default=DeviceName.AUTO)
-    _add_choice(
+    add_choice(how, "--device", DeviceName, "where to compute", default=DeviceName.AUTO)
+    add_choice(
         how,
         "--preview",
         PreviewDecoder,
         "keep the latest preview in DIR/preview.png while the run goes on",
         default=PreviewDecoder.OFF,
     )
-    _add_choice(
+    add_choice(
         how,
         "--format",
         PictureFormat,
@@ -217,7 +219,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         dest="picture_format",
     )
     how.add_argument("--out", type=Path, metavar="DIR", help="where the pictures go")
-    _add_json(how, "print one JSON event a line")
+    add_json(how, "print one JSON event a line")
 
 
 def read_lora_use(word: str) -> LoraUse:
@@ -306,19 +308,19 @@ def _add_second_pass(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_inspect(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
-    parser = _command(commands, everywhere, "inspect", "say how a picture was made")
+    parser = add_command(commands, everywhere, "inspect", "say how a picture was made")
     parser.add_argument("image", type=Path, metavar="IMAGE")
-    _add_json(parser, "print one JSON object")
+    add_json(parser, "print one JSON object")
 
 
 def _add_models(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
-    parser = _command(commands, everywhere, "models", "list and describe models")
+    parser = add_command(commands, everywhere, "models", "list and describe models")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
     def action(name: str, summary: str, json: str) -> argparse.ArgumentParser:
         added = actions.add_parser(name, help=summary, parents=[everywhere], allow_abbrev=False)
         added.set_defaults(action=name)
-        _add_json(added, json)
+        add_json(added, json)
         return added
 
     listing = action("list", "the models that have a name", "print one JSON array")
@@ -333,7 +335,7 @@ def _add_models(commands: Commands, everywhere: argparse.ArgumentParser) -> None
     add.add_argument("--copy", action="store_true", help="copy it; else it is used where it lies")
     download = action("download", "get a model from the hub", "print one JSON event a line")
     download.add_argument("id", metavar="ID", help="of list --available, or owner/name[/FILE]")
-    _add_choice(download, "--variant", Variant, "precision", default=Variant.FP16)
+    add_choice(download, "--variant", Variant, "precision", default=Variant.FP16)
     download.add_argument(
         "--discard", action="store_true", help="delete what has arrived of it instead"
     )
@@ -354,62 +356,16 @@ def _add_models(commands: Commands, everywhere: argparse.ArgumentParser) -> None
 
 
 def _add_bench(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
-    parser = _command(commands, everywhere, "bench", "measure this machine")
+    parser = add_command(commands, everywhere, "bench", "measure this machine")
     parser.add_argument(
         "what", nargs="?", choices=("train",), help="steps of a training in the place of pictures"
     )
     parser.add_argument("--model", metavar="NAME|PATH", default="starter")
-    _add_choice(parser, "--device", DeviceName, "where to compute", default=DeviceName.AUTO)
+    add_choice(parser, "--device", DeviceName, "where to compute", default=DeviceName.AUTO)
     parser.add_argument(
         "--steps", type=int, metavar="N", help="steps to measure (20; for --memory 2)"
     )
     parser.add_argument(
         "--memory", action="store_true", help="the peak memory of each mode of --memory instead"
     )
-    _add_json(parser, "print one JSON object")
-
-
-def _command(
-    commands: Commands, everywhere: argparse.ArgumentParser, name: str, summary: str
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
-        parents=[everywhere],
-        allow_abbrev=False,
-    )
-    parser.set_defaults(command=name)
-    return parser
-
-
-def _add_choice(
-    group: argparse._ActionsContainer,
-    option: str,
-    enum: type[StrEnum],
-    summary: str,
-    *,
-    default: StrEnum | None = None,
-    dest: str | None = None,
-) -> None:
-    """Add an option that takes one of ``enum``'s values, in small or capital letters."""
-
-    def read(word: str) -> StrEnum:
-        try:
-            return enum(word.lower())
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(enum)}") from None
-
-    name = option.removeprefix("--")
-    group.add_argument(
-        option,
-        type=read,
-        dest=dest or name,
-        metavar=name.upper(),
-        default=default,
-        help=f"{summary}: {', '.join(enum)}" + (f" (default: {default})" if default else ""),
-    )
-
-
-def _add_json(group: argparse._ActionsContainer, summary: str) -> None:
-    group.add_argument("--json", action="store_true", help=f"{summary} on stdout, nothing else")
+    add_json(parser, "print one JSON object")

@@ -71,6 +71,12 @@ _OPTIONS: Mapping[str, Mapping[str, str]] = {
         "window": "--window",
         "upscaler": "--upscaler",
     },
+    "caption": {
+        "model": "--model",
+        "prefix": "--prefix",
+        "beams": "--beams",
+        "max_tokens": "--max-tokens",
+    },
     "models": {"model": "ID", "name": "--name"},
     "inspect": {"image": "IMAGE"},
     "train": option_names(),
