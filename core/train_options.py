@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Any
 from core.command_words import add_choice, add_command, add_json
 from core.request_parts import DeviceName, Precision
 from core.training.config import Method
-from core.training.config_parts import Crop, LossKind, OptimiserName, RateSchedule, Targets
-from core.training.presets import Preset
+from core.training.config_parts import (
+    Crop,
+    LossKind,
+    OptimiserName,
+    Preset,
+    RateSchedule,
+    Targets,
+)
 
 if TYPE_CHECKING:
     from core.command_words import Commands

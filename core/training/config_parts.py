@@ -57,6 +57,14 @@ class RateSchedule(StrEnum):
     COSINE = "cosine"
 
 
+class Preset(StrEnum):
+    """Memory that a training may take; see ``core.training.presets``."""
+
+    GB_8 = "8gb"
+    GB_16 = "16gb"
+    GB_24 = "24gb"
+
+
 class Targets(StrEnum):
     """Which of a UNet's layers an adapter is put on.
 

@@ -15,7 +15,13 @@ from pathlib import Path
 
 import torch
 
-from core.device import as_out_of_memory, dtype_of, release_cached_memory, resolve_precision
+from core.device import (
+    as_out_of_memory,
+    dtype_of,
+    free_memory,
+    release_cached_memory,
+    resolve_precision,
+)
 from core.errors import (
     CoreError,
     DatasetInvalid,
@@ -28,6 +34,7 @@ from core.events import (
     Checkpointed,
     Engine,
     Loading,
+    MemoryEstimate,
     Notice,
     Trained,
     TrainingEvent,
@@ -41,7 +48,7 @@ from core.models.load import load
 from core.models.naming import name_of
 from core.models.writing.metadata import TrainingRecord, Written, kohya_metadata
 from core.paths import expanded
-from core.request import Precision, TextToImage
+from core.request import MemoryMode, Precision, TextToImage
 from core.training.buckets import resolution_of
 from core.training.checkpoint import State, read_checkpoint, write_checkpoint
 from core.training.class_pictures import class_pictures
@@ -51,6 +58,7 @@ from core.training.dataset import Dataset
 from core.training.defaults import usual_rate
 from core.training.folder import Folder, check_begins
 from core.training.pictures import scanning
+from core.training.presets import memory_needed
 from core.training.recipes.choice import recipe_of
 from core.training.samples import Sampler, sample_request
 from core.training.seal import seal
@@ -136,6 +144,7 @@ class _Course:
         # What learns in full learns in fp32, whatever is computed in.
         self._dtype = dtype_of(Precision.FP32 if self._recipe.in_full else precision)
         self._side = resolution_of(config.data, identity)
+        yield from self._memory(identity, precision)
         self._fingerprints = Fingerprints.kept_in(self._place.cache)
         sha256 = self._fingerprints.of_model(identity.weights)
         self._examples = yield from self._scanned()
@@ -163,6 +172,18 @@ class _Course:
                 f"{'the beginning' if state is None else f'step {state.step}'} with half the "
                 "learning rate."
             )
+
+    def _memory(self, identity: Identity, precision: Precision) -> Iterator[TrainingEvent]:
+        """Say what it will take, before anything is read."""
+        resolved = dataclasses.replace(self._config, precision=precision)
+        needed = memory_needed(resolved, identity).total
+        free = free_memory(self._accelerator.device)
+        yield MemoryEstimate(needed=needed, free=free, mode=MemoryMode.FULL)
+        remedy = "" if needed <= free else "; choose a preset for less, or close other programs"
+        yield Notice(
+            message=f"It will take about {needed / 1e9:.1f} GB of memory, of which "
+            f"{free / 1e9:.1f} GB are free{remedy}."
+        )
 
     def _scanned(self) -> Generator[TrainingEvent, None, tuple[Example, ...]]:
         """Look through the pictures, and say what is left out."""

@@ -74,7 +74,12 @@ CONCEPTS = (
         varies=True,
         class_word="square",
     ),
-    Concept("object: a green arrow", Thing("arrow", "green"), varies=False, class_word="triangle"),
+    Concept(
+        "object: a striped green star",
+        Thing("star", "green", texture="striped"),
+        varies=False,
+        class_word="star",
+    ),
 )
 
 

@@ -11,8 +11,8 @@ from core.errors import InvalidRequest
 from core.models.identify import identify
 from core.request import Precision
 from core.training.config import Method
-from core.training.config_parts import OptimiserName, OptimiserSettings
-from core.training.presets import Preset, memory_needed, with_preset
+from core.training.config_parts import OptimiserName, OptimiserSettings, Preset
+from core.training.presets import memory_needed, with_preset
 from tests.core.training.conftest import training
 from tests.fixtures.layouts import write_stripped_folder
 
