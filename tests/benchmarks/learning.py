@@ -74,12 +74,8 @@ CONCEPTS = (
         varies=True,
         class_word="square",
     ),
-    Concept(
-        "object: a striped green star",
-        Thing("star", "green", texture="striped"),
-        varies=False,
-        class_word="star",
-    ),
+    # A pair of colour and shape that was in none of the starter model's pictures.
+    Concept("object: a green star", Thing("star", "green"), varies=False, class_word="star"),
 )
 
 
@@ -249,7 +245,7 @@ def methods(concept: Concept, data: Path, out: Path) -> dict[str, TrainConfig]:
         instance_prompt=f"{WORD} {concept.class_word}",
         class_prompt=concept.class_word,
         class_images=48,
-        steps=400,
+        steps=300,
         batch_size=4,
         save_every=0,
     )
