@@ -240,7 +240,7 @@ TrainingEvent = Event | Prepared | TrainStep | Sample | Checkpointed | Trained
 """What happens while a model is taught, which makes pictures too."""
 
 
-def is_finishing(event: TrainingEvent) -> bool:
+def is_finishing(event: object) -> bool:
     """Whether a run that ends after this event loses pictures whose steps are all done.
 
     From the last step of a batch on, until its last picture lies on the disk.

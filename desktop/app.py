@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication
 
 from core.about import APP_NAME, version
 from core.cli import torch_engine
-from core.events import Loading, Studio, TrainingEvent
+from core.events import Loading, Studio
 from core.models import catalog
 from core.models.library import Library
 from core.paths import Profile
@@ -27,6 +27,7 @@ from desktop.library_worker import Downloads
 from desktop.logs import start_log
 from desktop.settings import SettingsStore
 from desktop.shelf import Shelf
+from desktop.studio import WorkEvent
 from desktop.theme import Theme
 from desktop.widgets.main_window import MainWindow
 from desktop.worker import WARM_UP, EngineWorker, Failed, Outcome
@@ -117,7 +118,7 @@ def _report_warm_up(worker: EngineWorker, window: MainWindow) -> None:
     """Warm the engine up once the window can be seen, and say so in it."""
     results = window.page.results
 
-    def on_event(job_id: int, event: TrainingEvent) -> None:
+    def on_event(job_id: int, event: WorkEvent) -> None:
         if job_id == WARM_UP and isinstance(event, Loading):
             results.show_busy(window.tr("Getting {0} ready").format(event.what))
 

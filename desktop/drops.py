@@ -1,4 +1,4 @@
-"""Pictures that arrive by drop or paste."""
+"""What arrives by drop or paste."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from core.files import replace_file
 from desktop.images import encoded
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"))
+
+
+def dropped_paths(mime: QMimeData) -> tuple[Path, ...]:
+    """Give the files and folders of this machine that were dropped."""
+    return tuple(Path(url.toLocalFile()) for url in mime.urls() if url.isLocalFile())
 
 
 def has_picture(mime: QMimeData) -> bool:

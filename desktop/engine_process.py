@@ -7,6 +7,9 @@ from collections.abc import Callable
 from core.errors import OutOfMemory
 from core.events import EventStream, PreviewSettings, Stream, Studio, TrainingEvent
 from core.request import Request
+from core.training.caption_events import CaptionEvent
+from core.training.caption_request import CaptionRequest
+from core.training.captioning import write_captions
 from core.training.config import TrainConfig
 from desktop.child_process import ChildProcess
 
@@ -48,6 +51,15 @@ class ProcessEngine:
         """
         return self._child.stream(_train, config, resume)
 
+    def caption(self, request: CaptionRequest) -> Stream[CaptionEvent]:
+        """Write captions; see ``core.training.captioning.write_captions``.
+
+        Raises:
+            OutOfMemory: From ``next`` too, if the system has ended the child.
+            ChildEnded: Likewise, if it ended otherwise.
+        """
+        return self._child.stream(_caption, request)
+
     def close(self) -> None:
         """End the child at once, for good; what it was at is lost and raises ``ChildEnded``."""
         self._child.close()
@@ -65,3 +77,7 @@ def _warm_up(engine: Studio, model: str) -> EventStream:
 
 def _train(engine: Studio, config: TrainConfig, resume: bool) -> Stream[TrainingEvent]:  # noqa: FBT001
     return engine.train(config, resume=resume)
+
+
+def _caption(_engine: Studio, request: CaptionRequest) -> Stream[CaptionEvent]:
+    return write_captions(request)

@@ -9,8 +9,8 @@ from typing import assert_never
 
 from PySide6.QtCore import QObject, Signal, Slot
 
-from core.events import Saved, TrainingEvent
-from desktop.studio import Pictures, Teaching, Work
+from core.events import Saved
+from desktop.studio import Pictures, Teaching, Work, WorkEvent
 from desktop.worker import Cancelled, Done, EngineWorker, Failed, Job, Outcome
 
 KEPT = 100
@@ -91,7 +91,7 @@ class JobQueue(QObject):
 
     Signals:
         changed(QueueSnapshot): After every change.
-        progressed(int, TrainingEvent): What the running job reports.
+        progressed(int, WorkEvent): What the running job reports.
         ended(JobSnapshot): Once for every job.
     """
 
@@ -162,7 +162,7 @@ class JobQueue(QObject):
             self._worker.submit(self._jobs[entry.id])
 
     @Slot(int, object)
-    def _on_event(self, job_id: int, event: TrainingEvent) -> None:
+    def _on_event(self, job_id: int, event: WorkEvent) -> None:
         entry = self._snapshot.job(job_id)
         if entry is None or entry.state is not JobState.RUNNING:
             return

@@ -75,7 +75,7 @@ def reading(library: Library) -> Generator[Read, None, None]:
 
 
 def adding(
-    library: Library, paths: Sequence[Path], *, copy: bool
+    library: Library, paths: Sequence[Path], *, copy: bool, name: str = ""
 ) -> Generator[LibraryEvent | Begun | Refused, None, None]:
     """Add all models at some paths; one that is refused does not keep the others out.
 
@@ -83,6 +83,7 @@ def adding(
         library: Where they go.
         paths: Files, models' folders, and folders full of models.
         copy: Whether to copy them into the library.
+        name: What to call it if it is one; by default made of the file's own name.
 
     Raises:
         ModelMissing: If there is nothing to add.
@@ -94,7 +95,7 @@ def adding(
     for number, path in enumerate(found, 1):
         yield Begun(path, number, len(found))
         try:
-            yield from library.add(path, copy=copy)
+            yield from library.add(path, copy=copy, name=name)
         except CoreError as error:
             yield Refused(path, str(error))
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from PySide6.QtCore import QSize
 from PySide6.QtGui import QImage
 
-from core.events import Saved, Step, TrainingEvent
+from core.events import Saved, Step
 from core.request import Request
 from desktop.images import SHOWN_SIDE, shown
+from desktop.studio import WorkEvent
 
 MOST_TILES = 16
 """How many pictures of one run are shown side by side: the newest."""
@@ -41,7 +42,7 @@ class LiveRun:
         self._side = round(SHOWN_SIDE / math.sqrt(min(request.total, MOST_TILES)))
         self.size = QSize(request.width, request.height)
 
-    def take(self, event: TrainingEvent) -> bool:
+    def take(self, event: WorkEvent) -> bool:
         """Take in an event and say whether there is something new to see."""
         match event:
             case Step(previews=previews):

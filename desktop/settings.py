@@ -8,7 +8,7 @@ import logging
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
@@ -26,6 +26,7 @@ from core.request import (
     TextToImage,
 )
 from desktop.theme import ThemeMode
+from desktop.train_settings import TrainSettings
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +155,7 @@ class Settings:
     """All that is remembered."""
 
     create: CreateSettings = CreateSettings()
+    train: TrainSettings = field(default_factory=TrainSettings)
     window: WindowSettings = WindowSettings()
 
 
@@ -181,6 +183,10 @@ class SettingsStore(QObject):
     def set_create(self, create: CreateSettings) -> None:
         """Remember the controls of the Create page."""
         self._replace(dataclasses.replace(self._settings, create=create))
+
+    def set_train(self, train: TrainSettings) -> None:
+        """Remember the controls of the Train page."""
+        self._replace(dataclasses.replace(self._settings, train=train))
 
     def set_window(self, window: WindowSettings) -> None:
         """Remember how the window stands."""
@@ -262,6 +268,8 @@ def _decoded(cls: type[_SettingsT], values: Mapping[str, Any], where: str) -> _S
 
 def _plain(kind: type, value: object) -> object | None:
     """Give ``value`` as a ``kind``, or None if it is none."""
+    if get_origin(kind) is Mapping:
+        return value if isinstance(value, dict) else None
     if get_origin(kind) is tuple:
         whole = isinstance(value, list) and all(isinstance(item, str) for item in value)
         return tuple(value) if whole and isinstance(value, list) else None

@@ -1,12 +1,25 @@
-"""The pieces of work that the window's engine is given."""
+"""What the window's engine does, and the pieces of work it is given."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from core.events import PreviewSettings
+from core.events import PreviewSettings, Stream, Studio, TrainingEvent
 from core.request import Request
+from core.training.caption_events import CaptionEvent
+from core.training.caption_request import CaptionRequest
 from core.training.config import TrainConfig
+
+WorkEvent = TrainingEvent | CaptionEvent
+"""What happens while a piece of work is done."""
+
+
+class Workshop(Studio, Protocol):
+    """Does everything that needs a model, one thing at a time."""
+
+    def caption(self, request: CaptionRequest) -> Stream[CaptionEvent]:
+        """Write captions; see ``core.training.captioning.write_captions``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,4 +48,15 @@ class Teaching:
     resume: bool = False
 
 
-Work = Pictures | Teaching
+@dataclass(frozen=True, slots=True)
+class Captioning:
+    """Captions to be written.
+
+    Attributes:
+        request: For what.
+    """
+
+    request: CaptionRequest
+
+
+Work = Pictures | Teaching | Captioning

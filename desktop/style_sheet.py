@@ -14,6 +14,7 @@ def style_sheet(colours: Colours) -> str:
     QToolTip {{ background: {c.field}; color: {c.text}; border: 1px solid {c.line};
         padding: 4px 6px; }}
     QLabel[quiet="true"] {{ color: {c.quiet}; }}
+    QLabel[quiet="true"]:disabled {{ color: {c.disabled}; }}
     QLabel[big="true"] {{ font-size: 17pt; font-weight: 600; }}
 
     QPlainTextEdit, QLineEdit, QDoubleSpinBox, QComboBox {{
@@ -27,7 +28,7 @@ def style_sheet(colours: Colours) -> str:
     QComboBox {{ padding-left: 8px; }}
     QPlainTextEdit {{ padding: 4px; }}
     QPlainTextEdit, QLineEdit {{ placeholder-text-color: {c.quiet}; }}
-    QPlainTextEdit:disabled {{ placeholder-text-color: {c.disabled}; }}
+    QPlainTextEdit:disabled, QLineEdit:disabled {{ placeholder-text-color: {c.disabled}; }}
     QPlainTextEdit:hover, QLineEdit:hover, QDoubleSpinBox:hover, QComboBox:hover {{
         border-color: {c.quiet}; }}
     QPlainTextEdit:focus, QLineEdit:focus, QDoubleSpinBox:focus, QComboBox:focus {{
@@ -60,6 +61,25 @@ def style_sheet(colours: Colours) -> str:
     QPushButton[primary="true"]:disabled {{ background: {c.hover}; color: {c.disabled};
         border-color: {c.line}; }}
     QPushButton[chip="true"] {{ border-radius: 14px; padding: 4px 14px; }}
+
+    QPushButton[tab="true"] {{ background: transparent; border-color: transparent;
+        color: {c.quiet}; padding: 3px 12px; }}
+    QPushButton[tab="true"]:hover {{ background: {c.hover}; }}
+    QPushButton[tab="true"]:checked {{ background: {c.field}; border-color: {c.line};
+        color: {c.text}; }}
+    QPushButton[tab="true"]:focus {{ border-color: {c.accent_line}; }}
+
+    QCheckBox {{ min-height: 24px; spacing: 8px; }}
+    QCheckBox::indicator {{ width: 15px; height: 15px; border: 1px solid {c.quiet};
+        border-radius: 4px; background: {c.field}; }}
+    QCheckBox::indicator:hover, QCheckBox::indicator:focus {{
+        border-color: {c.accent_line}; }}
+    QCheckBox::indicator:checked {{ background: {c.accent}; border-color: {c.accent};
+        image: url({icons}/field-check.svg); }}
+    QCheckBox::indicator:checked:focus {{ border-color: {c.text}; }}
+    QCheckBox::indicator:disabled {{ background: {c.window}; border-color: {c.line}; }}
+    QCheckBox::indicator:checked:disabled {{ background: {c.disabled};
+        border-color: {c.disabled}; }}
 
     QToolButton {{ background: transparent; color: {c.text}; border: 1px solid transparent;
         border-radius: 6px; padding: 4px; }}
@@ -132,6 +152,18 @@ def style_sheet(colours: Colours) -> str:
         border: 2px dashed {c.accent_line}; border-radius: 12px; font-size: 15pt; }}
     #strip {{ background: {c.window}; border: none; border-top: 1px solid {c.line};
         outline: none; }}
+    #trainSide {{ background: {c.canvas}; }}
+    #pictures, #samples {{ background: {c.canvas}; border: none; outline: none; }}
+    #samples QTableCornerButton::section {{ background: {c.canvas}; border: none; }}
+    #samples::item {{ border: none; background: transparent; }}
+    #samples QHeaderView, #samples QHeaderView::section {{ background: {c.canvas};
+        color: {c.quiet}; border: none; padding: 2px 4px; }}
+    #tags {{ background: transparent; color: {c.text}; border: none; outline: none; }}
+    #tags::item {{ padding: 3px 6px; border-radius: 4px; }}
+    #tags::item:hover {{ background: {c.hover}; }}
+    #tags::item:selected {{ background: {c.line}; color: {c.text}; }}
+    #captionEditor {{ padding: 0; }}
+    #captionTools {{ background: {c.window}; border-left: 1px solid {c.line}; }}
     #footer {{ background: {c.window}; }}
     #statusLine {{ background: {c.window}; border-top: 1px solid {c.line}; }}
     #rail {{ background: {c.canvas}; border-right: 1px solid {c.line}; }}

@@ -18,14 +18,12 @@ from core.events import (
     Finished,
     Step,
     Stream,
-    Studio,
     Trained,
-    TrainingEvent,
     TrainStep,
     is_finishing,
 )
 from core.images.writing import saved
-from desktop.studio import Pictures, Teaching, Work
+from desktop.studio import Captioning, Pictures, Teaching, Work, WorkEvent, Workshop
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +139,10 @@ class Worker(QThread, Generic[TaskT]):
         self._closing.set()
         self._tasks.put(None)
 
+    def finish(self) -> None:
+        """End when all that was submitted is done. Returns at once."""
+        self._tasks.put(None)
+
     def run(self) -> None:
         """Work until closed; the thread's own entry."""
         while (task := self._tasks.get()) is not None and not self._closing.is_set():
@@ -172,7 +174,7 @@ class Worker(QThread, Generic[TaskT]):
 
 
 class EngineWorker(Worker["Job | _WarmUp"]):
-    """The one thread that works with the engine: makes and saves pictures, and teaches models.
+    """The one thread that works with the engine: makes and saves pictures, teaches models.
 
     Steps that come faster than the window takes them are dropped, all but the latest. Everything
     else arrives, in order.
@@ -180,11 +182,11 @@ class EngineWorker(Worker["Job | _WarmUp"]):
 
     _step_left = Signal(object)
 
-    def __init__(self, make_engine: Callable[[], Studio], parent: QObject | None = None) -> None:
+    def __init__(self, make_engine: Callable[[], Workshop], parent: QObject | None = None) -> None:
         """Make the engine by ``make_engine``, in the thread and not before the first task."""
         super().__init__(parent)
         self._make_engine = make_engine
-        self._engine: Studio | None = None
+        self._engine: Workshop | None = None
         self._finishing = False
         self._learning = False
         self._step_left.connect(self._deliver_step)
@@ -228,7 +230,7 @@ class EngineWorker(Worker["Job | _WarmUp"]):
         """Note that nothing is on its way any more."""
         self._finishing = self._learning = False
 
-    def _stops(self, task: Job | _WarmUp, event: TrainingEvent) -> bool:
+    def _stops(self, task: Job | _WarmUp, event: WorkEvent) -> bool:
         """Say whether to stop here: never between the steps of a batch and its files."""
         is_over = isinstance(event, Finished | Trained)
         return self.is_to_stop(task) and not (self._finishing or is_over)
@@ -239,7 +241,7 @@ class EngineWorker(Worker["Job | _WarmUp"]):
             self.job_event.emit(latest.job_id, step)
 
 
-def _begun(engine: Studio, task: Job | _WarmUp) -> Stream[TrainingEvent]:
+def _begun(engine: Workshop, task: Job | _WarmUp) -> Stream[WorkEvent]:
     """Begin what a task asks for."""
     if isinstance(task, _WarmUp):
         return engine.warm_up(task.model)
@@ -248,5 +250,7 @@ def _begun(engine: Studio, task: Job | _WarmUp) -> Stream[TrainingEvent]:
             return saved(engine.generate(request, preview=preview), task.out_dir)
         case Teaching(config=config, resume=resume):
             return engine.train(config, resume=resume)
+        case Captioning(request=captions):
+            return engine.caption(captions)
         case _:
             assert_never(task.work)

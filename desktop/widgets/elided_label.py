@@ -10,9 +10,10 @@ from PySide6.QtWidgets import QLabel, QSizePolicy
 class ElidedLabel(QLabel):
     """A label that gives way; its whole text is the tooltip then."""
 
-    def __init__(self) -> None:
-        """Start empty."""
+    def __init__(self, mode: Qt.TextElideMode = Qt.TextElideMode.ElideRight) -> None:
+        """Start empty; ``mode`` says where it is cut."""
         super().__init__()
+        self._mode = mode
         self._whole = ""
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
 
@@ -32,8 +33,6 @@ class ElidedLabel(QLabel):
         self._elide()
 
     def _elide(self) -> None:
-        elided = QFontMetrics(self.font()).elidedText(
-            self._whole, Qt.TextElideMode.ElideRight, self.width()
-        )
+        elided = QFontMetrics(self.font()).elidedText(self._whole, self._mode, self.width())
         self.setText(elided)
         self.setToolTip(self._whole if elided != self._whole else "")

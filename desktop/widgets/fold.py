@@ -39,6 +39,10 @@ class Fold(QWidget):
         content.hide()
         self._draw_arrow()
 
+    def set_title(self, title: str) -> None:
+        """Call it something else."""
+        self._heading.setText(title)
+
     def is_open(self) -> bool:
         """Whether the content is shown."""
         return self._heading.isChecked()

@@ -11,7 +11,7 @@ from desktop.theme import mark
 LABEL_WIDTH = 72
 
 
-def rows(controls: Sequence[tuple[str, QWidget]]) -> QGridLayout:
+def rows(controls: Sequence[tuple[str, QWidget]], label_width: int = LABEL_WIDTH) -> QGridLayout:
     """Lay out controls below each other, each with its label before it."""
     grid = QGridLayout()
     grid.setContentsMargins(0, 0, 0, 0)
@@ -20,7 +20,7 @@ def rows(controls: Sequence[tuple[str, QWidget]]) -> QGridLayout:
     grid.setColumnStretch(1, 1)
     for row, (text, control) in enumerate(controls):
         label = QLabel(text)
-        label.setFixedWidth(LABEL_WIDTH)
+        label.setFixedWidth(label_width)
         label.setBuddy(control)
         grid.addWidget(label, row, 0)
         grid.addWidget(control, row, 1)

@@ -10,28 +10,33 @@ from PySide6.QtGui import QAction, QCloseEvent, QDesktopServices, QKeySequence, 
 from PySide6.QtWidgets import QApplication, QMainWindow, QMessageBox
 
 from core.about import APP_NAME, version
-from core.events import Event, Step
+from core.events import Step, TrainStep
 from core.models.listing import Listed
 from core.paths import Profile
 from desktop.jobs import JobQueue, QueueSnapshot
 from desktop.progress import Progress
+from desktop.put_to_use import Learned, PutToUse
 from desktop.settings import SettingsStore, WindowSettings
 from desktop.shelf import Shelf
+from desktop.studio import WorkEvent
 from desktop.theme import Theme, ThemeMode
 from desktop.widgets.create_page import CreatePage
 from desktop.widgets.create_panel import CreatePanel
 from desktop.widgets.menus import (
+    START_KEYS,
     add_action,
     fill_edit_menu,
     fill_picture_menu,
     fill_run_menu,
     fill_theme_menu,
+    fill_train_menu,
 )
 from desktop.widgets.model_picker import ModelPicker
 from desktop.widgets.models_page import ModelsPage
 from desktop.widgets.shell import Page, Shell
+from desktop.widgets.train_page import TrainPage
 
-CREATE, MODELS = range(2)
+CREATE, MODELS, TRAIN = range(3)
 """The pages, in their order."""
 
 
@@ -61,24 +66,34 @@ class MainWindow(QMainWindow):
         self.page = CreatePage(profile, CreatePanel(models), jobs)
         self.panel = self.page.panel
         self.models = ModelsPage(profile, shelf)
+        self.train = TrainPage(profile, ModelPicker(remembered.window.models), jobs)
         self.shell = Shell(
             (
                 Page("create", self.tr("Create"), self.page),
                 Page("kind-model", self.tr("Models"), self.models),
+                Page("train", self.tr("Train"), self.train),
             )
         )
+        self._put_to_use = PutToUse(shelf, self)
         self.setCentralWidget(self.shell)
         self.setWindowTitle(APP_NAME)
         self.setMinimumSize(720, 540)
         self._make_menus()
         self._restore(remembered.window)
         models.failed.connect(self.page.results.show_error)
-        shelf.changed.connect(lambda snapshot: self.page.set_library(snapshot.models))
+        for page in (self.page, self.train):
+            shelf.changed.connect(lambda snapshot, page=page: page.set_library(snapshot.models))
         self.models.used.connect(self._use)
+        self.train.used.connect(self._use_learned)
+        self._put_to_use.ready.connect(self._on_ready)
+        self._put_to_use.failed.connect(self.page.results.show_error)
+        self.page.results.pause_requested.connect(self.train.training.pause)
         self.panel.set_values(remembered.create)
         if store.is_new:
             self.panel.set_defaults()
         self.panel.changed.connect(self._remember_controls)
+        self.train.restore(remembered.train)
+        self.train.changed.connect(self._remember_training)
         jobs.changed.connect(self._on_jobs)
         jobs.progressed.connect(self._on_progress)
         self._on_jobs(jobs.snapshot)
@@ -94,8 +109,12 @@ class MainWindow(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Stop between two steps and remember everything."""
+        # A training that is ended by this is remembered as one that goes on.
+        self._remember_training()
+        self.train.changed.disconnect(self._remember_training)
         self._jobs.close()
         self.page.results.close_down()
+        self.train.close_down()
         self._remember_controls()
         self._store.set_window(
             WindowSettings(
@@ -103,7 +122,9 @@ class MainWindow(QMainWindow):
                 panel=self.page.splitter.sizes()[0],
                 theme=self._store.settings.window.theme,
                 advanced_open=self.panel.fold.is_open(),
-                models=self.panel.model.folders,
+                models=tuple(
+                    dict.fromkeys((*self.panel.model.folders, *self.train.panel.model.folders))
+                ),
                 placing=self.models.panel.placing.value(),
             )
         )
@@ -123,15 +144,21 @@ class MainWindow(QMainWindow):
         file.addSeparator()
         add_action(file, self.tr("Quit"), self.close, QKeySequence.StandardKey.Quit)
         edit, run = bar.addMenu(self.tr("&Edit")), bar.addMenu(self.tr("&Run"))
+        train = bar.addMenu(self.tr("&Train"))
         fill_edit_menu(edit, self.page)
-        self._stop = fill_run_menu(run, self.page)
+        self._start, self._stop = fill_run_menu(run, self.page)
+        self._train = fill_train_menu(train, self.train)
         picture = bar.addMenu(self.tr("&Picture"))
         fill_picture_menu(picture, self.page)
         for menu in (edit, run, picture):
             menu.triggered.connect(self._show_create_for)
+        train.triggered.connect(lambda _action: self.shell.show_page(TRAIN))
+        self.shell.turned.connect(self._on_page)
+        self._on_page(CREATE)
         view = bar.addMenu(self.tr("&View"))
         add_action(view, self.tr("Create"), lambda: self.shell.show_page(CREATE), "Ctrl+1")
         add_action(view, self.tr("Models"), lambda: self.shell.show_page(MODELS), "Ctrl+2")
+        add_action(view, self.tr("Train"), lambda: self.shell.show_page(TRAIN), "Ctrl+3")
         view.addSeparator()
         fill_theme_menu(view, self._theme.mode, self._choose_theme, self)
         about = bar.addMenu(self.tr("&Help"))
@@ -143,7 +170,7 @@ class MainWindow(QMainWindow):
         if not self.restoreGeometry(geometry):
             self.resize(1180, 800)
         panel = min(max(window.panel, 1), self.width() - 1)
-        for page in (self.page, self.models):
+        for page in (self.page, self.models, self.train):
             page.splitter.setSizes([panel, self.width() - panel])
         self.models.panel.placing.set_value(window.placing)
         self.panel.fold.set_open(shown=window.advanced_open)
@@ -151,6 +178,10 @@ class MainWindow(QMainWindow):
     @Slot()
     def _remember_controls(self) -> None:
         self._store.set_create(self.panel.values())
+
+    @Slot()
+    def _remember_training(self) -> None:
+        self._store.set_train(self.train.values())
 
     @Slot(object)
     def _on_jobs(self, snapshot: QueueSnapshot) -> None:
@@ -162,16 +193,49 @@ class MainWindow(QMainWindow):
                 QApplication.alert(self)
 
     @Slot(int, object)
-    def _on_progress(self, _job_id: int, event: Event) -> None:
-        if isinstance(event, Step):
+    def _on_progress(self, _job_id: int, event: WorkEvent) -> None:
+        if isinstance(event, TrainStep):
+            percent = round(100 * event.index / event.total)
+        elif isinstance(event, Step) and self._jobs.snapshot.is_making:
             percent = round(100 * Progress.of(event).fraction)
-            self.setWindowTitle(f"{percent} % - {APP_NAME}")
+        else:
+            return
+        self.setWindowTitle(f"{percent} % - {APP_NAME}")
 
     @Slot(object)
     def _use(self, row: Listed) -> None:
         """Put a model, a LoRA or an embedding to work on the Create page."""
         self.shell.show_page(CREATE)
         self.page.use(row)
+
+    @Slot(object)
+    def _use_learned(self, learned: Learned) -> None:
+        """Put to use what a training made: a model at once, the rest by way of the library."""
+        self.page.results.banner.hide()
+        if not learned.is_model:
+            self._put_to_use.begin(learned)
+            return
+        self.shell.show_page(CREATE)
+        self.panel.model.set_model(str(learned.usable.path))
+        if learned.words:
+            self.panel.prompt.append_word(learned.words)
+        self.panel.edit_prompt()
+
+    @Slot(object, object)
+    def _on_ready(self, learned: Learned, row: Listed) -> None:
+        """Make pictures with what has come into the library from a training."""
+        if self.panel.model.chosen_model != learned.config.model:
+            self.panel.model.set_model(learned.config.model)
+        if learned.words:
+            self.panel.prompt.append_word(learned.words)
+        self._use(row)
+
+    @Slot(int)
+    def _on_page(self, number: int) -> None:
+        """Let the keys that start something start what is in sight."""
+        keys = [QKeySequence(key) for key in START_KEYS]
+        self._start.setShortcuts([] if number == TRAIN else keys)
+        self._train.setShortcuts(keys if number == TRAIN else [])
 
     @Slot(QAction)
     def _show_create_for(self, action: QAction) -> None:

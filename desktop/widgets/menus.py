@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QMenu, QWidget
 
 from desktop.theme import ThemeMode
 from desktop.widgets.create_page import CreatePage
+from desktop.widgets.train_page import PICTURES, PROGRESS, TrainPage
 
 
 def add_action(
@@ -22,13 +23,30 @@ def add_action(
     return action
 
 
-def fill_run_menu(menu: QMenu, page: CreatePage) -> QAction:
-    """Add what starts and stops a run; gives the action that stops."""
-    add_action(menu, _tr("Generate"), page.generate, "Ctrl+Return", "Ctrl+Enter")
+START_KEYS = ("Ctrl+Return", "Ctrl+Enter")
+"""They start what is done on the page in sight; see ``MainWindow``."""
+
+
+def fill_run_menu(menu: QMenu, page: CreatePage) -> tuple[QAction, QAction]:
+    """Add what starts and stops a run; gives both actions."""
+    start = add_action(menu, _tr("Generate"), page.generate)
     stop = add_action(menu, _tr("Stop"), page.stop, "Esc")
     menu.addSeparator()
     add_action(menu, _tr("Back to the Run"), page.results.follow, "Ctrl+B")
-    return stop
+    return start, stop
+
+
+def fill_train_menu(menu: QMenu, page: TrainPage) -> QAction:
+    """Add what is done with a training; gives the action that starts it."""
+    start = add_action(menu, _tr("Start, Pause or Resume"), page.panel.press)
+    add_action(menu, _tr("End the Training"), page.panel.stop.click)
+    menu.addSeparator()
+    add_action(menu, _tr("Choose Pictures…"), page.choose_pictures)
+    add_action(menu, _tr("Open Training…"), page.open_training)
+    menu.addSeparator()
+    add_action(menu, _tr("Show the Pictures"), lambda: page.show_part(PICTURES), "Ctrl+4")
+    add_action(menu, _tr("Show the Training"), lambda: page.show_part(PROGRESS), "Ctrl+5")
+    return start
 
 
 def fill_edit_menu(menu: QMenu, page: CreatePage) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QMimeData, QPoint, Qt, Signal, Slot
+from PySide6.QtCore import QPoint, Qt, Signal, Slot
 from PySide6.QtGui import (
     QDragEnterEvent,
     QDragLeaveEvent,
@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
 
 from core.models.listing import Listed
 from core.paths import Profile
+from desktop.drops import dropped_paths
 from desktop.model_facts import removal_question, title_of
 from desktop.settings import Placing
 from desktop.shelf import Shelf
@@ -91,7 +92,7 @@ class ModelsPage(QWidget):
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Take files and folders."""
-        if _dropped_paths(event.mimeData()):
+        if dropped_paths(event.mimeData()):
             event.acceptProposedAction()
             text = self.tr("Drop to add; the files are used where they lie")
             if self.panel.placing.value() is Placing.COPY:
@@ -109,7 +110,7 @@ class ModelsPage(QWidget):
         """Add what was dropped."""
         self.drop_hint.hide()
         event.acceptProposedAction()
-        self.add(_dropped_paths(event.mimeData()))
+        self.add(dropped_paths(event.mimeData()))
 
     def _connect(self) -> None:
         panel, details, shelf = self.panel, self.details, self._shelf
@@ -214,8 +215,3 @@ class ModelsPage(QWidget):
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
         box.exec()
         return box.clickedButton() is yes
-
-
-def _dropped_paths(mime: QMimeData) -> tuple[Path, ...]:
-    """Give the files and folders of this machine that were dropped."""
-    return tuple(Path(url.toLocalFile()) for url in mime.urls() if url.isLocalFile())

@@ -7,14 +7,14 @@ from pathlib import Path
 from PySide6.QtCore import QPoint, Signal, Slot
 from PySide6.QtWidgets import QMenu, QVBoxLayout, QWidget
 
-from core.events import Loading, Notice, Saved, Step, TrainingEvent
+from core.events import Loading, Notice, Saved, Step
 from core.paths import Profile
 from core.request import Request
 from desktop.jobs import JobQueue, JobSnapshot, JobState, QueueSnapshot
 from desktop.live import LiveRun
 from desktop.progress import Progress
 from desktop.recall import recall
-from desktop.studio import Pictures
+from desktop.studio import Pictures, WorkEvent
 from desktop.thumbnails import Thumbnails
 from desktop.widgets.banner import Banner, BannerKind
 from desktop.widgets.picture_actions import PictureActions
@@ -150,7 +150,7 @@ class Results(QWidget):
         self._offer_way_back()
 
     @Slot(int, object)
-    def _on_progress(self, job_id: int, event: TrainingEvent) -> None:
+    def _on_progress(self, job_id: int, event: WorkEvent) -> None:
         if job_id != self._running_id:
             return  # A training shows itself.
         if isinstance(event, Loading):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from desktop.widgets.icon_button import IconButton
@@ -26,7 +26,13 @@ class Page:
 
 
 class Shell(QWidget):
-    """Shows one page at a time. The rail stays away while there is one page only."""
+    """Shows one page at a time. The rail stays away while there is one page only.
+
+    Signals:
+        turned(int): Another page is shown, by its number from 0.
+    """
+
+    turned = Signal(int)
 
     def __init__(self, pages: tuple[Page, ...]) -> None:
         """Show the first of ``pages``."""
@@ -63,3 +69,4 @@ class Shell(QWidget):
         """Turn to a page, by its number from 0."""
         self._group.button(number).setChecked(True)
         self._stack.setCurrentIndex(number)
+        self.turned.emit(number)

@@ -20,7 +20,7 @@ class CalmSpin(QDoubleSpinBox):
         """Show no more digits than the number has."""
         locale = self.locale()
         locale.setNumberOptions(QLocale.NumberOption.OmitGroupSeparator)
-        return locale.toString(value, "g", 6)
+        return locale.toString(value, "g", 10)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Leave the wheel to the panel that is being scrolled."""

@@ -19,27 +19,12 @@ from PySide6.QtCore import (
     Signal,
     Slot,
 )
-from PySide6.QtGui import (
-    QBrush,
-    QContextMenuEvent,
-    QKeyEvent,
-    QPainter,
-    QPalette,
-    QPen,
-    QPixmap,
-    QTransform,
-    QWheelEvent,
-)
-from PySide6.QtWidgets import (
-    QFrame,
-    QListView,
-    QStyle,
-    QStyledItemDelegate,
-    QStyleOptionViewItem,
-)
+from PySide6.QtGui import QContextMenuEvent, QKeyEvent, QPainter, QWheelEvent
+from PySide6.QtWidgets import QFrame, QListView, QStyledItemDelegate, QStyleOptionViewItem
 
 from core.images.formats import PictureFormat
 from desktop.thumbnails import Thumbnails
+from desktop.widgets.thumbnail_paint import paint_thumbnail
 
 CELL = 84
 PathRole = Qt.ItemDataRole.UserRole
@@ -225,37 +210,5 @@ class _Delegate(QStyledItemDelegate):
         place = QRectF(option.rect)
         place.setSize(QSizeF(CELL, CELL))
         place = place.adjusted(5, 8, -5, -2)
-        palette = option.palette
-        painter.save()
-        painter.setRenderHints(
-            QPainter.RenderHint.Antialiasing | QPainter.RenderHint.SmoothPixmapTransform
-        )
         pixmap = index.data(Qt.ItemDataRole.DecorationRole)
-        painter.setPen(Qt.PenStyle.NoPen)
-        if isinstance(pixmap, QPixmap) and not pixmap.isNull():
-            painter.setBrush(_covering(pixmap, place))
-        else:
-            painter.setBrush(palette.color(QPalette.ColorRole.Midlight))
-        painter.drawRoundedRect(place, 6, 6)
-        chosen = option.state & QStyle.StateFlag.State_Selected
-        if chosen or option.state & QStyle.StateFlag.State_MouseOver:
-            role = QPalette.ColorRole.Link if chosen else QPalette.ColorRole.PlaceholderText
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.setPen(QPen(palette.color(role), 2))
-            painter.drawRoundedRect(place.adjusted(-2.5, -2.5, 2.5, 2.5), 8, 8)
-        painter.restore()
-
-
-def _covering(pixmap: QPixmap, place: QRectF) -> QBrush:
-    """Give a brush that covers ``place`` with the middle of ``pixmap``."""
-    factor = max(place.width() / pixmap.width(), place.height() / pixmap.height())
-    brush = QBrush(pixmap)
-    brush.setTransform(
-        QTransform()
-        .translate(
-            place.center().x() - factor * pixmap.width() / 2,
-            place.center().y() - factor * pixmap.height() / 2,
-        )
-        .scale(factor, factor)
-    )
-    return brush
+        paint_thumbnail(painter, place, pixmap, option.palette, option.state)

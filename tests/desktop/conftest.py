@@ -69,6 +69,7 @@ class Session:
         self.shelf = Shelf(Library(self.profile), Downloads(self.profile))
         self.window = MainWindow(self.profile, self.store, self.theme, self.jobs, self.shelf)
         self.models = self.window.models
+        self.train = self.window.train
         self.page, self.panel = self.window.page, self.window.panel
         self.results = self.page.results
         qtbot.addWidget(self.window)

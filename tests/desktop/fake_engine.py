@@ -22,6 +22,9 @@ from core.events import (
     TrainingEvent,
 )
 from core.request import PreviewDecoder, Request
+from core.training.caption_events import Captioned, CaptionEvent, CaptionsDone
+from core.training.caption_request import CaptionRequest
+from core.training.captions import caption_path, picture_paths, read_caption, write_caption
 from core.training.config import TrainConfig
 from tests.desktop.fake_training import FakeTraining
 
@@ -86,6 +89,29 @@ class FakeEngine:
             yield from FakeTraining(config, disc, self._pass_step).run(resume=resume)
         finally:
             self.closed += 1
+
+    def caption(self, request: CaptionRequest) -> Generator[CaptionEvent, None, None]:
+        yield Loading(what=f"the captioner {request.model}")
+        pictures = picture_paths(request.folder)
+        written = 0
+        for index, picture in enumerate(pictures, 1):
+            kept = None if request.overwrite else read_caption(picture)
+            text = kept or request.settings.finished(f"a picture of {picture.stem}")
+            if not kept:
+                self._pass_step()
+                write_caption(picture, text)
+                written += 1
+            yield Captioned(
+                picture=picture,
+                path=caption_path(picture),
+                caption=text,
+                kept=bool(kept),
+                index=index,
+                total=len(pictures),
+                seconds=0.0,
+            )
+        kept_too = len(pictures) - written
+        yield CaptionsDone(written=written, kept=kept_too, passed_over=0, seconds=0.0)
 
     def _pass_step(self) -> None:
         """Take a step, once the gate lets it through."""

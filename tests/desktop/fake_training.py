@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -31,8 +30,8 @@ from core.training.config import (
     Method,
     TextualInversion,
     TrainConfig,
-    to_json,
 )
+from core.training.folder import Folder
 from tests.desktop.shelf_files import embedding, lora
 
 SIDE = 128
@@ -47,13 +46,12 @@ class FakeTraining:
 
     def __init__(self, config: TrainConfig, draw: Draw, pass_step: Callable[[], None]) -> None:
         self.config, self.draw, self.pass_step = config, draw, pass_step
-        self.out = Path(config.out)
+        self.folder = Folder(Path(config.out))
 
     def run(self, *, resume: bool) -> Iterator[TrainingEvent]:
         began = time.perf_counter()
-        self.out.mkdir(parents=True, exist_ok=True)
-        (self.out / "config.json").write_text(json.dumps(to_json(self.config)))
-        first = self.latest() if resume else 0
+        self.folder.write_config(self.config)
+        first = self.folder.steps()[-1] if resume else 0
         yield MemoryEstimate(needed=3 * 10**9, free=8 * 10**9, mode=MemoryMode.FULL)
         yield from (Prepared(what="latents", index=i, total=6) for i in range(1, 7))
         if isinstance(self.config, DreamBooth) and self.config.class_prompt:
@@ -76,7 +74,7 @@ class FakeTraining:
             raise
         if self.config.data.flip:
             yield Notice(message="Every other showing is mirrored.")
-        made = self.make(self.out / "final")
+        made = self.make(self.folder.root / "final")
         yield Trained(
             path=made,
             is_sound=not self.config.data.use_masks,
@@ -84,10 +82,6 @@ class FakeTraining:
             steps=self.config.steps,
             seconds=time.perf_counter() - began,
         )
-
-    def latest(self) -> int:
-        steps = [int(path.name) for path in (self.out / "checkpoints").glob("*")]
-        return max(steps, default=0)
 
     def learned(self, step: int, seconds: float) -> TrainStep:
         noise = np.random.default_rng(step).normal(0, 0.02)
@@ -99,9 +93,7 @@ class FakeTraining:
             learning_rate=RATE,
             seconds=seconds,
         )
-        line = {"event": "train-step", "index": step, "total": event.total, "loss": loss}
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line | {"learning_rate": RATE, "seconds": seconds}) + "\n")
+        self.folder.log({"step": step, "loss": loss, "rate": RATE})
         return event
 
     def samples(self, step: int) -> Iterator[TrainingEvent]:
@@ -109,7 +101,7 @@ class FakeTraining:
         for index in range(len(self.config.samples.prompts)):
             yield from self.drawing(index, share)
             pixels = self.draw(SIDE, SIDE, index, share)
-            path = self.out / "samples" / f"{step:06d}-{index}.png"
+            path = self.folder.sample(step, index)
             path.parent.mkdir(exist_ok=True)
             Image.fromarray(pixels).save(path)
             yield Sample(step=step, prompt=index, path=path, pixels=pixels)
@@ -128,7 +120,7 @@ class FakeTraining:
             )
 
     def checkpoint(self, step: int) -> Checkpointed:
-        path = self.out / "checkpoints" / f"{step:06d}"
+        path = self.folder.checkpoint(step)
         path.mkdir(parents=True, exist_ok=True)
         return Checkpointed(step=step, path=path, usable=self.make(path / "usable"))
 

@@ -13,15 +13,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
 from PySide6.QtCore import QElapsedTimer, QEventLoop, QMimeData, QPoint, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent
 from PySide6.QtWidgets import QApplication
 
 from core.errors import OutOfMemory
-from core.events import Engine
 from core.models.library import Library
 from core.models.library_events import Progress, Task
 from core.paths import Profile
+from core.training.config import Method
 from desktop.app import make_engine
 from desktop.jobs import JobQueue
 from desktop.library_work import Begun
@@ -29,11 +30,13 @@ from desktop.library_worker import Downloads
 from desktop.settings import CreateSettings, SettingsStore
 from desktop.shelf import Shelf
 from desktop.shelf_snapshot import Transfer, TransferState, Work
+from desktop.studio import Workshop
 from desktop.theme import Theme, ThemeMode
-from desktop.widgets.main_window import MODELS, MainWindow
+from desktop.training import Phase
+from desktop.widgets.main_window import CREATE, MODELS, TRAIN, MainWindow
 from desktop.widgets.model_rows import Show
 from desktop.worker import EngineWorker
-from tests.desktop.fake_engine import FakeEngine
+from tests.desktop.fake_engine import FakeEngine, disc
 from tests.desktop.shelf_files import fill_library
 
 PROMPT = "a blue star on a yellow background"
@@ -50,7 +53,7 @@ class Scene:
         self.store = SettingsStore(profile.settings_file)
         self.engine = FakeEngine()
         self.child = make_engine(profile)
-        shown: Engine = self.child if real else self.engine
+        shown: Workshop = self.child if real else self.engine
         self.worker = EngineWorker(lambda: shown)
         self.jobs = JobQueue(self.worker, profile.pictures)
         self.shelf = Shelf(Library(profile), Downloads(profile))
@@ -86,6 +89,10 @@ class Scene:
         self.shelf.close()
         self.window.deleteLater()
         self._folder.cleanup()
+
+
+def save_disc(path: Path, index: int) -> None:
+    Image.fromarray(disc(160, 128 + 32 * (index % 3), index, 1.0)).save(path)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> None:
@@ -242,6 +249,126 @@ def dropping(scene: Scene) -> None:
     )
 
 
+def picture_set(scene: Scene) -> Path:
+    """Write a folder of pictures as people have them, with a few that cannot be learned from."""
+    folder = scene.profile.root / "my pictures" / "moons"
+    folder.mkdir(parents=True)
+    captions = (
+        "a moonling on a blue ground, seen from the front, soft light",
+        "a moonling beside a window, evening",
+        "a yellow moonling, from above, soft light",
+        "a moonling in the garden, close",
+        "",
+        "a small moonling far away, evening, soft light",
+        "two moonlings, from the front",
+    )
+    for index, caption in enumerate(captions):
+        path = folder / f"moon-{index + 1}.png"
+        save_disc(path, index)
+        if caption:
+            path.with_suffix(".txt").write_text(caption)
+    (folder / "notes.pdf").write_bytes(b"%PDF")
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+def train_empty(scene: Scene) -> None:
+    scene.window.shell.show_page(TRAIN)
+
+
+def train_pictures(scene: Scene) -> None:
+    train_empty(scene)
+    page = scene.window.train
+    page.take_folder(picture_set(scene))
+    scene.run(lambda: bool(page.folder.snapshot.pictures) and not page.folder.snapshot.is_reading)
+    page.pictures.problems.set_open(shown=True)
+    page.pictures.grid.setCurrentIndex(page.pictures.rows.index(2))
+
+
+def train_editing(scene: Scene) -> None:
+    train_pictures(scene)
+    grid = scene.window.train.pictures.grid
+    grid.edit(grid.currentIndex())
+    scene.window.train.pictures.tools.old.setText("soft light")
+
+
+def train_settings(scene: Scene) -> None:
+    """Show the settings of DreamBooth with the folds open."""
+    train_pictures(scene)
+    panel = scene.window.train.panel
+    panel.method.set_value(Method.DREAMBOOTH)
+    for fold in panel.form.folds.values():
+        fold.set_open(shown=True)
+
+
+def begin_training(scene: Scene, *, steps: int, until: int) -> None:
+    train_pictures(scene)
+    page = scene.window.train
+    page.pictures.problems.set_open(shown=False)
+    page.panel.set_values(
+        dataclasses.replace(
+            page.panel.values(),
+            values={
+                "steps": steps,
+                "data.trigger": "moonling",
+                "save_every": 100,
+                "samples.every": 60,
+                "samples.prompts": (
+                    "a moonling on a white background",
+                    "two moonlings side by side, in the style of a woodcut",
+                    "a yellow moonling",
+                ),
+            },
+        )
+    )
+    scene.engine.stop_at = until
+    scene.engine.gate.clear()
+    scene.engine.step_seconds = 0.001
+    page.panel.press()
+    scene.run(lambda: page.training.snapshot.step >= until)
+
+
+def training(scene: Scene) -> None:
+    begin_training(scene, steps=400, until=290)
+
+
+def train_paused(scene: Scene) -> None:
+    training(scene)
+    page = scene.window.train
+    page.training.pause()
+    scene.engine.gate.set()
+    scene.run(lambda: page.training.snapshot.phase is Phase.PAUSED)
+
+
+def train_finished(scene: Scene) -> None:
+    begin_training(scene, steps=240, until=240)
+    scene.engine.gate.set()
+    scene.run(lambda: scene.window.train.training.snapshot.phase is Phase.FINISHED)
+    scene.window.train.progress.log_fold.set_open(shown=True)
+
+
+def train_viewer(scene: Scene) -> None:
+    train_finished(scene)
+    progress = scene.window.train.progress
+    progress.table.chosen.emit(scene.window.train.training.snapshot.shots[7])
+
+
+def train_failed(scene: Scene) -> None:
+    scene.engine.error = OutOfMemory(
+        "Learning needs 9.2 GB and 6 GB are free; choose a smaller batch or save memory."
+    )
+    train_pictures(scene)
+    scene.window.train.panel.press()
+    scene.run(lambda: scene.window.train.training.snapshot.phase is Phase.FAILED)
+
+
+def waiting_for_training(scene: Scene) -> None:
+    training(scene)
+    scene.window.shell.show_page(CREATE)
+    scene.set(prompt=PROMPT, width=512, height=512)
+    scene.window.page.generate()
+
+
 SCENES: dict[str, tuple[Callable[[Scene], None], ThemeMode, int, int]] = {
     "empty-dark": (empty, ThemeMode.DARK, 1180, 800),
     "empty-light": (empty, ThemeMode.LIGHT, 1180, 800),
@@ -269,6 +396,23 @@ SCENES: dict[str, tuple[Callable[[Scene], None], ThemeMode, int, int]] = {
     "models-dropping-dark": (dropping, ThemeMode.DARK, 1180, 800),
     "models-narrow-dark": (library, ThemeMode.DARK, 740, 600),
     "models-wide-light": (library, ThemeMode.LIGHT, 1920, 1000),
+    "train-empty-dark": (train_empty, ThemeMode.DARK, 1180, 800),
+    "train-empty-light": (train_empty, ThemeMode.LIGHT, 1180, 800),
+    "train-pictures-dark": (train_pictures, ThemeMode.DARK, 1180, 800),
+    "train-pictures-light": (train_pictures, ThemeMode.LIGHT, 1180, 800),
+    "train-editing-dark": (train_editing, ThemeMode.DARK, 1180, 800),
+    "train-settings-light": (train_settings, ThemeMode.LIGHT, 1180, 2100),
+    "train-running-dark": (training, ThemeMode.DARK, 1180, 800),
+    "train-running-light": (training, ThemeMode.LIGHT, 1180, 800),
+    "train-paused-dark": (train_paused, ThemeMode.DARK, 1180, 800),
+    "train-finished-dark": (train_finished, ThemeMode.DARK, 1180, 860),
+    "train-finished-light": (train_finished, ThemeMode.LIGHT, 1180, 860),
+    "train-viewer-dark": (train_viewer, ThemeMode.DARK, 1180, 800),
+    "train-failed-light": (train_failed, ThemeMode.LIGHT, 1180, 800),
+    "train-waiting-dark": (waiting_for_training, ThemeMode.DARK, 1180, 800),
+    "train-narrow-dark": (training, ThemeMode.DARK, 740, 600),
+    "train-narrow-light": (train_pictures, ThemeMode.LIGHT, 740, 600),
+    "train-wide-dark": (training, ThemeMode.DARK, 1920, 1000),
     "narrow-dark": (four, ThemeMode.DARK, 740, 600),
     "wide-dark": (four, ThemeMode.DARK, 1920, 1000),
 }

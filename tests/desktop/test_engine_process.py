@@ -6,9 +6,21 @@ import time
 
 import pytest
 
-from core.errors import InvalidRequest, OutOfMemory
-from core.events import Finished, ImageReady, Loading, PreviewSettings, Step
+from core.errors import DatasetInvalid, InvalidRequest, OutOfMemory
+from core.events import (
+    Finished,
+    ImageReady,
+    Loading,
+    PreviewSettings,
+    Step,
+    Trained,
+    TrainStep,
+)
 from core.request import TextToImage
+from core.training.caption_request import CaptionRequest
+from core.training.config import LoraTraining
+from core.training.config_parts import DataSettings
+from core.training.folder import Folder
 from desktop.child_process import ChildEnded
 from desktop.engine_process import ProcessEngine
 from tests.desktop.fake_engine import FakeEngine
@@ -87,6 +99,23 @@ def test_closing_a_stream_closes_the_run(engine):
     stream.close()
     assert list(stream) == []
     assert int(events_of(engine, "closed?")[0].what) == before + 2
+
+
+def test_trainings_and_captions_are_the_childs_too(engine, tmp_path):
+    out = tmp_path / "out"
+    config = LoraTraining(out=str(out), data=DataSettings(folder=str(tmp_path)), steps=3)
+    events = list(engine.train(config))
+    assert [event.index for event in events if isinstance(event, TrainStep)] == [1, 2, 3]
+    assert isinstance(events[-1], Trained)
+    stream = engine.train(config)
+    while not isinstance(next(stream), TrainStep):
+        pass
+    stream.close()
+    assert Folder(out).steps() == (1,)
+    going_on = list(engine.train(config, resume=True))
+    assert [event.index for event in going_on if isinstance(event, TrainStep)] == [2, 3]
+    with pytest.raises(DatasetInvalid):
+        list(engine.caption(CaptionRequest(folder=tmp_path / "nowhere")))
 
 
 def test_warm_up(engine):

@@ -837,7 +837,7 @@ def test_tab_goes_down_the_panel(session):
 def test_rail_leads_to_the_pages_and_stays_away_if_there_is_one(session, qtbot):
     shell = session.window.shell
     assert shell.rail.isVisible()
-    create, models = shell.rail.findChildren(IconButton)
+    create, models, _train = shell.rail.findChildren(IconButton)
     models.click()
     assert session.models.isVisible()
     create.click()

@@ -1,0 +1,197 @@
+"""What stands in the controls of the Train page, and the training that it asks for."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from core.errors import InvalidRequest
+from core.models.library_names import slug
+from core.training.config import KINDS, Method, TrainConfig, from_json, to_json
+from core.training.folder import Folder
+
+Plain = bool | int | float | str | tuple[str, ...]
+"""What a control holds."""
+
+AS_LORA = "adapter"
+"""The control that says whether DreamBooth learns a LoRA; the names of its settings begin so."""
+
+_APART = {"model", "out", "data.folder"}
+"""Settings with controls of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A setting of a training that has no parts.
+
+    Attributes:
+        kind: Its type.
+        default: What it is unless something else is said.
+    """
+
+    kind: type
+    default: Plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """What stands in the controls of the Train page.
+
+    Attributes:
+        method: How the model is taught.
+        model: A name or a path.
+        folder: Of the pictures, or empty.
+        name: What the training is called; empty for a name made of the pictures' folder.
+        parent: Folder that holds the training's own; empty for the profile's.
+        values: All other settings of all methods that are not as they are by default, by their
+            names in a configuration, parted by dots.
+        unfinished: Folder of a training that was begun and has not ended, or empty.
+    """
+
+    method: Method = Method.LORA
+    model: str = "starter"
+    folder: str = ""
+    name: str = ""
+    parent: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    unfinished: str = ""
+
+    def out(self, trainings: Path) -> Path:
+        """Give the folder of the training that these controls ask for.
+
+        Args:
+            trainings: Where they are kept unless the person says otherwise.
+        """
+        parent = Path(self.parent) if self.parent else trainings
+        return parent / slug(self.name) if slug(self.name) else free_name(parent, self.suggestion())
+
+    def suggestion(self) -> str:
+        """Give a name for a training that has none."""
+        return slug(Path(self.folder).name) or str(self.method)
+
+    def value(self, name: str) -> Plain:
+        """Give a setting, or what it is by default."""
+        stored = self.values.get(name)
+        leaf = all_leaves().get(name)
+        kind = bool if leaf is None else leaf.kind
+        value = as_plain(kind, stored)
+        if value is not None:
+            return value
+        return leaf.default if leaf is not None else True
+
+    def config(self, trainings: Path) -> TrainConfig:
+        """Give the training that these controls ask for.
+
+        Args:
+            trainings: Where they are kept unless the person says otherwise.
+
+        Raises:
+            InvalidRequest: Naming the first setting that is wrong.
+        """
+        if not self.folder:
+            raise InvalidRequest("data", "is empty; choose a folder of pictures to learn from.")
+        nested: dict[str, Any] = {"method": str(self.method), "model": self.model}
+        nested["out"] = str(self.out(trainings))
+        nested["data"] = {"folder": self.folder}
+        is_lora = self.method is not Method.DREAMBOOTH or bool(self.value(AS_LORA))
+        for name in leaves(self.method):
+            if name.startswith(f"{AS_LORA}.") and not is_lora:
+                continue
+            part, _, last = name.rpartition(".")
+            place = nested.setdefault(part, {}) if part else nested
+            place[last] = self.value(name)
+        return from_json(nested)
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> TrainSettings:
+        """Give the controls that ask for a training."""
+        flat = dict(_flat(to_json(config)))
+        known, out = leaves(config.method), Path(config.out)
+        values: dict[str, Any] = {
+            name: value
+            for name, leaf in known.items()
+            if (value := as_plain(leaf.kind, flat.get(name))) is not None and value != leaf.default
+        }
+        if config.method is Method.DREAMBOOTH:
+            values[AS_LORA] = flat.get(AS_LORA, True) is not None
+        return cls(
+            method=config.method,
+            model=config.model,
+            folder=config.data.folder,
+            name=out.name,
+            parent=str(out.parent),
+            values=values,
+        )
+
+
+@cache
+def leaves(method: Method) -> Mapping[str, Leaf]:
+    """Give a method's settings by their names, parted by dots; those with own controls left out."""
+    return {name: leaf for name, leaf in _leaves_of(KINDS[method], "") if name not in _APART}
+
+
+@cache
+def all_leaves() -> Mapping[str, Leaf]:
+    """Give the settings of all methods."""
+    return {name: leaf for method in Method for name, leaf in leaves(method).items()}
+
+
+def as_plain(kind: type, value: object) -> Plain | None:
+    """Give a value as a setting's type wants it, or None if it is none of that type."""
+    if kind is tuple:
+        whole = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+        return tuple(value) if whole and isinstance(value, list | tuple) else None
+    if isinstance(value, bool) or kind is bool:
+        return value if isinstance(value, bool) and kind is bool else None
+    if issubclass(kind, StrEnum):
+        return kind(value) if isinstance(value, str) and value in set(kind) else None
+    if kind is float and isinstance(value, int | float):
+        return float(value)
+    return value if isinstance(value, int | str) and isinstance(value, kind) else None
+
+
+def is_taken(path: Path) -> bool:
+    """Whether a folder holds something that a new training must not be mixed with."""
+    folder = Folder(path)
+    if not folder.is_begun():
+        return path.exists()
+    # One that ended before it had learned anything gives its place away.
+    return bool(folder.steps()) or any(path.glob("final*"))
+
+
+def free_name(parent: Path, name: str) -> Path:
+    """Give a folder's name that nothing has yet, numbered where that is needed."""
+    number, path = 1, parent / name
+    while is_taken(path):
+        number += 1
+        path = parent / f"{name}-{number}"
+    return path
+
+
+def _leaves_of(kind: Any, before: str) -> Iterator[tuple[str, Leaf]]:
+    hints = typing.get_type_hints(kind)
+    for one in dataclasses.fields(kind):
+        type_ = hints[one.name]
+        if isinstance(type_, types.UnionType):
+            type_ = next(a for a in typing.get_args(type_) if a is not types.NoneType)
+        type_ = typing.get_origin(type_) or type_
+        if dataclasses.is_dataclass(type_):
+            yield from _leaves_of(type_, f"{before}{one.name}.")
+        else:
+            default = "" if one.default is dataclasses.MISSING else one.default
+            yield before + one.name, Leaf(type_, default)
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, value

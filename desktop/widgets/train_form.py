@@ -1,0 +1,194 @@
+"""The controls of all settings of a training, those of the chosen method in sight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
+
+from core.training.config import Method
+from core.training.config_parts import LossKind
+from desktop.train_fields import Field, Group, fields_in_sight
+from desktop.train_more_fields import folded_fields, folds
+from desktop.train_settings import AS_LORA, TrainSettings, all_leaves, leaves
+from desktop.widgets.availability import set_unavailable
+from desktop.widgets.field_control import FieldControl, control_of
+from desktop.widgets.fold import Fold
+from desktop.widgets.form import captioned, rows
+
+LABEL_WIDTH = 92
+
+_ERROR_NAMES = {
+    "batch": "batch_size",
+    "dtype": "precision",
+    "loss": "loss.kind",
+    "optimiser": "optimiser.name",
+    "sample_prompt": "samples.prompts",
+    "sample_every": "samples.every",
+    "sample_negative": "samples.negative_prompt",
+    "sample_steps": "samples.steps",
+    "sample_guidance": "samples.guidance_scale",
+    "sample_seed": "samples.seed",
+}
+"""Settings that an error calls otherwise than by the last part of their names."""
+
+
+class TrainForm(QObject):
+    """Makes the controls, lays them out and knows what stands in them.
+
+    Signals:
+        changed(): After every change.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget) -> None:
+        """Make all controls, each at its default."""
+        super().__init__(parent)
+        known = all_leaves()
+        self.controls: dict[str, FieldControl] = {}
+        for field in (*fields_in_sight(), *folded_fields()):
+            kind = known[field.name].kind if field.name in known else bool
+            self.controls[field.name] = control_of(field, kind)
+        self._grids: dict[Group, QGridLayout] = {}
+        self._method = Method.LORA
+        self._is_setting = False
+        self.every = self._block(Group.SAMPLES, ("samples.every",))
+        self.prompts = _whole_line(self.controls["samples.prompts"])
+        self.method_rows = self._block(Group.METHOD)
+        self.folds = {group: Fold(title, self._block(group)) for group, title in folds().items()}
+        for fold in self.folds.values():
+            # Or it would be a window of its own when it is shown.
+            fold.setParent(parent)
+        self.set_values({})
+        for control in self.controls.values():
+            control.changed.connect(self._on_change)
+
+    def values(self) -> dict[str, Any]:
+        """Give what stands in the controls, as far as it is not as it is by default."""
+        default = TrainSettings()
+        return {
+            name: control.value()
+            for name, control in self.controls.items()
+            if control.value() != default.value(name)
+        }
+
+    def set_values(self, values: Mapping[str, Any]) -> None:
+        """Bring the controls to ``values``; those not given to their defaults."""
+        given = TrainSettings(values=values)
+        self._is_setting = True
+        for name, control in self.controls.items():
+            control.set_value(given.value(name))
+        self._is_setting = False
+        self._on_change()
+
+    def set_method(self, method: Method) -> None:
+        """Show the controls that a method has."""
+        if method is not self._method:
+            self._method = method
+            self._refresh()
+
+    def control_at_fault(self, error_field: str) -> FieldControl | None:
+        """Find the control of the setting that an error names."""
+        wanted = _ERROR_NAMES.get(error_field, error_field)
+        for name, control in self.controls.items():
+            if wanted in (name, name.rpartition(".")[2]) and self._has(name):
+                return control
+        return None
+
+    def reveal(self, control: FieldControl) -> None:
+        """Unfold what hides a control and put the focus on it."""
+        if fold := self.folds.get(control.field.group):
+            fold.set_open(shown=True)
+        control.widget.setFocus()
+
+    def _block(self, group: Group, only: tuple[str, ...] = ()) -> QWidget:
+        """Lay out a group's controls below each other."""
+        block = QWidget()
+        grid = rows(
+            [
+                (field.label, self.controls[field.name].widget)
+                for field in self._fields(group)
+                if not only or field.name in only
+            ],
+            LABEL_WIDTH,
+        )
+        block.setLayout(grid)
+        self._grids[group] = grid
+        return block
+
+    def _fields(self, group: Group) -> Iterator[Field]:
+        return (c.field for c in self.controls.values() if c.field.group is group)
+
+    def _on_change(self) -> None:
+        # One by one they would each be looked at as often as there are controls.
+        if not self._is_setting:
+            self._refresh()
+            self.changed.emit()
+
+    def _has(self, name: str) -> bool:
+        """Whether a control has a say in the method chosen."""
+        known = leaves(self._method)
+        if name == AS_LORA:
+            return self._method is Method.DREAMBOOTH
+        if name == "optimiser.text_learning_rate":
+            return "train_text" in known
+        return name in known
+
+    def _refresh(self) -> None:
+        """Show what the method has, and let every control say whether it has a say."""
+        for group, grid in self._grids.items():
+            shown = [self._show(grid, field) for field in self._fields(group)]
+            if group in self.folds:
+                self.folds[group].setVisible(any(shown))
+        for name, reason in self._reasons().items():
+            set_unavailable(self.controls[name].widget, reason)
+
+    def _show(self, grid: QGridLayout, field: Field) -> bool:
+        shown, widget = self._has(field.name), self.controls[field.name].widget
+        at = grid.indexOf(widget)
+        if at < 0:
+            return shown
+        widget.setVisible(shown)
+        item = grid.itemAt(at - 1)
+        label = item.widget() if item is not None else None
+        assert isinstance(label, QLabel)
+        label.setVisible(shown)
+        return shown
+
+    def _reasons(self) -> dict[str, str]:
+        """Say for the controls that depend on others why they have no say now, or nothing."""
+        value = {name: control.value() for name, control in self.controls.items()}
+        whole = self._method is Method.DREAMBOOTH and not value[AS_LORA]
+        no_lora = self.tr("The whole model is learned, not a LoRA.") if whole else ""
+        no_class = "" if value["class_prompt"] else self.tr("No class is given to be kept.")
+        undrawn = "" if value["samples.prompts"] else self.tr("There are no sample prompts.")
+        reasons = {name: no_lora for name in self.controls if name.startswith(f"{AS_LORA}.")}
+        reasons |= {
+            c.field.name: undrawn for c in self.controls.values() if c.field.group is Group.DRAWING
+        }
+        return reasons | {
+            "class_images": no_class,
+            "prior_weight": no_class,
+            "samples.every": undrawn,
+            "data.keep_tags": ""
+            if value["data.shuffle_tags"]
+            else self.tr("Tags are not shuffled, so all of them stay."),
+            "loss.huber_delta": ""
+            if value["loss.kind"] is LossKind.HUBER
+            else self.tr("The loss is measured in squares."),
+            "optimiser.text_learning_rate": ""
+            if value["train_text"]
+            else self.tr("The text encoder does not learn."),
+        }
+
+
+def _whole_line(control: FieldControl) -> QWidget:
+    """Lay out a control below its label."""
+    block = QWidget()
+    column: QVBoxLayout = captioned(control.field.label, control.widget)
+    column.setContentsMargins(0, 0, 0, 0)
+    block.setLayout(column)
+    return block

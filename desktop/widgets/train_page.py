@@ -1,0 +1,367 @@
+"""The Train page: pictures in, a training to watch, and something new to make pictures with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSplitter,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from core.errors import CoreError, InvalidRequest
+from core.models.listing import Listed
+from core.paths import Profile
+from core.training.folder import Folder
+from desktop.captioning import CaptionRun
+from desktop.drops import dropped_paths
+from desktop.jobs import JobQueue
+from desktop.picture_folder import FolderSnapshot, PictureFolder, data_settings
+from desktop.put_to_use import Learned
+from desktop.shelf_messages import Message, MessageKind
+from desktop.theme import mark
+from desktop.thumbnails import Thumbnails
+from desktop.train_settings import TrainSettings, free_name, is_taken
+from desktop.training import Phase, Training, TrainingSnapshot
+from desktop.widgets.banner import Banner, BannerKind
+from desktop.widgets.model_picker import ModelPicker
+from desktop.widgets.picture_actions import show_in_folder
+from desktop.widgets.train_bar import TrainBar
+from desktop.widgets.train_panel import TrainPanel
+from desktop.widgets.train_pictures import TrainPictures
+from desktop.widgets.train_progress import TrainProgress
+
+PICTURES, PROGRESS = range(2)
+"""What is beside the controls, in the order of the buttons above it."""
+
+
+class TrainPage(QWidget):
+    """Where a model learns something new.
+
+    Signals:
+        used(Learned): What was learned is to be put to use.
+        changed(): Something is to be remembered.
+    """
+
+    used = Signal(object)
+    changed = Signal()
+
+    def __init__(self, profile: Profile, models: ModelPicker, jobs: JobQueue) -> None:
+        """Build the page around the queue."""
+        super().__init__()
+        self._profile = profile
+        self._shown = Phase.NONE
+        self._begun = ""
+        self._opening = ""
+        self.panel = TrainPanel(models, profile.root / "trainings")
+        self.folder = PictureFolder(self)
+        self.training = Training(jobs, self)
+        self.captions = CaptionRun(jobs, self.folder, self)
+        self.thumbnails = Thumbnails(self)
+        self.pictures = TrainPictures(self.folder, self.thumbnails)
+        self.progress = TrainProgress(self.training, self.thumbnails)
+        self.banner = Banner()
+        self.bar = TrainBar()
+        self.drop_hint = QLabel(self)
+        self.drop_hint.setObjectName("dropHint")
+        self.drop_hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.drop_hint.hide()
+        self.splitter = QSplitter(Qt.Orientation.Horizontal)
+        self._stack = QStackedWidget()
+        self._tabs = QButtonGroup(self)
+        self._lay_out()
+        self._connect()
+        self.setAcceptDrops(True)
+        self._show_all()
+
+    def set_library(self, models: tuple[Listed, ...]) -> None:
+        """Know the models of the library, as they are now."""
+        self.panel.model.set_library(models)
+
+    def values(self) -> TrainSettings:
+        """Give what is to be remembered."""
+        values, training = self.panel.values(), self.training.snapshot
+        open_still = training.phase.is_busy or training.phase in (Phase.PAUSED, Phase.FAILED)
+        unfinished = training.config.out if training.config is not None and open_still else ""
+        # Until it has been read, nothing is known of the one that was left open.
+        unfinished = unfinished or self._opening
+        return TrainSettings(
+            method=values.method,
+            model=values.model,
+            folder=values.folder,
+            name=values.name,
+            parent=values.parent,
+            values=values.values,
+            unfinished=unfinished,
+        )
+
+    def restore(self, values: TrainSettings) -> None:
+        """Bring everything back as it was left, a training that has not ended included."""
+        self.panel.set_values(values)
+        self._opening = values.unfinished
+        if values.unfinished:
+            self.training.open(Path(values.unfinished))
+
+    def show_part(self, part: int) -> None:
+        """Turn to the pictures or to the training."""
+        self._tabs.button(part).setChecked(True)
+        self._stack.setCurrentIndex(part)
+        self.pictures.show_tools.setVisible(part == PICTURES)
+
+    def show_error(self, message: str) -> None:
+        """Say in the banner what went wrong."""
+        self.banner.show_message(BannerKind.ERROR, message)
+
+    @Slot()
+    def start(self) -> None:
+        """Begin what the controls say, when the jobs before are done."""
+        self.banner.hide()
+        try:
+            config = self.panel.take_config()
+            if is_taken(Path(config.out)):
+                self.panel.name.setFocus()
+                raise InvalidRequest(
+                    "name", f"{config.out} is there already; choose another, or open that training."
+                )
+        except CoreError as error:
+            self.show_error(str(error))
+            return
+        if refusal := self.folder.snapshot.refusal:
+            self.show_error(refusal)
+            return
+        self.show_part(PROGRESS)
+        self._begun = config.out
+        self.training.begin(config)
+
+    @Slot()
+    def choose_pictures(self) -> None:
+        """Ask for a folder of pictures."""
+        folder = QFileDialog.getExistingDirectory(
+            self, self.tr("Choose a Folder of Pictures"), self.panel.folder
+        )
+        if folder:
+            self.take_folder(Path(folder))
+
+    @Slot()
+    def open_training(self) -> None:
+        """Ask for the folder of a training, to look at it and to go on with it."""
+        folder = QFileDialog.getExistingDirectory(
+            self, self.tr("Open a Training"), str(self._profile.root / "trainings")
+        )
+        if folder:
+            self.banner.hide()
+            self.training.open(Path(folder))
+
+    def take_folder(self, folder: Path) -> None:
+        """Learn from a folder's pictures."""
+        self.banner.hide()
+        self.panel.set_folder(str(folder))
+        self.show_part(PICTURES)
+
+    def drop(self, paths: tuple[Path, ...]) -> None:
+        """Take what was dropped: a folder as it lies, pictures as copies in one."""
+        if len(paths) == 1 and paths[0].is_dir():
+            self.take_folder(paths[0])
+            return
+        folder = self.panel.folder
+        target = (
+            Path(folder) if folder else free_name(self._profile.root / "pictures-to-learn", "set")
+        )
+        self.banner.hide()
+        self.folder.gather([path for path in paths if path.is_file()], target)
+
+    def close_down(self) -> None:
+        """Let the threads end; captions on their way are written."""
+        self.folder.close()
+        self.training.close()
+        self.thumbnails.close()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Take a folder or pictures, unless the present training holds the controls."""
+        paths = dropped_paths(event.mimeData())
+        if not paths or self._is_held():
+            return
+        event.acceptProposedAction()
+        text = self.tr("Drop to gather the pictures in a new folder")
+        if len(paths) == 1 and paths[0].is_dir():
+            text = self.tr("Drop to learn from this folder")
+        elif self.panel.folder:
+            text = self.tr("Drop to copy into {0}").format(Path(self.panel.folder).name)
+        self.drop_hint.setText(text)
+        self.drop_hint.setGeometry(self.rect().adjusted(12, 12, -12, -12))
+        self.drop_hint.raise_()
+        self.drop_hint.show()
+
+    def dragLeaveEvent(self, _event: QDragLeaveEvent) -> None:
+        """Take the hint away."""
+        self.drop_hint.hide()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Take what was dropped."""
+        self.drop_hint.hide()
+        event.acceptProposedAction()
+        self.drop(dropped_paths(event.mimeData()))
+
+    def _is_held(self) -> bool:
+        phase = self.training.snapshot.phase
+        return phase.is_busy or phase is Phase.PAUSED
+
+    def _connect(self) -> None:
+        panel, training = self.panel, self.training
+        panel.start_requested.connect(self.start)
+        panel.resume_requested.connect(self._resume)
+        panel.pause_requested.connect(training.pause)
+        panel.stop_requested.connect(training.stop)
+        panel.choose_requested.connect(self.choose_pictures)
+        panel.changed.connect(self._on_controls)
+        panel.model.failed.connect(self.show_error)
+        self.pictures.choose_requested.connect(self.choose_pictures)
+        self.pictures.tools.caption_requested.connect(self.captions.begin)
+        self.pictures.tools.failed.connect(self.show_error)
+        self.progress.outcome.use_requested.connect(self._use)
+        self.progress.outcome.resume_requested.connect(self._resume)
+        self.progress.outcome.show_requested.connect(self._show_folder)
+        self.bar.stop_requested.connect(self.captions.stop)
+        self.captions.changed.connect(self._show_all)
+        self.captions.told.connect(self._on_told)
+        self.folder.changed.connect(self._on_folder)
+        self.folder.told.connect(self._on_told)
+        self.folder.gathered.connect(self._on_gathered)
+        training.changed.connect(self._on_training)
+        training.failed.connect(self._on_unreadable)
+
+    @Slot()
+    def _resume(self) -> None:
+        self.banner.hide()
+        self.show_part(PROGRESS)
+        self.training.resume()
+
+    @Slot()
+    def _use(self) -> None:
+        training = self.training.snapshot
+        if training.config is not None and training.usable is not None:
+            self.used.emit(Learned(training.config, training.usable))
+
+    @Slot()
+    def _show_folder(self) -> None:
+        if (config := self.training.snapshot.config) is not None:
+            show_in_folder(Folder(Path(config.out)).config_file)
+
+    @Slot()
+    def _on_controls(self) -> None:
+        values, card = self.panel.values(), self.panel.model.card
+        side = min(card.width, card.height) if card is not None else 0
+        self.folder.show(data_settings(values.folder, values.values), side)
+        self.pictures.set_method(values.method)
+        self.changed.emit()
+
+    @Slot(object)
+    def _on_folder(self, snapshot: FolderSnapshot) -> None:
+        self.panel.well.show_snapshot(snapshot)
+        self._tabs.button(PICTURES).setText(self._pictures_text(len(snapshot.pictures)))
+        self._show_all()
+
+    @Slot(object)
+    def _on_gathered(self, folder: Path) -> None:
+        if str(folder) == self.panel.folder:
+            self.folder.refresh()
+        else:
+            self.panel.set_folder(str(folder))
+        self.show_part(PICTURES)
+
+    @Slot(object)
+    def _on_told(self, message: Message) -> None:
+        match message.kind:
+            case MessageKind.NOTICE:
+                self.banner.show_message(BannerKind.NOTICE, message.text)
+            case MessageKind.ERROR:
+                self.show_error(message.text)
+            case MessageKind.FAULT:
+                self.banner.show_fault(message.text, self._profile.logs)
+
+    @Slot(object)
+    def _on_training(self, training: TrainingSnapshot) -> None:
+        before, self._shown, self._opening = self._shown, training.phase, ""
+        if training.phase is not before:
+            self._on_phase(training)
+        self._show_all()
+
+    @Slot(str)
+    def _on_unreadable(self, message: str) -> None:
+        self._opening = ""
+        self.show_error(message)
+        self.changed.emit()
+
+    def _on_phase(self, training: TrainingSnapshot) -> None:
+        config = training.config
+        if self._is_held() and config is not None and config.out != self._begun:
+            # One that was opened brings its settings along.
+            self._begun = config.out
+            self.panel.set_values(TrainSettings.of(config))
+            self.show_part(PROGRESS)
+        self.panel.show_training(training)
+        if training.phase is Phase.FAILED:
+            if training.is_bug:
+                self.banner.show_fault(training.message, self._profile.logs)
+            else:
+                self.show_error(training.message)
+        self.changed.emit()
+
+    @Slot()
+    def _show_all(self) -> None:
+        training, folder = self.training.snapshot, self.folder.snapshot
+        self.bar.show_all(training, folder, self.captions.progress)
+        busy = ""
+        if self.captions.progress is not None:
+            busy = self.tr("Captions are being written.")
+        elif training.phase.is_busy:
+            busy = self.tr("A training has the engine; pause it first.")
+        self.pictures.tools.show_snapshot(folder, busy)
+
+    def _pictures_text(self, count: int) -> str:
+        return self.tr("Pictures  {0}").format(count) if count else self.tr("Pictures")
+
+    def _lay_out(self) -> None:
+        tabs = QHBoxLayout()
+        tabs.setContentsMargins(16, 10, 16, 8)
+        tabs.setSpacing(6)
+        for part, (text, widget) in enumerate(
+            ((self._pictures_text(0), self.pictures), (self.tr("Training"), self.progress))
+        ):
+            button = QPushButton(text)
+            mark(button, "tab")
+            button.setCheckable(True)
+            self._tabs.addButton(button, part)
+            tabs.addWidget(button)
+            self._stack.addWidget(widget)
+        tabs.addStretch(1)
+        tabs.addWidget(self.pictures.show_tools)
+        self._tabs.button(PICTURES).setChecked(True)
+        self._tabs.idClicked.connect(self.show_part)
+        right = QWidget()
+        column = QVBoxLayout(right)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.banner)
+        column.addLayout(tabs)
+        column.addWidget(self._stack, 1)
+        column.addWidget(self.bar)
+        right.setObjectName("trainSide")
+        right.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self.splitter.addWidget(self.panel)
+        self.splitter.addWidget(right)
+        self.splitter.setStretchFactor(1, 1)
+        self.splitter.setChildrenCollapsible(False)
+        self.splitter.setHandleWidth(1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.splitter)
