@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QCoreApplication, QObject, Signal
 from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from core.training.config import Method
@@ -192,3 +192,22 @@ def _whole_line(control: FieldControl) -> QWidget:
     column.setContentsMargins(0, 0, 0, 0)
     block.setLayout(column)
     return block
+
+
+def changes_in_words(before: TrainSettings, after: TrainSettings) -> str:
+    """Say which controls stand at something else, and at what."""
+    parts = []
+    for field in (*fields_in_sight(), *folded_fields()):
+        value = after.value(field.name)
+        if value == before.value(field.name):
+            continue
+        if isinstance(value, bool):
+            shown = _tr("on") if value else _tr("off")
+        else:
+            shown = next((text for one, (text, _) in field.choices.items() if one == value), "")
+        parts.append(f"{field.label} {shown or value}")
+    return ", ".join(parts)
+
+
+def _tr(text: str) -> str:
+    return QCoreApplication.translate("TrainForm", text)

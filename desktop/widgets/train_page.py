@@ -22,6 +22,7 @@ from core.errors import CoreError, InvalidRequest
 from core.models.listing import Listed
 from core.paths import Profile
 from core.training.folder import Folder
+from core.training.presets import Preset
 from desktop.captioning import CaptionRun
 from desktop.drops import dropped_paths
 from desktop.jobs import JobQueue
@@ -30,13 +31,15 @@ from desktop.put_to_use import Learned
 from desktop.shelf_messages import Message, MessageKind
 from desktop.theme import mark
 from desktop.thumbnails import Thumbnails
+from desktop.train_estimate import Fitted, TrainEstimate
 from desktop.train_settings import TrainSettings, free_name, is_taken
 from desktop.training import Phase, Training, TrainingSnapshot
 from desktop.widgets.banner import Banner, BannerKind
 from desktop.widgets.model_picker import ModelPicker
 from desktop.widgets.picture_actions import show_in_folder
 from desktop.widgets.train_bar import TrainBar
-from desktop.widgets.train_panel import TrainPanel
+from desktop.widgets.train_form import changes_in_words
+from desktop.widgets.train_panel import PRESETS, TrainPanel
 from desktop.widgets.train_pictures import TrainPictures
 from desktop.widgets.train_progress import TrainProgress
 
@@ -66,6 +69,7 @@ class TrainPage(QWidget):
         self.folder = PictureFolder(self)
         self.training = Training(jobs, self)
         self.captions = CaptionRun(jobs, self.folder, self)
+        self.estimate = TrainEstimate(self)
         self.thumbnails = Thumbnails(self)
         self.pictures = TrainPictures(self.folder, self.thumbnails)
         self.progress = TrainProgress(self.training, self.thumbnails)
@@ -183,6 +187,7 @@ class TrainPage(QWidget):
         """Let the threads end; captions on their way are written."""
         self.folder.close()
         self.training.close()
+        self.estimate.close()
         self.thumbnails.close()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
@@ -223,6 +228,10 @@ class TrainPage(QWidget):
         panel.stop_requested.connect(training.stop)
         panel.choose_requested.connect(self.choose_pictures)
         panel.changed.connect(self._on_controls)
+        panel.preset_requested.connect(self._on_preset)
+        self.estimate.known.connect(panel.show_memory)
+        self.estimate.fitted.connect(self._on_fitted)
+        self.estimate.failed.connect(self.show_error)
         panel.model.failed.connect(self.show_error)
         self.pictures.choose_requested.connect(self.choose_pictures)
         self.pictures.tools.caption_requested.connect(self.captions.begin)
@@ -261,8 +270,24 @@ class TrainPage(QWidget):
         values, card = self.panel.values(), self.panel.model.card
         side = min(card.width, card.height) if card is not None else 0
         self.folder.show(data_settings(values.folder, values.values), side)
+        self.estimate.ask(values)
         self.pictures.set_method(values.method)
         self.changed.emit()
+
+    @Slot(object)
+    def _on_preset(self, preset: Preset) -> None:
+        self.banner.hide()
+        self.estimate.fit(self.panel.values(), preset)
+
+    @Slot(object)
+    def _on_fitted(self, fitted: Fitted) -> None:
+        if not self._is_held():
+            before = self.panel.values()
+            self.panel.set_values(fitted.settings)
+            text = self.tr("These settings fit into {0}.").format(PRESETS[fitted.preset])
+            if changes := changes_in_words(before, fitted.settings):
+                text = self.tr("To fit into {0}: {1}.").format(PRESETS[fitted.preset], changes)
+            self.banner.show_message(BannerKind.NOTICE, text)
 
     @Slot(object)
     def _on_folder(self, snapshot: FolderSnapshot) -> None:

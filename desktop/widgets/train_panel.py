@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 
 from core.errors import InvalidRequest
 from core.training.config import Method, TrainConfig
+from core.training.presets import Preset
 from desktop.theme import mark
 from desktop.train_fields import method_names
 from desktop.train_settings import TrainSettings
@@ -43,6 +44,7 @@ class TrainPanel(QWidget):
         pause_requested(): The one that goes on is to pause.
         stop_requested(): It is to end here.
         choose_requested(): The person wants to choose a folder of pictures.
+        preset_requested(Preset): Settings are wanted that fit into so much memory.
         changed(): A control was changed.
     """
 
@@ -51,6 +53,7 @@ class TrainPanel(QWidget):
     pause_requested = Signal()
     stop_requested = Signal()
     choose_requested = Signal()
+    preset_requested = Signal(object)
     changed = Signal()
 
     def __init__(self, models: ModelPicker, trainings: Path) -> None:
@@ -73,6 +76,18 @@ class TrainPanel(QWidget):
         self.about.setWordWrap(True)
         self.well = FolderWell()
         self.form = TrainForm(self)
+        self.presets = {preset: QPushButton(text) for preset, text in PRESETS.items()}
+        for preset, button in self.presets.items():
+            button.setToolTip(
+                self.tr("Choose batch, precision and optimiser so that it fits into {0}").format(
+                    button.text()
+                )
+            )
+            button.clicked.connect(
+                lambda _checked=False, preset=preset: self.preset_requested.emit(preset)
+            )
+        self.memory = QLabel()
+        mark(self.memory, "quiet")
         self.name = QLineEdit()
         self.name.setAccessibleName(self.tr("Name"))
         self.name.setToolTip(self.tr("What it is called: letters, digits and . _ -"))
@@ -241,6 +256,20 @@ class TrainPanel(QWidget):
         self.start.clicked.connect(self._on_start)
         self.stop.clicked.connect(self.stop_requested)
 
+    def _preset_row(self) -> QWidget:
+        block = QWidget()
+        row = QHBoxLayout(block)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(6)
+        for button in self.presets.values():
+            row.addWidget(button, 1)
+        return block
+
+    def show_memory(self, text: str) -> None:
+        """Say what the training will take; nothing if that is not known."""
+        self.memory.setText(text)
+        self.memory.setVisible(bool(text))
+
     def _lay_out(self) -> None:
         place = QHBoxLayout()
         place.setSpacing(2)
@@ -255,6 +284,8 @@ class TrainPanel(QWidget):
         inside.addLayout(rows(((self.tr("Model"), self.model),), LABEL_WIDTH))
         inside.addLayout(captioned(self.tr("Pictures"), self.well))
         inside.addWidget(self.form.method_rows)
+        inside.addLayout(rows(((self.tr("Fit into"), self._preset_row()),), LABEL_WIDTH))
+        inside.addWidget(self.memory)
         inside.addWidget(self.form.prompts)
         inside.addWidget(self.form.every)
         inside.addLayout(rows(((self.tr("Name"), self.name),), LABEL_WIDTH))
@@ -289,4 +320,5 @@ class TrainPanel(QWidget):
         self.setMinimumWidth(330)
 
 
+PRESETS = {Preset.GB_8: "8 GB", Preset.GB_16: "16 GB", Preset.GB_24: "24 GB"}
 _ENDABLE = (Phase.WAITING, Phase.RUNNING, Phase.PAUSED)

@@ -10,6 +10,7 @@ from core.errors import OutOfMemory
 from core.models.verdict import Kind
 from core.request import TextToImage
 from core.training.config import DreamBooth, Finetune, LoraTraining, Method, TextualInversion
+from core.training.presets import Preset
 from desktop.jobs import JobState
 from desktop.training import Phase
 from desktop.widgets.main_window import CREATE, TRAIN
@@ -514,6 +515,18 @@ def test_everything_has_a_name_for_a_screen_reader(train):
             if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.isVisible():
                 text = getattr(widget, "text", str)()
                 assert widget.accessibleName() or text, widget
+
+
+def test_memory_is_told_and_a_preset_makes_it_less(session):
+    panel = session.train.panel
+    session.window.shell.show_page(TRAIN)
+    panel.form.set_values({"batch_size": 64})
+    session.wait(lambda: "Takes about" in panel.memory.text())
+    before = panel.memory.text()
+    panel.presets[Preset.GB_8].click()
+    session.wait(lambda: panel.values().value("batch_size") == 4)
+    assert session.train.banner.message.text() == "To fit into 8 GB: Batch 4."
+    session.wait(lambda: panel.memory.text() not in ("", before))
 
 
 def test_requests_of_the_create_page_are_its_own(train):
