@@ -62,6 +62,7 @@ def style_sheet(colours: Colours) -> str:
         border-color: {c.line}; }}
     QPushButton[chip="true"] {{ border-radius: 14px; padding: 4px 14px; }}
 
+    QPushButton[tight="true"] {{ padding: 2px 4px; }}
     QPushButton[tab="true"] {{ background: transparent; border-color: transparent;
         color: {c.quiet}; padding: 3px 12px; }}
     QPushButton[tab="true"]:hover {{ background: {c.hover}; }}

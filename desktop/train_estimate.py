@@ -15,7 +15,8 @@ from core.models import catalog
 from core.models.copying import format_size
 from core.models.identify import Identity, identify
 from core.training.config import TrainConfig
-from core.training.presets import Preset, memory_needed, with_preset
+from core.training.config_parts import Preset
+from core.training.presets import memory_needed, with_preset
 from desktop.train_settings import TrainSettings
 
 _PAUSE_MS = 250

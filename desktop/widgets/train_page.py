@@ -21,8 +21,8 @@ from PySide6.QtWidgets import (
 from core.errors import CoreError, InvalidRequest
 from core.models.listing import Listed
 from core.paths import Profile
+from core.training.config_parts import Preset
 from core.training.folder import Folder
-from core.training.presets import Preset
 from desktop.captioning import CaptionRun
 from desktop.drops import dropped_paths
 from desktop.jobs import JobQueue

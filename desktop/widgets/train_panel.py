@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from core.errors import InvalidRequest
 from core.training.config import Method, TrainConfig
-from core.training.presets import Preset
+from core.training.config_parts import Preset
 from desktop.theme import mark
 from desktop.train_fields import method_names
 from desktop.train_settings import TrainSettings
@@ -83,6 +83,7 @@ class TrainPanel(QWidget):
                     button.text()
                 )
             )
+            mark(button, "tight")
             button.clicked.connect(
                 lambda _checked=False, preset=preset: self.preset_requested.emit(preset)
             )
@@ -317,7 +318,8 @@ class TrainPanel(QWidget):
         layout.setSpacing(0)
         layout.addWidget(scroll, 1)
         layout.addWidget(footer)
-        self.setMinimumWidth(330)
+        # Nothing may be cut off at the right.
+        self.setMinimumWidth(content.minimumSizeHint().width() + 12)
 
 
 PRESETS = {Preset.GB_8: "8 GB", Preset.GB_16: "16 GB", Preset.GB_24: "24 GB"}

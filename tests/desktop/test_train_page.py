@@ -10,7 +10,7 @@ from core.errors import OutOfMemory
 from core.models.verdict import Kind
 from core.request import TextToImage
 from core.training.config import DreamBooth, Finetune, LoraTraining, Method, TextualInversion
-from core.training.presets import Preset
+from core.training.config_parts import Preset
 from desktop.jobs import JobState
 from desktop.training import Phase
 from desktop.widgets.main_window import CREATE, TRAIN

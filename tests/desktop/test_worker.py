@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 from PySide6.QtCore import QCoreApplication
 
-from core.events import ImageReady, Loading, PreviewSettings, Saved, Step
+from core.events import ImageReady, Loading, PreviewSettings, Saved, Step, Trained
 from core.images import writing
 from core.request import TextToImage
-from desktop.studio import Pictures
+from core.training.config import LoraTraining
+from core.training.config_parts import DataSettings
+from core.training.folder import Folder
+from desktop.studio import Pictures, Teaching
 from desktop.worker import Cancelled, Done, EngineWorker, Failed, Job
 from tests.desktop.fake_engine import FakeEngine
 
@@ -160,6 +163,42 @@ def test_a_picture_whose_steps_are_done_is_being_finished_until_it_is_on_disk(
     qtbot.waitUntil(lambda: bool(ended))
     assert seen == [True] * 3
     assert not worker.is_finishing
+
+
+def test_what_was_learned_is_being_finished_until_its_checkpoint_is_there(
+    worker, engine, qtbot, tmp_path
+):
+    data = DataSettings(folder=str(tmp_path))
+    config = LoraTraining(out=str(tmp_path / "out"), data=data, steps=50, save_every=0)
+    task = Job(1, Teaching(config), tmp_path)
+    engine.stop_at = 3
+    engine.gate.clear()
+    _events, ended = collect(worker)
+    worker.submit(task)
+    qtbot.waitUntil(lambda: engine.steps_done == 3)
+    assert worker.is_finishing
+    task.cancelled.set()
+    engine.gate.set()
+    qtbot.waitUntil(lambda: ended == [(1, Cancelled())])
+    assert not worker.is_finishing
+    assert Folder(tmp_path / "out").steps() == (4,)
+
+
+def test_training_that_is_over_is_done_though_it_was_to_stop(worker, engine, qtbot, tmp_path):
+    data = DataSettings(folder=str(tmp_path))
+    config = LoraTraining(out=str(tmp_path / "out"), data=data, steps=2)
+    task, train = Job(1, Teaching(config), tmp_path), engine.train
+
+    def stopped(*given, **options):
+        for event in train(*given, **options):
+            if isinstance(event, Trained):
+                task.cancelled.set()
+            yield event
+
+    engine.train = stopped
+    _events, ended = collect(worker)
+    worker.submit(task)
+    qtbot.waitUntil(lambda: ended == [(1, Done())])
 
 
 def test_saved_pixels_are_the_engines(worker, qtbot, tmp_path):
