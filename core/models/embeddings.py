@@ -44,7 +44,8 @@ def read_embedding(path: Path, token: str = "") -> Embedding:
 
     Args:
         path: A ``.safetensors``, a pickle, or a PNG that carries one in its texts.
-        token: The word for it; otherwise the one in the file, or else the file's name.
+        token: The word for it; otherwise the one in the file, or else the file's name. A form that
+            has no word may still name it as what prompts call it by (ModelSpec's trigger phrase).
 
     Raises:
         ModelMissing: If there is no such file.
@@ -52,9 +53,11 @@ def read_embedding(path: Path, token: str = "") -> Embedding:
         UnsafeFile: If it is a pickle that asks for more than tensors.
         Unsupported: If it is no embedding.
     """
-    values = _card_tensors(path) if is_card(path) else read_tensor_file(path)[0]
+    values, notes = (_card_tensors(path), {}) if is_card(path) else read_tensor_file(path)
     word, vectors = _vectors(path, values)
-    return make_embedding(path, token or word or path.stem, vectors)
+    phrase = notes.get("modelspec.trigger_phrase", "").split()
+    called = phrase[0] if len(phrase) == 1 else path.stem
+    return make_embedding(path, token or word or called, vectors)
 
 
 def make_embedding(path: Path, token: str, vectors: Mapping[str, Any]) -> Embedding:

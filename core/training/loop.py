@@ -52,7 +52,7 @@ from core.request import MemoryMode, Precision, TextToImage
 from core.training.buckets import resolution_of
 from core.training.checkpoint import State, read_checkpoint, write_checkpoint
 from core.training.class_pictures import class_pictures
-from core.training.config import DreamBooth, LoraTraining, TextualInversion, TrainConfig, to_json
+from core.training.config import DreamBooth, TextualInversion, TrainConfig, to_json
 from core.training.config_parts import AdapterSettings
 from core.training.dataset import Dataset
 from core.training.defaults import usual_rate
@@ -245,7 +245,7 @@ class _Course:
             prior=self._prior,
         )
         rank, processes = accelerator.process_index, accelerator.num_processes
-        learns_text = not isinstance(config, LoraTraining | TextualInversion) and config.train_text
+        learns_text = isinstance(config, TextualInversion) or config.train_text
         yield from dataset.prepare(rank=rank, processes=processes, texts=not learns_text)
         accelerator.wait_for_everyone()
         session = Session(config, components, self._recipe, dataset, accelerator, state, factor)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core.models.components import Components
 from core.models.writing.folder import write_folder
-from core.models.writing.single_file import write_single_file
+from core.models.writing.single_file import check_single_file, write_single_file
 from core.request import TextToImage
 from core.training.optimisers import Group
 from core.training.recipe import Taught, put_in
@@ -42,7 +42,13 @@ class FullRecipe:
     in_full = True
 
     def attach(self, components: Components) -> Taught:
-        """Let the UNet's weights learn, and the text encoders' if asked."""
+        """Let the UNet's weights learn, and the text encoders' if asked.
+
+        Raises:
+            Unsupported: If it is to be one file and cannot be: better now than in the end.
+        """
+        if self.single_file:
+            check_single_file(components)
         towers = [tower.encoder for tower in components.text_towers]
         freeze([components.unet, *towers])
         components.unet.requires_grad_(requires_grad=True)

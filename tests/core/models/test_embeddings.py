@@ -165,3 +165,14 @@ def test_a_pickle_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelMissing, match="is not a file"):
         read_embedding(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("phrase", "token"), [("<moon>", "<moon>"), ("a b", "final"), ("", "final"), (None, "final")]
+)
+def test_a_form_without_a_word_may_say_what_prompts_call_it_by(tmp_path, phrase, token):
+    path = tmp_path / "final.safetensors"
+    notes = None if phrase is None else {"modelspec.trigger_phrase": phrase}
+    save_file({"emb_params": VECTORS}, path, notes)
+    assert read_embedding(path).token == token
+    assert read_embedding(path, "mine").token == "mine"

@@ -227,3 +227,14 @@ def test_what_is_not_there_is_named(change, tiny_model, pictures, tmp_path, engi
     }
     with pytest.raises(CoreError, match="gone"):
         run(engine, training(Method.LORA, out=tmp_path / "out", **places))
+
+
+def test_what_cannot_be_one_file_is_refused_before_it_is_learned(
+    tiny_model, pictures, tmp_path, engine
+):
+    config = training(
+        Method.FINETUNE, model=tiny_model, data=pictures, out=tmp_path / "out", single_file=True
+    )
+    with pytest.raises(Unsupported, match="one file"):
+        run(engine, config)
+    assert not (tmp_path / "out" / "log.jsonl").exists()
