@@ -59,6 +59,11 @@ class Phase(StrEnum):
         """Whether the training has a job."""
         return self in (Phase.WAITING, Phase.RUNNING, Phase.ENDING)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether its settings cannot be others: it has a job, or is to have one again."""
+        return self.is_busy or self is Phase.PAUSED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSnapshot:

@@ -86,7 +86,7 @@ class MainWindow(QMainWindow):
         self.models.used.connect(self._use)
         self.train.used.connect(self._use_learned)
         self._put_to_use.ready.connect(self._on_ready)
-        self._put_to_use.failed.connect(self.page.results.show_error)
+        self._put_to_use.failed.connect(self.train.show_error)
         self.page.results.pause_requested.connect(self.train.training.pause)
         self.panel.set_values(remembered.create)
         if store.is_new:

@@ -9,8 +9,10 @@ from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMenu, QWidget
 
 from desktop.theme import ThemeMode
+from desktop.training import TrainingSnapshot
 from desktop.widgets.create_page import CreatePage
-from desktop.widgets.train_page import PICTURES, PROGRESS, TrainPage
+from desktop.widgets.train_page import TrainPage
+from desktop.widgets.train_side import PICTURES, PROGRESS
 
 
 def add_action(
@@ -39,13 +41,21 @@ def fill_run_menu(menu: QMenu, page: CreatePage) -> tuple[QAction, QAction]:
 def fill_train_menu(menu: QMenu, page: TrainPage) -> QAction:
     """Add what is done with a training; gives the action that starts it."""
     start = add_action(menu, _tr("Start, Pause or Resume"), page.panel.press)
-    add_action(menu, _tr("End the Training"), page.panel.stop.click)
+    end = add_action(menu, _tr("End the Training"), page.panel.stop.click)
     menu.addSeparator()
-    add_action(menu, _tr("Choose Pictures…"), page.choose_pictures)
-    add_action(menu, _tr("Open Training…"), page.open_training)
+    choose = add_action(menu, _tr("Choose Pictures…"), page.choose_pictures)
+    opening = add_action(menu, _tr("Open Training…"), page.open_training)
     menu.addSeparator()
-    add_action(menu, _tr("Show the Pictures"), lambda: page.show_part(PICTURES), "Ctrl+4")
-    add_action(menu, _tr("Show the Training"), lambda: page.show_part(PROGRESS), "Ctrl+5")
+    add_action(menu, _tr("Show the Pictures"), lambda: page.side.show_part(PICTURES), "Ctrl+4")
+    add_action(menu, _tr("Show the Training"), lambda: page.side.show_part(PROGRESS), "Ctrl+5")
+
+    def refresh(training: TrainingSnapshot) -> None:
+        end.setEnabled(training.phase.is_held)
+        choose.setEnabled(not training.phase.is_held)
+        opening.setEnabled(not training.phase.is_busy)
+
+    page.training.changed.connect(refresh)
+    refresh(page.training.snapshot)
     return start
 
 

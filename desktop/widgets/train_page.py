@@ -6,17 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
-from PySide6.QtWidgets import (
-    QButtonGroup,
-    QFileDialog,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSplitter,
-    QStackedWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QFileDialog, QLabel, QSplitter, QVBoxLayout, QWidget
 
 from core.errors import CoreError, InvalidRequest
 from core.models.listing import Listed
@@ -29,22 +19,16 @@ from desktop.jobs import JobQueue
 from desktop.picture_folder import FolderSnapshot, PictureFolder, data_settings
 from desktop.put_to_use import Learned
 from desktop.shelf_messages import Message, MessageKind
-from desktop.theme import mark
 from desktop.thumbnails import Thumbnails
 from desktop.train_estimate import Fitted, TrainEstimate
 from desktop.train_settings import TrainSettings, free_name, is_taken
 from desktop.training import Phase, Training, TrainingSnapshot
-from desktop.widgets.banner import Banner, BannerKind
+from desktop.widgets.banner import BannerKind
 from desktop.widgets.model_picker import ModelPicker
 from desktop.widgets.picture_actions import show_in_folder
-from desktop.widgets.train_bar import TrainBar
 from desktop.widgets.train_form import changes_in_words
 from desktop.widgets.train_panel import PRESETS, TrainPanel
-from desktop.widgets.train_pictures import TrainPictures
-from desktop.widgets.train_progress import TrainProgress
-
-PICTURES, PROGRESS = range(2)
-"""What is beside the controls, in the order of the buttons above it."""
+from desktop.widgets.train_side import PICTURES, PROGRESS, TrainSide
 
 
 class TrainPage(QWidget):
@@ -71,17 +55,14 @@ class TrainPage(QWidget):
         self.captions = CaptionRun(jobs, self.folder, self)
         self.estimate = TrainEstimate(self)
         self.thumbnails = Thumbnails(self)
-        self.pictures = TrainPictures(self.folder, self.thumbnails)
-        self.progress = TrainProgress(self.training, self.thumbnails)
-        self.banner = Banner()
-        self.bar = TrainBar()
+        self.side = TrainSide(self.folder, self.training, self.thumbnails)
+        self.pictures, self.progress = self.side.pictures, self.side.progress
+        self.banner, self.bar = self.side.banner, self.side.bar
         self.drop_hint = QLabel(self)
         self.drop_hint.setObjectName("dropHint")
         self.drop_hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.drop_hint.hide()
         self.splitter = QSplitter(Qt.Orientation.Horizontal)
-        self._stack = QStackedWidget()
-        self._tabs = QButtonGroup(self)
         self._lay_out()
         self._connect()
         self.setAcceptDrops(True)
@@ -94,7 +75,7 @@ class TrainPage(QWidget):
     def values(self) -> TrainSettings:
         """Give what is to be remembered."""
         values, training = self.panel.values(), self.training.snapshot
-        open_still = training.phase.is_busy or training.phase in (Phase.PAUSED, Phase.FAILED)
+        open_still = training.phase.is_held or training.phase is Phase.FAILED
         unfinished = training.config.out if training.config is not None and open_still else ""
         # Until it has been read, nothing is known of the one that was left open.
         unfinished = unfinished or self._opening
@@ -114,12 +95,6 @@ class TrainPage(QWidget):
         self._opening = values.unfinished
         if values.unfinished:
             self.training.open(Path(values.unfinished))
-
-    def show_part(self, part: int) -> None:
-        """Turn to the pictures or to the training."""
-        self._tabs.button(part).setChecked(True)
-        self._stack.setCurrentIndex(part)
-        self.pictures.show_tools.setVisible(part == PICTURES)
 
     def show_error(self, message: str) -> None:
         """Say in the banner what went wrong."""
@@ -142,7 +117,7 @@ class TrainPage(QWidget):
         if refusal := self.folder.snapshot.refusal:
             self.show_error(refusal)
             return
-        self.show_part(PROGRESS)
+        self.side.show_part(PROGRESS)
         self._begun = config.out
         self.training.begin(config)
 
@@ -169,7 +144,7 @@ class TrainPage(QWidget):
         """Learn from a folder's pictures."""
         self.banner.hide()
         self.panel.set_folder(str(folder))
-        self.show_part(PICTURES)
+        self.side.show_part(PICTURES)
 
     def drop(self, paths: tuple[Path, ...]) -> None:
         """Take what was dropped: a folder as it lies, pictures as copies in one."""
@@ -193,7 +168,7 @@ class TrainPage(QWidget):
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Take a folder or pictures, unless the present training holds the controls."""
         paths = dropped_paths(event.mimeData())
-        if not paths or self._is_held():
+        if not paths or self.training.snapshot.phase.is_held:
             return
         event.acceptProposedAction()
         text = self.tr("Drop to gather the pictures in a new folder")
@@ -215,10 +190,6 @@ class TrainPage(QWidget):
         self.drop_hint.hide()
         event.acceptProposedAction()
         self.drop(dropped_paths(event.mimeData()))
-
-    def _is_held(self) -> bool:
-        phase = self.training.snapshot.phase
-        return phase.is_busy or phase is Phase.PAUSED
 
     def _connect(self) -> None:
         panel, training = self.panel, self.training
@@ -251,7 +222,7 @@ class TrainPage(QWidget):
     @Slot()
     def _resume(self) -> None:
         self.banner.hide()
-        self.show_part(PROGRESS)
+        self.side.show_part(PROGRESS)
         self.training.resume()
 
     @Slot()
@@ -281,7 +252,7 @@ class TrainPage(QWidget):
 
     @Slot(object)
     def _on_fitted(self, fitted: Fitted) -> None:
-        if not self._is_held():
+        if not self.training.snapshot.phase.is_held:
             before = self.panel.values()
             self.panel.set_values(fitted.settings)
             text = self.tr("These settings fit into {0}.").format(PRESETS[fitted.preset])
@@ -292,7 +263,6 @@ class TrainPage(QWidget):
     @Slot(object)
     def _on_folder(self, snapshot: FolderSnapshot) -> None:
         self.panel.well.show_snapshot(snapshot)
-        self._tabs.button(PICTURES).setText(self._pictures_text(len(snapshot.pictures)))
         self._show_all()
 
     @Slot(object)
@@ -301,7 +271,7 @@ class TrainPage(QWidget):
             self.folder.refresh()
         else:
             self.panel.set_folder(str(folder))
-        self.show_part(PICTURES)
+        self.side.show_part(PICTURES)
 
     @Slot(object)
     def _on_told(self, message: Message) -> None:
@@ -328,11 +298,15 @@ class TrainPage(QWidget):
 
     def _on_phase(self, training: TrainingSnapshot) -> None:
         config = training.config
-        if self._is_held() and config is not None and config.out != self._begun:
+        if (
+            self.training.snapshot.phase.is_held
+            and config is not None
+            and config.out != self._begun
+        ):
             # One that was opened brings its settings along.
             self._begun = config.out
             self.panel.set_values(TrainSettings.of(config))
-            self.show_part(PROGRESS)
+            self.side.show_part(PROGRESS)
         self.panel.show_training(training)
         if training.phase is Phase.FAILED:
             if training.is_bug:
@@ -352,38 +326,9 @@ class TrainPage(QWidget):
             busy = self.tr("A training has the engine; pause it first.")
         self.pictures.tools.show_snapshot(folder, busy)
 
-    def _pictures_text(self, count: int) -> str:
-        return self.tr("Pictures  {0}").format(count) if count else self.tr("Pictures")
-
     def _lay_out(self) -> None:
-        tabs = QHBoxLayout()
-        tabs.setContentsMargins(16, 10, 16, 8)
-        tabs.setSpacing(6)
-        for part, (text, widget) in enumerate(
-            ((self._pictures_text(0), self.pictures), (self.tr("Training"), self.progress))
-        ):
-            button = QPushButton(text)
-            mark(button, "tab")
-            button.setCheckable(True)
-            self._tabs.addButton(button, part)
-            tabs.addWidget(button)
-            self._stack.addWidget(widget)
-        tabs.addStretch(1)
-        tabs.addWidget(self.pictures.show_tools)
-        self._tabs.button(PICTURES).setChecked(True)
-        self._tabs.idClicked.connect(self.show_part)
-        right = QWidget()
-        column = QVBoxLayout(right)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(self.banner)
-        column.addLayout(tabs)
-        column.addWidget(self._stack, 1)
-        column.addWidget(self.bar)
-        right.setObjectName("trainSide")
-        right.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.splitter.addWidget(self.panel)
-        self.splitter.addWidget(right)
+        self.splitter.addWidget(self.side)
         self.splitter.setStretchFactor(1, 1)
         self.splitter.setChildrenCollapsible(False)
         self.splitter.setHandleWidth(1)

@@ -160,7 +160,7 @@ class TrainPanel(QWidget):
     def show_training(self, training: TrainingSnapshot) -> None:
         """Let the buttons say what they do now, and hold the controls while they have no say."""
         phase = self._phase = training.phase
-        is_held = phase.is_busy or phase is Phase.PAUSED
+        is_held = phase.is_held
         out = Path(training.config.out) if training.config is not None and is_held else None
         if self._held is not None and out is None and self.name.text() == self._held.name:
             # Its name is taken now.

@@ -14,7 +14,7 @@ from core.training.config_parts import Preset
 from desktop.jobs import JobState
 from desktop.training import Phase
 from desktop.widgets.main_window import CREATE, TRAIN
-from desktop.widgets.train_page import PICTURES, PROGRESS
+from desktop.widgets.train_side import PICTURES, PROGRESS
 from tests.desktop.fake_engine import disc
 
 PROMPTS = ("a moon", "two moons")
@@ -206,6 +206,23 @@ def test_settings_are_held_while_a_training_is_open_and_free_once_it_is_stopped(
     outcome.resume.click()
     train.wait_phase(Phase.FINISHED)
     assert train.engine.trainings[-1][1]
+
+
+def test_menu_offers_what_can_be_done_now(train):
+    actions = {
+        action.text(): action
+        for menu in train.session.window.menuBar().actions()
+        if menu.menu() is not None
+        for action in menu.menu().actions()
+    }
+    end, choose = actions["End the Training"], actions["Choose Pictures…"]
+    assert (end.isEnabled(), choose.isEnabled()) == (False, True)
+    train.run_to(3)
+    train.wait(lambda: (end.isEnabled(), choose.isEnabled()) == (True, False))
+    end.trigger()
+    train.go_on()
+    train.wait_phase(Phase.STOPPED)
+    assert (end.isEnabled(), choose.isEnabled()) == (False, True)
 
 
 def test_next_training_gets_a_place_of_its_own(train):
@@ -400,7 +417,7 @@ def test_sample_is_seen_large_and_arrows_lead_on(train):
 
 
 def test_caption_is_edited_in_the_grid(train, moons):
-    train.page.show_part(PICTURES)
+    train.page.side.show_part(PICTURES)
     grid = train.page.pictures.grid
     grid.setCurrentIndex(train.page.pictures.rows.index(1))
     grid.setFocus()
@@ -510,7 +527,7 @@ def test_a_disabled_control_says_why(train, method):
 
 def test_everything_has_a_name_for_a_screen_reader(train):
     for part in (PICTURES, PROGRESS):
-        train.page.show_part(part)
+        train.page.side.show_part(part)
         for widget in train.page.findChildren(QWidget):
             if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.isVisible():
                 text = getattr(widget, "text", str)()
