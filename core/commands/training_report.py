@@ -89,6 +89,8 @@ class TrainingReport:
         self._bar: tqdm[None] | None = None
         self._what = ""
         self._loss: float | None = None
+        self._estimated = False
+        """Later estimates are of pictures on the way."""
 
     def show(self, event: TrainingEvent) -> None:
         """Move the bar, or print a line."""
@@ -109,6 +111,10 @@ class TrainingReport:
                 print_line(event.verdict)
                 print_line(f"{event.steps} steps, this run in {event.seconds:.1f} s.")
                 tqdm.write(str(event.path), file=sys.stdout)
+            case MemoryEstimate() if not self._estimated:
+                self._estimated = True
+                gigabytes = f"{event.needed / 1e9:.1f} GB of memory; {event.free / 1e9:.1f}"
+                print_line(f"It will take about {gigabytes} GB are free.")
             case Step() | ImageReady() | Saved() | Finished() | MemoryEstimate():
                 pass  # Of pictures on the way; what they are for is told.
             case Loading() | Notice():

@@ -179,11 +179,11 @@ class _Course:
         needed = memory_needed(resolved, identity).total
         free = free_memory(self._accelerator.device)
         yield MemoryEstimate(needed=needed, free=free, mode=MemoryMode.FULL)
-        remedy = "" if needed <= free else "; choose a preset for less, or close other programs"
-        yield Notice(
-            message=f"It will take about {needed / 1e9:.1f} GB of memory, of which "
-            f"{free / 1e9:.1f} GB are free{remedy}."
-        )
+        if needed > free:
+            yield Notice(
+                message="That is more than is free; choose a preset for less memory, or close "
+                "other programs."
+            )
 
     def _scanned(self) -> Generator[TrainingEvent, None, tuple[Example, ...]]:
         """Look through the pictures, and say what is left out."""

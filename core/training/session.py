@@ -116,22 +116,21 @@ class Session:
             torch.manual_seed(config.seed)
             taught = recipe.attach(components)
         self.student = taught.student
-        self.initial = {name: w.data.cpu().clone() for name, w in self._weights().items()}
+        self.initial = {n: w.data.cpu().clone() for n, w in self.student.learned().items()}
         if config.gradient_checkpointing:
             keep_fewer_activations(self.student)
         self.student.train()
         optimiser = optimiser_of(config.optimiser, taught.groups)
         self._wrapped: Any
         self._wrapped, self._optimiser = accelerator.prepare(self.student, optimiser)
+        # Once: to walk through a UNet's modules takes as long as a small one's optimiser.
+        self._learning = self.student.learned()
         decay = config.ema if isinstance(config, Finetune) else 0.0
         self._decay = decay
-        self._average = {name: w.data.clone() for name, w in self._weights().items() if decay}
+        self._average = {name: w.data.clone() for name, w in self._learning.items() if decay}
         self.step = 0
         if state is not None:
             self._restore(state)
-
-    def _weights(self) -> dict[str, torch.nn.Parameter]:
-        return self.student.learned()
 
     def _restore(self, state: State) -> None:
         self.step = state.step
@@ -148,7 +147,7 @@ class Session:
         scaler = self._accelerator.scaler
         return State(
             step=self.step,
-            learned={name: w.data for name, w in self._weights().items()},
+            learned={name: w.data for name, w in self._learning.items()},
             average=self._average or None,
             optimiser=self._optimiser.state_dict(),
             scaler=None if scaler is None else scaler.state_dict(),
@@ -157,7 +156,7 @@ class Session:
 
     def result(self) -> Mapping[str, Tensor]:
         """Give what is to be saved, by name: the average where one is kept, else the weights."""
-        return self._average or {name: w.data for name, w in self._weights().items()}
+        return self._average or {name: w.data for name, w in self._learning.items()}
 
     @contextlib.contextmanager
     def with_result(self) -> Any:
@@ -165,7 +164,7 @@ class Session:
         if not self._average:
             yield
             return
-        now = {name: w.data.clone() for name, w in self._weights().items()}
+        now = {name: w.data.clone() for name, w in self._learning.items()}
         put_in(self.student, self._average)
         try:
             yield
@@ -196,8 +195,7 @@ class Session:
                 priors.append(prior)
         loss_now, prior_now = self._shared(losses, priors)
         length = accelerator.clip_grad_norm_(
-            [w for w in self._wrapped.parameters() if w.requires_grad],
-            config.optimiser.clip or math.inf,
+            self._learning.values(), config.optimiser.clip or math.inf
         )
         # The scaler of half precision skips a step that overflowed by itself.
         if not math.isfinite(loss_now) or (accelerator.scaler is None and not length.isfinite()):
@@ -285,9 +283,9 @@ class Session:
         if not self._average:
             return
         decay = min(self._decay, (1 + self.step) / (_AVERAGE_WARM_UP + self.step))
-        weights = self._weights()
         rows = list(self._average.values())
-        torch._foreach_lerp_(rows, [weights[name].data for name in self._average], 1 - decay)
+        now = [self._learning[name].data for name in self._average]
+        torch._foreach_lerp_(rows, now, 1 - decay)
 
 
 def _joined(losses: Tensor, is_prior: Tensor, prior_weight: float) -> tuple[Tensor, Tensor | None]:

@@ -32,7 +32,12 @@ from core.starter import render
 from core.starter.recogniser import Recogniser, train_recogniser
 from core.starter.world import COLOURS, Scene, Thing
 from core.training.config import DreamBooth, LoraTraining, TextualInversion, TrainConfig
-from core.training.config_parts import AdapterSettings, DataSettings
+from core.training.config_parts import (
+    AdapterSettings,
+    DataSettings,
+    OptimiserSettings,
+    RateSchedule,
+)
 
 WORD = "sks"
 PICTURES = 6
@@ -253,9 +258,11 @@ def methods(concept: Concept, data: Path, out: Path) -> dict[str, TrainConfig]:
         "lora": LoraTraining(
             out=str(out / "lora"),
             data=pictures,
-            steps=300,
+            steps=250,
             batch_size=6,
             adapter=AdapterSettings(rank=16),
+            # A rate that falls leaves smoother edges.
+            optimiser=OptimiserSettings(learning_rate=7e-4, schedule=RateSchedule.COSINE),
             save_every=0,
         ),
         "dreambooth": dreambooth,
