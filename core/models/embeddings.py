@@ -24,6 +24,10 @@ from core.models.tensor_file import read_tensor_file
 _FAMILIES = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 1280: "SDXL"}
 
 
+_NAMELESS = ("final", "usable")
+"""What a training calls its files."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedding:
     """A word and its vectors.
@@ -44,8 +48,8 @@ def read_embedding(path: Path, token: str = "") -> Embedding:
 
     Args:
         path: A ``.safetensors``, a pickle, or a PNG that carries one in its texts.
-        token: The word for it; otherwise the one in the file, or else the file's name. A form that
-            has no word may still name it as what prompts call it by (ModelSpec's trigger phrase).
+        token: The word for it; otherwise the one in the file, or else the file's name. Where a
+            training has given it a name that says nothing, what the file calls its trigger phrase.
 
     Raises:
         ModelMissing: If there is no such file.
@@ -56,7 +60,7 @@ def read_embedding(path: Path, token: str = "") -> Embedding:
     values, notes = (_card_tensors(path), {}) if is_card(path) else read_tensor_file(path)
     word, vectors = _vectors(path, values)
     phrase = notes.get("modelspec.trigger_phrase", "").split()
-    called = phrase[0] if len(phrase) == 1 else path.stem
+    called = phrase[0] if len(phrase) == 1 and path.stem in _NAMELESS else path.stem
     return make_embedding(path, token or word or called, vectors)
 
 

@@ -168,11 +168,19 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("phrase", "token"), [("<moon>", "<moon>"), ("a b", "final"), ("", "final"), (None, "final")]
+    ("name", "phrase", "token"),
+    [
+        ("final", "<moon>", "<moon>"),
+        ("usable", "<moon>", "<moon>"),
+        ("mine", "<moon>", "mine"),
+        ("final", "a b", "final"),
+        ("final", "", "final"),
+        ("final", None, "final"),
+    ],
 )
-def test_a_form_without_a_word_may_say_what_prompts_call_it_by(tmp_path, phrase, token):
-    path = tmp_path / "final.safetensors"
+def test_a_training_file_is_called_by_its_word_until_it_has_a_name(tmp_path, name, phrase, token):
+    path = tmp_path / f"{name}.safetensors"
     notes = None if phrase is None else {"modelspec.trigger_phrase": phrase}
     save_file({"emb_params": VECTORS}, path, notes)
     assert read_embedding(path).token == token
-    assert read_embedding(path, "mine").token == "mine"
+    assert read_embedding(path, "other").token == "other"
