@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import time
 from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -138,7 +139,8 @@ class TorchEngine:
 
         device = resolve_device(self._device_name)
         self._forget(device)
-        yield from train(config, Place(device, self._cache, self), resume=resume)
+        place = Place(device, self._cache, self, forget=partial(self._forget, device))
+        yield from train(config, place, resume=resume)
 
     def _guarded(self, events: Iterator[Event]) -> Generator[Event, None, None]:
         """Name memory that ran out, and give memory back at the end, however it comes."""

@@ -60,7 +60,7 @@ _COMMON = (
     _Option(
         "--gradient-checkpointing",
         "gradient_checkpointing",
-        None,
+        _ON,
         "",
         "less memory, a third more time",
     ),
@@ -78,12 +78,18 @@ _SHOWN = (
     _Option("--shuffle-tags", "data.shuffle_tags", _ON, "", "shuffle what commas part"),
     _Option("--keep-tags", "data.keep_tags", int, "N", "tags that stay in front (1)"),
     _Option("--masks", "data.use_masks", _ON, "", "learn only where NAME.mask.png is white"),
-    _Option("--no-cache", "data.cache", _OFF, "", "encode every picture at every showing"),
+    _Option("--no-cache", "data.cache", _OFF, "", "keep nothing encoded on the disk"),
 )
 _HOW = (
     _Option("--loss", "loss.kind", LossKind, "NAME", "the distance"),
     _Option("--huber-delta", "loss.huber_delta", float, "X", "where squares become absolutes"),
-    _Option("--min-snr-gamma", "loss.min_snr_gamma", float, "X", "weigh easy timesteps down (5)"),
+    _Option(
+        "--min-snr-gamma",
+        "loss.min_snr_gamma",
+        float,
+        "X",
+        "weigh easy timesteps down (0: none)",
+    ),
     _Option("--offset-noise", "loss.offset_noise", float, "X", "noise that is the same all over"),
     _Option("--optimiser", "optimiser.name", OptimiserName, "NAME", "the optimiser"),
     _Option("--text-lr", "optimiser.text_learning_rate", float, "X", "of text encoders"),

@@ -56,7 +56,7 @@ class CaptionRun(QObject):
             case Loading(what=what):
                 self.progress = self.tr("Loading {0}").format(what)
             case Captioned() | PassedOver():
-                if isinstance(event, Captioned):
+                if isinstance(event, Captioned) and not event.kept:
                     self._folder.know({event.picture: event.caption})
                 self.progress = Prepared(what="captions", index=event.index, total=event.total)
             case CaptionsDone():

@@ -140,11 +140,15 @@ class PictureFolder(QObject):
         if new:
             self.know(new)
             self._submit(partial(picture_work.writing, new))
+            if self._reading is not None:
+                self.refresh()  # What it has read is out of date; these are written first.
 
     def know(self, captions: Mapping[Path, str]) -> None:
         """Show captions that lie on the disk already."""
         pictures = tuple(
-            dataclasses.replace(picture, caption=captions.get(picture.path, picture.caption))
+            dataclasses.replace(picture, caption=captions[picture.path])
+            if captions.get(picture.path, picture.caption) != picture.caption
+            else picture
             for picture in self._snapshot.pictures
         )
         self._change(pictures=pictures)

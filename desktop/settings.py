@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -266,6 +265,10 @@ def _decoded(cls: type[_SettingsT], values: Mapping[str, Any], where: str) -> _S
     return cls(**given)
 
 
+_LARGEST = 1e300
+"""No number above it becomes a float, which controls calculate with."""
+
+
 def _plain(kind: type, value: object) -> object | None:
     """Give ``value`` as a ``kind``, or None if it is none."""
     if get_origin(kind) is Mapping:
@@ -277,6 +280,8 @@ def _plain(kind: type, value: object) -> object | None:
         return value if isinstance(value, bool) and kind is bool else None
     if issubclass(kind, StrEnum):
         return kind(value) if isinstance(value, str) and value in set(kind) else None
+    if isinstance(value, int | float) and not abs(value) < _LARGEST:
+        return None
     if kind is float and isinstance(value, int | float):
-        return float(value) if math.isfinite(value) else None
+        return float(value)
     return value if isinstance(value, kind) else None

@@ -14,6 +14,7 @@ from typing import Any
 
 from core.errors import InvalidRequest
 from core.models.library_names import slug
+from core.paths import exists
 from core.training.config import KINDS, Method, TrainConfig, from_json, to_json
 from core.training.folder import Folder
 
@@ -152,16 +153,22 @@ def as_plain(kind: type, value: object) -> Plain | None:
         return value if isinstance(value, bool) and kind is bool else None
     if issubclass(kind, StrEnum):
         return kind(value) if isinstance(value, str) and value in set(kind) else None
+    if isinstance(value, int | float) and not abs(value) < _LARGEST:
+        return None
     if kind is float and isinstance(value, int | float):
         return float(value)
     return value if isinstance(value, int | str) and isinstance(value, kind) else None
+
+
+_LARGEST = 1e300
+"""No number above it becomes a float, which controls calculate with."""
 
 
 def is_taken(path: Path) -> bool:
     """Whether a folder holds something that a new training must not be mixed with."""
     folder = Folder(path)
     if not folder.is_begun():
-        return path.exists()
+        return exists(path)
     # One that ended before it had learned anything gives its place away.
     return bool(folder.steps()) or any(path.glob("final*"))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, QThreadPool, QTimer, Signal, Slot
 from PySide6.QtGui import QImage
 
-from core.errors import CoreError
+from core.errors import CoreError, InvalidRequest
 from core.events import (
     Checkpointed,
     ImageReady,
@@ -154,7 +154,8 @@ class Training(QObject):
         config, phase = self._snapshot.config, self._snapshot.phase
         if config is not None and phase in (Phase.PAUSED, Phase.STOPPED, Phase.FAILED):
             # One that failed before its first checkpoint begins once more.
-            self._enqueue(Teaching(config, resume=self._snapshot.saved > 0))
+            begun = bool(Folder(Path(config.out)).steps())
+            self._enqueue(Teaching(config, resume=begun))
 
     def pause(self) -> None:
         """End after the present step, with a checkpoint, to go on later."""
@@ -257,6 +258,9 @@ class Training(QObject):
         return self.tr("Loading {0}").format(event.what)
 
     def _learn(self, event: TrainStep) -> None:
+        if event.index <= self._snapshot.step:
+            # It goes on from a checkpoint, and so does its clock.
+            self._first = 0
         self._first = self._first or event.index
         self.curve.append(event.index, event.loss)
         done = event.index - self._first + 1
@@ -321,3 +325,5 @@ def _read_or_refuse(root: Path) -> Record | CoreError:
         return read_training(root)
     except CoreError as error:
         return error
+    except OSError as error:
+        return InvalidRequest("out", f"{root} cannot be opened ({error.strerror or error}).")

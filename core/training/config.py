@@ -177,6 +177,8 @@ class DreamBooth(Training):
         check_float("prior_weight", self.prior_weight, 0, 100)
         check_bool("train_text", self.train_text)
         check_bool("single_file", self.single_file)
+        if self.single_file and self.adapter is not None:
+            raise InvalidRequest("single_file", "is for a whole model; a LoRA is one file anyway.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,7 +166,7 @@ class OptimiserSettings:
         name: The optimiser.
         learning_rate: Of the UNet, or of the new words; 0 for what suits the method and the model.
             Prodigy finds its own and takes this as a factor, 1 if 0.
-        text_learning_rate: Of text encoders; 0 for the same.
+        text_learning_rate: Of text encoders; 0 for half of it.
         weight_decay: Share of each weight taken off, times the learning rate, at each step.
         schedule: How the rate goes on.
         warm_up: Steps over which it rises from 0.
@@ -190,6 +190,11 @@ class OptimiserSettings:
         check_choice("schedule", self.schedule, RateSchedule)
         check_int("warm_up", self.warm_up, 0, MOST_STEPS)
         check_float("clip", self.clip, 0, 1e6)
+        own = self.learning_rate or 1.0
+        if self.name is OptimiserName.PRODIGY and self.text_learning_rate not in (0, own):
+            raise InvalidRequest(
+                "text_learning_rate", "does not go with prodigy, which finds one rate for all."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

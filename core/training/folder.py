@@ -12,6 +12,7 @@ from typing import Any
 
 from core.errors import DatasetInvalid, InvalidRequest, SaveFailed
 from core.files import replace_file, save_failed
+from core.paths import exists
 from core.training.config import TrainConfig, from_json, to_json
 
 _STEP = re.compile(r"step-(\d{8})")
@@ -97,7 +98,7 @@ class Folder:
 
     def is_begun(self) -> bool:
         """Whether a training has been here."""
-        return self.config_file.exists()
+        return exists(self.config_file)
 
     def read_config(self) -> TrainConfig:
         """Read what is trained here.
@@ -128,7 +129,7 @@ class Folder:
     def read_log(self) -> list[dict[str, Any]]:
         """Read the steps that were logged; a line cut off by a kill is left out."""
         try:
-            lines = self.log_file.read_text(encoding="utf-8").splitlines()
+            lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             return []
         rows = []
@@ -201,6 +202,12 @@ def check_begins(folder: Folder, config: TrainConfig, *, resume: bool) -> None:
             "out",
             f"{folder.root} holds a training of {folder.steps()[-1]} steps; resume it, or choose "
             "another folder.",
+        )
+    if resume and folder.steps() and config.steps < folder.steps()[-1]:
+        raise InvalidRequest(
+            "steps",
+            f"the training in {folder.root} has come to step {folder.steps()[-1]}; give at least "
+            "that.",
         )
     if resume:
         before = to_json(folder.read_config())

@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,11 +78,13 @@ class Place:
         device: Where to compute.
         cache: Folder of what can be computed again: latents, texts, class pictures.
         engine: Makes pictures of the class, and the one that shows whether the result works.
+        forget: Gives back what the engine holds, before the model that learns takes its place.
     """
 
     device: torch.device
     cache: Path
     engine: Engine
+    forget: Callable[[], None]
 
 
 def train(
@@ -151,9 +153,12 @@ class _Course:
         if self._is_main:
             self._folder.write_config(config)
         self._prior = yield from self._class_pictures(identity, sha256)
+        self._place.forget()
         state = None
         if resume:
             state = yield from self._latest()
+        elif self._is_main:
+            self._folder.cut_log(0)
         factor = 1.0 if state is None else state.rate_factor
         while True:
             try:
@@ -166,6 +171,9 @@ class _Course:
                         "choose a lower learning rate, or fp32."
                     ) from None
             factor = _HALVED
+            # The one before keeps its model, and the scaler of what diverged.
+            self._accelerator.free_memory()
+            self._accelerator = make_accelerator(self._place.device, precision)
             state = yield from self._latest()
             yield Notice(
                 message="The loss became no number; the training goes on from "
@@ -216,10 +224,16 @@ class _Course:
             try:
                 state = read_checkpoint(self._folder.checkpoint(step))
             except CoreError as error:
-                yield Notice(message=f"{error} The one before is taken.")
+                yield Notice(message=f"{error} The one before is taken, and this one made anew.")
+                self._accelerator.wait_for_everyone()
+                if self._is_main:
+                    shutil.rmtree(self._folder.checkpoint(step), ignore_errors=True)
                 continue
-            self._folder.cut_log(state.step)
+            if self._is_main:
+                self._folder.cut_log(state.step)
             return state
+        if self._is_main:
+            self._folder.cut_log(0)
         return None
 
     def _attempt(
@@ -263,6 +277,7 @@ class _Course:
             check, made = self._written(session, components, epochs)
             base = _check_request(config, components, self._side)
             del session, components, dataset
+            self._accelerator.free_memory()
             gc.collect()
             release_cached_memory(self._place.device)
             yield from self._finish(check, made, base)
@@ -378,7 +393,7 @@ class _Course:
             learning_rate=usual_rate(config, identity.family),
             steps=config.steps,
             epochs=round(epochs),
-            batch_size=config.batch_size,
+            batch_size=config.batch_size * config.accumulation * self._accelerator.num_processes,
             pictures=len(self._examples),
             class_pictures=len(self._prior),
             prior_loss_weight=config.prior_weight if isinstance(config, DreamBooth) else None,

@@ -50,7 +50,13 @@ def optimiser_of(settings: OptimiserSettings, groups: Sequence[Group]) -> torch.
         case OptimiserName.ADAMW:
             return torch.optim.AdamW(rows)
         case OptimiserName.ADAFACTOR:
-            return torch.optim.Adafactor(rows)
+            # torch's own scales rates by each weight's size, and adapters begin at zero.
+            from transformers.optimization import Adafactor
+
+            own: torch.optim.Optimizer = Adafactor(
+                rows, scale_parameter=False, relative_step=False, warmup_init=False
+            )
+            return own
         case OptimiserName.PRODIGY:
             from prodigyopt import Prodigy
 

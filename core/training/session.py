@@ -6,10 +6,11 @@ import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
@@ -28,6 +29,8 @@ from core.training.student import keep_fewer_activations
 
 _AVERAGE_WARM_UP = 10
 
+
+_SHARED = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 
 Inputs = tuple[Tensor, Tensor, Sequence[str], Conditioning | None, Tensor]
 """What ``Student.forward`` takes."""
@@ -71,7 +74,17 @@ def make_accelerator(device: torch.device, precision: Precision) -> Accelerator:
     if AcceleratorState._shared_state and not AcceleratorState().use_distributed:
         # It is one for the whole process, and a training before this one may have had another.
         AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(mixed_precision=mixed_precision, cpu=device.type == "cpu")
+    # The others wait while one process draws the pictures of a class, or samples.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+    accelerator = Accelerator(
+        mixed_precision=mixed_precision, cpu=device.type == "cpu", kwargs_handlers=[patience]
+    )
+    if accelerator.distributed_type not in _SHARED:
+        raise Unsupported(
+            f"Learning is not shared by {accelerator.distributed_type.value} here; choose "
+            "multi-GPU (DDP) in accelerate's configuration."
+        )
+    return accelerator
 
 
 class Session:

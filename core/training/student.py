@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from core.models.components import Components
+from core.models.components import Components, TextTower
 from core.sampling.conditioning import Conditioning
 from core.training.texts import encode
 
@@ -107,6 +108,18 @@ def keep_fewer_activations(student: Student) -> None:
         name = "activation_checkpointing_enable"
         enable = getattr(tower, name, None) or tower.gradient_checkpointing_enable
         enable({"use_reentrant": False})
+
+
+def unread(components: Components, tower: TextTower) -> re.Pattern[str] | None:
+    """Give the names of a text encoder's parts that cannot learn: nobody reads their output.
+
+    SDXL's UNet reads the states before the last layer, and of its first encoder nothing else.
+    """
+    if not components.identity.needs_size or hasattr(tower.encoder, "text_projection"):
+        return None
+    config: Any = tower.encoder.config
+    last = rf"encoder\.layers\.{config.num_hidden_layers - 1}"
+    return re.compile(rf"(^|\.)({last}|final_layer_norm)\.")
 
 
 def freeze(modules: Sequence[nn.Module]) -> None:

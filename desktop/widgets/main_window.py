@@ -109,6 +109,8 @@ class MainWindow(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Stop between two steps and remember everything."""
+        if (focus := QApplication.focusWidget()) is not None:
+            focus.clearFocus()  # A caption that is being typed is written.
         # A training that is ended by this is remembered as one that goes on.
         self._remember_training()
         self.train.changed.disconnect(self._remember_training)

@@ -168,16 +168,27 @@ class PictureGrid(QListView):
             super().keyPressEvent(event)
 
 
-class _CaptionEditor(QPlainTextEdit):
-    """Where a caption is typed; Return is done with it."""
+_Hint = QAbstractItemDelegate.EndEditHint
+_DONE = {
+    Qt.Key.Key_Return: _Hint.NoHint,
+    Qt.Key.Key_Enter: _Hint.NoHint,
+    Qt.Key.Key_Tab: _Hint.EditNextItem,
+    Qt.Key.Key_Backtab: _Hint.EditPreviousItem,
+}
+"""The keys that end the typing of a caption, and what comes then."""
 
-    finished = Signal()
+
+class _CaptionEditor(QPlainTextEdit):
+    """Where a caption is typed; Return is done with it, Tab goes on to the next."""
+
+    finished = Signal(object)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            self.finished.emit()
-        else:
+        hint = _DONE.get(Qt.Key(event.key()))
+        if hint is None:
             super().keyPressEvent(event)
+        else:
+            self.finished.emit(hint)
 
 
 class _Delegate(QStyledItemDelegate):
@@ -205,11 +216,13 @@ class _Delegate(QStyledItemDelegate):
         editor.setAccessibleName(self.tr("Caption"))
         editor.document().setDocumentMargin(2)
         editor.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        editor.finished.connect(lambda: self._finish(editor))
+        editor.finished.connect(lambda hint: self._finish(editor, hint))
         return editor
 
     def setEditorData(self, editor: QWidget, index: _Index) -> None:
         assert isinstance(editor, QPlainTextEdit)
+        if editor.document().isModified():
+            return  # What is being typed stays, whatever is told of the picture meanwhile.
         editor.setPlainText(str(index.data(Qt.ItemDataRole.EditRole)))
         editor.selectAll()
 
@@ -222,9 +235,9 @@ class _Delegate(QStyledItemDelegate):
     ) -> None:
         editor.setGeometry(_text_place(option.rect).adjusted(-6, -4, 6, 6))
 
-    def _finish(self, editor: QWidget) -> None:
+    def _finish(self, editor: QWidget, hint: _Hint) -> None:
         self.commitData.emit(editor)
-        self.closeEditor.emit(editor, QAbstractItemDelegate.EndEditHint.NoHint)
+        self.closeEditor.emit(editor, hint)
 
 
 def _text_place(cell: QRect) -> QRect:

@@ -48,7 +48,7 @@ class SampleGrid(QAbstractTableModel):
 
     def show(self, prompts: tuple[str, ...], shots: tuple[Shot, ...]) -> None:
         """Show samples; those that are new join the others."""
-        if prompts != self._prompts or len(shots) < len(self._shots):
+        if prompts != self._prompts or not set(self._shots.values()) <= set(shots):
             self.beginResetModel()
             self._prompts, self._steps, self._shots = prompts, [], {}
             self.endResetModel()
@@ -63,11 +63,15 @@ class SampleGrid(QAbstractTableModel):
         return self._shots.get((index.row(), self._steps[index.column()]))
 
     def place(self, shot: Shot) -> QModelIndex:
-        """Give the cell of a sample."""
+        """Give the cell of a sample; none of one that is gone."""
+        if shot.step not in self._steps:
+            return QModelIndex()
         return self.index(shot.prompt, self._steps.index(shot.step))
 
     def neighbour(self, shot: Shot, across: int, down: int) -> Shot | None:
         """Give the sample so many times later and so many prompts further, if there is one."""
+        if shot.step not in self._steps:
+            return None
         column = self._steps.index(shot.step) + across
         if not 0 <= column < len(self._steps):
             return None

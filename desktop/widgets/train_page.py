@@ -46,7 +46,7 @@ class TrainPage(QWidget):
         """Build the page around the queue."""
         super().__init__()
         self._profile = profile
-        self._shown = Phase.NONE
+        self._shown = (Phase.NONE, "")
         self._begun = ""
         self._opening = ""
         self.panel = TrainPanel(models, profile.root / "trainings")
@@ -116,6 +116,7 @@ class TrainPage(QWidget):
             return
         if refusal := self.folder.snapshot.refusal:
             self.show_error(refusal)
+            self.folder.refresh()  # It may have been mended meanwhile.
             return
         self.side.show_part(PROGRESS)
         self._begun = config.out
@@ -143,7 +144,10 @@ class TrainPage(QWidget):
     def take_folder(self, folder: Path) -> None:
         """Learn from a folder's pictures."""
         self.banner.hide()
-        self.panel.set_folder(str(folder))
+        if str(folder) == self.panel.folder:
+            self.folder.refresh()
+        else:
+            self.panel.set_folder(str(folder))
         self.side.show_part(PICTURES)
 
     def drop(self, paths: tuple[Path, ...]) -> None:
@@ -285,8 +289,9 @@ class TrainPage(QWidget):
 
     @Slot(object)
     def _on_training(self, training: TrainingSnapshot) -> None:
-        before, self._shown, self._opening = self._shown, training.phase, ""
-        if training.phase is not before:
+        now = (training.phase, "" if training.config is None else training.config.out)
+        before, self._shown, self._opening = self._shown, now, ""
+        if now != before:
             self._on_phase(training)
         self._show_all()
 

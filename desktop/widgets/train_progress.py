@@ -69,6 +69,8 @@ class TrainProgress(QWidget):
         self.chart.show_curve(self._training.curve, config.steps if config is not None else 1)
         prompts = config.samples.prompts if config is not None else ()
         self.samples.show(prompts, training.shots)
+        if self.viewer.shot is not None and self.viewer.shot not in training.shots:
+            self._stack.setCurrentIndex(0)
         self.table.setVisible(bool(training.shots))
         self.no_samples.setVisible(not training.shots)
         self.no_samples.setText(

@@ -87,12 +87,14 @@ def test_what_was_made_is_used_by_generate(train, tmp_path, tiny_model, capsys):
 
 def test_a_file_of_settings_says_what_options_do(train, tmp_path):
     words = ["--rank", "3", "--alpha", "1", "--min-snr-gamma", "5", "--flip", "--crop", "random"]
+    words += ["--gradient-checkpointing"]
     assert train("lora", *words, *QUICK)[0] == 0
     first = Folder(tmp_path / "out").read_config()
     again = ["--config", str(tmp_path / "out" / "config.json"), "--seed", "9"]
     assert train("lora", *again, out="again", data=False)[0] == 0
     second = Folder(tmp_path / "again").read_config()
     assert second.adapter == first.adapter
+    assert second.gradient_checkpointing
     assert (second.loss, second.data) == (first.loss, first.data)
     assert (first.seed, second.seed) == (0, 9)
 

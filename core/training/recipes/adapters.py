@@ -14,6 +14,7 @@ from core.errors import InvalidRequest
 from core.models.components import Components
 from core.models.writing.lora import LoraPair
 from core.training.config_parts import AdapterSettings, Targets
+from core.training.student import unread
 
 _NAME = "default"
 _TEXT = re.compile(r"\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)$")
@@ -41,11 +42,19 @@ def add_adapters(
     parts: dict[str, nn.Module] = {"unet": components.unet}
     if text:
         parts |= {tower.name: tower.encoder for tower in components.text_towers}
-    return {name: _add(part, name, settings) for name, part in parts.items()}
+    skipped = {tower.name: unread(components, tower) for tower in components.text_towers}
+    return {name: _add(part, name, settings, skipped.get(name)) for name, part in parts.items()}
 
 
-def _add(part: nn.Module, name: str, settings: AdapterSettings) -> list[nn.Parameter]:
-    ranks = dict(_ranks(part.named_modules(), settings, is_unet=name == "unet"))
+def _add(
+    part: nn.Module, name: str, settings: AdapterSettings, skipped: re.Pattern[str] | None
+) -> list[nn.Parameter]:
+    modules = (
+        (key, module)
+        for key, module in part.named_modules()
+        if skipped is None or not skipped.search(f"{key}.")
+    )
+    ranks = dict(_ranks(modules, settings, is_unet=name == "unet"))
     if not ranks:
         raise InvalidRequest(
             "targets",

@@ -17,7 +17,7 @@ from core.models.writing.single_file import check_single_file, write_single_file
 from core.request import TextToImage
 from core.training.optimisers import Group
 from core.training.recipe import Taught, put_in
-from core.training.student import Student, freeze
+from core.training.student import Student, freeze, unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,16 @@ class FullRecipe:
         components.unet.requires_grad_(requires_grad=True)
         groups = [Group(list(components.unet.parameters()), self.rate)]
         if self.train_text:
-            for tower in towers:
-                tower.requires_grad_(requires_grad=True)
-                groups.append(Group(list(tower.parameters()), self.text_rate))
+            for tower in components.text_towers:
+                skipped = unread(components, tower)
+                learning = [
+                    weights
+                    for name, weights in tower.encoder.named_parameters()
+                    if skipped is None or not skipped.search(name)
+                ]
+                for weights in learning:
+                    weights.requires_grad = True
+                groups.append(Group(learning, self.text_rate))
         return Taught(Student(components, learns_text=self.train_text), groups)
 
     def after_step(self, student: Student) -> None:

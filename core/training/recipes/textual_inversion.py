@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from core.errors import InvalidRequest
 from core.models.components import Components, TextTower
 from core.models.writing.embedding import write_diffusers_embedding, write_kohya_embedding
 from core.request import EmbeddingUse, TextToImage
+from core.sampling.chunks import pieces
 from core.sampling.towers import word_table
 from core.training.optimisers import Group
 from core.training.recipe import Taught
@@ -54,6 +56,7 @@ class TextualInversionRecipe:
     vectors: int
     rate: float
     _templates: tuple[str, ...] = ()
+    _tokenizer: Any = None
     _lengths: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     file_name = "final.safetensors"
@@ -63,14 +66,16 @@ class TextualInversionRecipe:
         """Give a model a new word.
 
         Raises:
-            InvalidRequest: If the model knows the word already, or the first meaning is none.
+            InvalidRequest: If the first meaning is none.
         """
         towers = components.text_towers
         freeze([components.unet, *(tower.encoder for tower in towers)])
         self._templates = _known(towers[0])
+        self._tokenizer = towers[0].tokenizer
         words = nn.ParameterDict()
         for tower in towers:
-            rows = _table(tower)
+            # Begun on the CPU, so that it begins the same everywhere.
+            rows = _table(tower).cpu()
             first = rows[_ids(tower, self.init_word, "init_word")].float()
             # A word of several tokens lends each in turn.
             words[tower.name] = first[torch.arange(self.vectors) % len(first)].clone()
@@ -94,9 +99,17 @@ class TextualInversionRecipe:
 
     def caption(self, text: str, seed: int) -> str:
         """Give a caption with the word in it: the picture's own, or else one of the sentences."""
-        if self.token in text:
+        if self._is_read(text):
             return text
         return random.Random(seed).choice(self._templates).format(self.token)
+
+    def _is_read(self, text: str) -> bool:
+        """Whether the word stands in a caption by itself, and not beyond what is read of it."""
+        before, word = pieces(text, (self.token,))[0]
+        if word is None:
+            return False
+        number = len(self._tokenizer(before, add_special_tokens=False, verbose=False).input_ids)
+        return bool(number + self.vectors <= self._tokenizer.model_max_length - 2)
 
     def use(self, request: TextToImage, path: Path) -> TextToImage:
         """Give the request with the word, which its prompt then is."""

@@ -112,10 +112,18 @@ def test_sdxl_and_velocity_are_taught(
         assert end.is_sound, end.verdict
 
 
+@pytest.mark.parametrize("model", ["tiny_model", "tiny_xl_model"])
 @pytest.mark.parametrize("method", [Method.LORA, Method.DREAMBOOTH, Method.FINETUNE])
-def test_text_encoders_learn_where_asked(method, tiny_model, pictures, tmp_path, engine):
+def test_text_encoders_learn_where_asked(method, model, pictures, tmp_path, engine, request):
     out = tmp_path / "out"
-    config = training(method, model=tiny_model, data=pictures, out=out, train_text=True)
+    config = training(
+        method,
+        model=request.getfixturevalue(model),
+        data=pictures,
+        out=out,
+        train_text=True,
+        optimiser=OptimiserSettings(learning_rate=0.01),
+    )
     end = run(engine, config)[-1]
     assert end.is_sound, end.verdict
     assert any(name.startswith("towers.text_encoder") for name in learned(out, 6))
@@ -188,6 +196,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tiny_model, pictures, 
     (folder.checkpoint(5) / "optimiser.pt").write_bytes(b"no optimiser")
     events = run(engine, config, resume=True)
     assert [event.index for event in events if isinstance(event, TrainStep)] == [5, 6]
+    assert folder.steps() == (4, 6)
     told = [event.message for event in events if isinstance(event, Notice)]
     assert any("is damaged" in message and "one before" in message for message in told)
 
@@ -237,4 +246,21 @@ def test_what_cannot_be_one_file_is_refused_before_it_is_learned(
     )
     with pytest.raises(Unsupported, match="one file"):
         run(engine, config)
-    assert not (tmp_path / "out" / "log.jsonl").exists()
+    assert Folder(tmp_path / "out").read_log() == []
+
+
+def test_a_training_without_a_checkpoint_begins_its_log_anew(
+    tiny_model, pictures, tmp_path, engine
+):
+    config = training(Method.LORA, model=tiny_model, data=pictures, out=tmp_path / "out")
+    run(engine, config, until=1)
+    shutil.rmtree(Folder(tmp_path / "out").checkpoints)
+    run(engine, config, until=2)
+    assert [row["step"] for row in Folder(tmp_path / "out").read_log()] == [1, 2]
+
+
+def test_fewer_steps_than_were_done_are_refused(tiny_model, pictures, tmp_path, engine):
+    config = training(Method.LORA, model=tiny_model, data=pictures, out=tmp_path / "out")
+    run(engine, config, until=3)
+    with pytest.raises(InvalidRequest, match="has come to step 3"):
+        run(engine, dataclasses.replace(config, steps=2), resume=True)

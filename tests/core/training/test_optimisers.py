@@ -26,6 +26,15 @@ def test_an_optimiser_makes_a_loss_small(name):
     assert float(loss.detach()) < 6.0
 
 
+@pytest.mark.parametrize("name", [OptimiserName.ADAMW, OptimiserName.ADAFACTOR])
+def test_what_begins_at_zero_moves_at_its_rate(name):
+    weights = nn.Parameter(torch.zeros(4, 4))
+    optimiser = optimiser_of(OptimiserSettings(name=name), [Group([weights], 1e-2)])
+    weights.grad = torch.ones(4, 4)
+    optimiser.step()
+    assert float(weights.data.abs().mean()) > 5e-3
+
+
 def test_weight_decay_is_for_those_that_decay():
     decays, stays = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
     groups = [Group([decays], 0.1), Group([stays], 0.1, decays=False)]

@@ -145,6 +145,9 @@ def test_a_new_word_is_said_in_sentences_that_the_model_knows(tiny_model, loaded
     # The tiny model has "a" and "the" as words, and "photo" only letter by letter.
     assert said == {"<it>", "a <it>", "the <it>"}
     assert made.caption("a red <it> at night", 1) == "a red <it> at night"
+    # Where it stands in another word, or beyond what is read, it would not be learned.
+    assert made.caption("two <it>s", 1) in said
+    assert made.caption("moon " * 80 + "<it>", 1) in said
 
 
 def test_a_word_that_means_nothing_is_named(tiny_model, loaded):
