@@ -207,11 +207,7 @@ class Session:
                 losses.append(loss.detach())
                 priors.append(prior)
         loss_now, prior_now = self._shared(losses, priors)
-        length = accelerator.clip_grad_norm_(
-            self._learning.values(), config.optimiser.clip or math.inf
-        )
-        # The scaler of half precision skips a step that overflowed by itself.
-        if not math.isfinite(loss_now) or (accelerator.scaler is None and not length.isfinite()):
+        if not math.isfinite(loss_now) or not self._limit():
             self._optimiser.zero_grad()
             raise Diverged
         self._optimiser.step()
@@ -220,6 +216,20 @@ class Session:
         self.step += 1
         self._follow()
         return Learned(loss_now, prior_now, rate)
+
+    def _limit(self) -> bool:
+        """Shorten all gradients together to the largest norm that they may have.
+
+        Returns:
+            Whether they are numbers, or will be passed over by half precision's scaler by itself.
+        """
+        self._accelerator.unscale_gradients()
+        gradients = [w.grad for w in self._learning.values() if w.grad is not None]
+        length = torch.nn.utils.get_total_norm(gradients)
+        most = self._config.optimiser.clip
+        if most and float(length) > most:
+            torch.nn.utils.clip_grads_with_norm_(self._learning.values(), most, length)
+        return self._accelerator.scaler is not None or math.isfinite(float(length))
 
     def _without_exchange(self) -> contextlib.AbstractContextManager[Any]:
         context: contextlib.AbstractContextManager[Any] = self._accelerator.no_sync(self._wrapped)
