@@ -12,6 +12,7 @@ from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
+from core.errors import InvalidRequest
 from core.events import (
     Engine,
     ImageReady,
@@ -22,6 +23,7 @@ from core.events import (
     TrainingEvent,
 )
 from core.files import replace_file
+from core.images.reading import read_picture
 from core.images.writing import encode_picture
 from core.models.identify import Identity
 from core.request import MAX_SEED, TextToImage
@@ -69,7 +71,7 @@ def class_pictures(
     )
     folder = cache / "class-pictures" / _name(request, sha256)
     paths = [folder / f"{number:05d}.png" for number in range(config.class_images)]
-    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    missing = [number for number, path in enumerate(paths) if not _is_whole(path)]
     if missing:
         yield Notice(
             message=f"The model draws {len(missing)} pictures of {config.class_prompt!r}, to "
@@ -93,6 +95,15 @@ def class_pictures(
     found = scan(settings, prompt=config.class_prompt, resolution=side)
     wanted = set(paths)
     return tuple(example for example in found.examples if example.path in wanted)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a picture is there and can be read."""
+    try:
+        read_picture(path, field="class_images")
+    except InvalidRequest:
+        return False
+    return True
 
 
 def _name(request: TextToImage, sha256: str) -> str:

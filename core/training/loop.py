@@ -357,7 +357,9 @@ class _Course:
         # A new word is held against what the model makes of its letters.
         before = dataclasses.replace(base, prompts=after.prompts)
         yield from check_picture(check, self._place.engine, before, after)
-        seal(made, check.verdict)
+        for copy in {made, *self._folder.unchecked.rglob("*.safetensors")}:
+            if made not in copy.parents:
+                seal(copy, check.verdict)
         self._folder.take_over()
         path = self._folder.root / made.name
         yield Trained(

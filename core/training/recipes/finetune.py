@@ -29,14 +29,12 @@ class FullRecipe:
         rate: Learning rate of the UNet.
         text_rate: Learning rate of text encoders.
         single_file: Whether it is written as one file too.
-        saved_dtype: Number format of what is written.
     """
 
     train_text: bool
     rate: float
     text_rate: float
     single_file: bool = False
-    saved_dtype: torch.dtype = torch.float32
 
     file_name = "final"
     in_full = True
@@ -86,7 +84,7 @@ class FullRecipe:
     ) -> None:
         """Write the whole model as a folder that diffusers reads."""
         with self._held(components, learned):
-            write_folder(path, components, dtype=self.saved_dtype, metadata=metadata)
+            write_folder(path, components, dtype=torch.float32, metadata=metadata)
 
     def write_others(
         self,
@@ -99,7 +97,7 @@ class FullRecipe:
         if self.single_file:
             with self._held(components, learned):
                 path = folder / "final.safetensors"
-                write_single_file(path, components, dtype=self.saved_dtype, metadata=metadata)
+                write_single_file(path, components, dtype=torch.float32, metadata=metadata)
 
     @contextmanager
     def _held(self, components: Components, learned: Mapping[str, Tensor]) -> Iterator[None]:

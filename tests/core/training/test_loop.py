@@ -66,6 +66,8 @@ def test_a_method_ends_in_a_checked_file(method, tiny_model, pictures, tmp_path,
     assert end.is_sound, end.verdict
     assert end.path.exists()
     assert verdict_of(end.path) == end.verdict
+    for copy in (out / "diffusers").glob("*.safetensors"):
+        assert verdict_of(copy) == end.verdict
     assert [event.index for event in events if isinstance(event, TrainStep)] == [1, 2, 3, 4, 5, 6]
     assert [event.step for event in events if isinstance(event, Checkpointed)] == [2, 4, 6]
     assert [event.step for event in events if isinstance(event, Sample)] == [0, 6]
@@ -210,6 +212,10 @@ def test_class_pictures_are_made_once(tiny_model, pictures, tmp_path, engine):
 
     assert [event.index for event in made("a")] == [2]
     assert made("b") == []
+    damaged = sorted((tmp_path / "cache" / "class-pictures").rglob("*.png"))[1]
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    assert [event.index for event in made("c")] == [2]
+    assert made("d") == []
 
 
 def test_models_that_would_be_spoiled_are_refused(tiny_refiner, pictures, tmp_path, engine):
