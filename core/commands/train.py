@@ -96,6 +96,7 @@ def read_config(arguments: argparse.Namespace, profile: Profile) -> TrainConfig:
     values["method"] = str(arguments.method)
     for name, value in given.items():
         _put(values, name, value)
+    _check_served(given, values)
     if not values.get("data"):
         raise InvalidRequest("data", "is missing; name the folder of pictures.")
     if arguments.out is not None or "out" not in values:
@@ -112,6 +113,17 @@ def read_config(arguments: argparse.Namespace, profile: Profile) -> TrainConfig:
         if name not in ("data.folder", "model"):
             _put(values, name, value)
     return from_json(values)
+
+
+def _check_served(given: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Refuse options that would do nothing without another one."""
+    for name, other, option in (
+        ("class_images", "class_prompt", "--class-prompt"),
+        ("prior_weight", "class_prompt", "--class-prompt"),
+        ("optimiser.text_learning_rate", "train_text", "--train-text"),
+    ):
+        if name in given and not values.get(other):
+            raise InvalidRequest(name, f"does nothing without {option}; add that, or leave it out.")
 
 
 def _kept_settings(

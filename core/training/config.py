@@ -139,6 +139,15 @@ class TextualInversion(Training):
         check_text("token", self.token, empty_ok=False)
         if self.token != self.token.strip() or len(self.token.split()) != 1:
             raise InvalidRequest("token", f"{self.token!r} must be one word without spaces.")
+        if self.data.caption_dropout:
+            raise InvalidRequest(
+                "caption_dropout",
+                "does not go with textual inversion, which learns from the word; set it to 0.",
+            )
+        if self.optimiser.text_learning_rate:
+            raise InvalidRequest(
+                "text_learning_rate", "does not go with textual inversion; leave it out."
+            )
         check_text("init_word", self.init_word, empty_ok=False)
         check_int("vectors", self.vectors, 1, 64)
 

@@ -167,7 +167,8 @@ class OptimiserSettings:
         learning_rate: Of the UNet, or of the new words; 0 for what suits the method and the model.
             Prodigy finds its own and takes this as a factor, 1 if 0.
         text_learning_rate: Of text encoders; 0 for half of it.
-        weight_decay: Share of each weight taken off, times the learning rate, at each step.
+        weight_decay: Share of each weight taken off, times the learning rate, at each step; none of
+            a new word's, whose length is held where the model's own words are.
         schedule: How the rate goes on.
         warm_up: Steps over which it rises from 0.
         clip: Largest norm of all gradients together; 0 for no limit.

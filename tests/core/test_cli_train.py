@@ -121,6 +121,12 @@ def test_a_training_that_ended_learns_on(train, tmp_path):
         (["textual-inversion", "--token", "it"], "--init-word: is missing"),
         (["textual-inversion", "--token", "a b", "--init-word", "c"], "--token: 'a b' must be"),
         (["dreambooth"], "--instance-prompt: is missing"),
+        (["dreambooth", "--class-images", "5"], "--class-images: does nothing without"),
+        (["lora", "--text-lr", "0.1"], "--text-lr: does nothing without --train-text"),
+        (
+            ["textual-inversion", "--token", "a", "--init-word", "b", "--caption-dropout", "0.1"],
+            "--caption-dropout: does not go with",
+        ),
     ],
 )
 def test_nonsense_is_named_by_its_option(train, words, said):
