@@ -202,7 +202,7 @@ def write_pictures(concept: Concept, folder: Path) -> None:
         (folder / f"{number}.txt").write_text(f"{said} on {ground} background")
 
 
-def test_prompts(concept: Concept, count: int) -> list[str]:
+def unseen_prompts(concept: Concept, count: int) -> list[str]:
     """Say the new word on grounds and at places that were in no training picture."""
     rng = random.Random(7)
     prompts = []
@@ -297,7 +297,7 @@ def used(method: str, made: Path) -> dict[str, object]:
 
 def asked(concept: Concept, method: str, count: int) -> list[str]:
     """Give the test prompts as a method's word is said."""
-    prompts = test_prompts(concept, count)
+    prompts = unseen_prompts(concept, count)
     if not method.startswith("dreambooth"):
         return prompts
     return [prompt.replace(WORD, f"{WORD} {concept.class_word}") for prompt in prompts]
