@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import json
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -45,21 +43,18 @@ from core.models.components import Components
 from core.models.fingerprint import Fingerprints
 from core.models.identify import Identity, identify
 from core.models.load import load
-from core.models.naming import name_of
-from core.models.writing.metadata import TrainingRecord, Written, kohya_metadata
 from core.paths import expanded
 from core.request import MemoryMode, Precision, TextToImage
 from core.training.buckets import resolution_of
 from core.training.checkpoint import State, read_checkpoint, write_checkpoint
 from core.training.class_pictures import class_pictures
-from core.training.config import DreamBooth, TextualInversion, TrainConfig, to_json
-from core.training.config_parts import AdapterSettings
+from core.training.config import DreamBooth, TextualInversion, TrainConfig
 from core.training.dataset import Dataset
-from core.training.defaults import usual_rate
 from core.training.folder import Folder, check_begins
 from core.training.pictures import scanning
 from core.training.presets import memory_needed
 from core.training.recipes.choice import recipe_of
+from core.training.record import metadata_of, trigger
 from core.training.samples import Sampler, sample_request
 from core.training.seal import seal
 from core.training.self_check import Check, check_picture, check_tensors
@@ -135,7 +130,7 @@ class _Course:
         self._begin = time.perf_counter()
 
     def run(self, *, resume: bool) -> Iterator[TrainingEvent]:
-        """Go through all stages."""
+        """Look at the model, and go through all stages."""
         config = self._config
         identity = identify(resolve(config.model))
         check_teachable(identity)
@@ -143,6 +138,15 @@ class _Course:
         precision = training_precision(config.precision, self._place.device)
         self._accelerator = make_accelerator(self._place.device, precision)
         self._is_main = self._accelerator.is_main_process
+        locks = self._place.cache / "training" / "locks"
+        with self._folder.alone(locks) if self._is_main else nullcontext():
+            yield from self._stages(identity, precision, resume=resume)
+
+    def _stages(
+        self, identity: Identity, precision: Precision, *, resume: bool
+    ) -> Iterator[TrainingEvent]:
+        """Go through all stages, with the folder to itself."""
+        config = self._config
         # What learns in full learns in fp32, whatever is computed in.
         self._dtype = dtype_of(Precision.FP32 if self._recipe.in_full else precision)
         self._side = resolution_of(config.data, identity)
@@ -343,7 +347,16 @@ class _Course:
         check = Check()
         result = session.result()
         check_tensors(check, session.initial, result)
-        metadata = self._metadata(components, epochs)
+        metadata = metadata_of(
+            self._config,
+            components,
+            self._examples,
+            folder=self._folder.root,
+            width=self._side,
+            epochs=epochs,
+            processes=self._accelerator.num_processes,
+            class_pictures=len(self._prior),
+        )
         unchecked = self._folder.unchecked
         shutil.rmtree(unchecked, ignore_errors=True)
         made = unchecked / self._recipe.file_name
@@ -369,42 +382,6 @@ class _Course:
             steps=self._config.steps,
             seconds=time.perf_counter() - self._begin,
         )
-
-    def _metadata(self, components: Components, epochs: float) -> dict[str, str]:
-        """Say how the file came to be, in the words that other programs read."""
-        config, identity = self._config, components.identity
-        adapter = getattr(config, "adapter", None)
-        tags = Counter(tag for one in self._examples for tag in _tags(one.caption))
-        written = Written.MODEL if self._recipe.in_full else Written.LORA
-        if isinstance(config, TextualInversion):
-            written = Written.EMBEDDING
-        record = TrainingRecord(
-            family=identity.family,
-            prediction_type=identity.prediction_type,
-            title=self._folder.root.resolve().name,
-            date=datetime.now(UTC),
-            width=self._side,
-            height=self._side,
-            base_model=name_of(identity.path),
-            base_sha256=components.sha256,
-            rank=None if adapter is None else adapter.rank,
-            alpha=None if adapter is None else adapter.alpha or float(adapter.rank),
-            conv_rank=adapter.conv_rank or None if adapter is not None else None,
-            conv_alpha=None if adapter is None else _conv_alpha(adapter),
-            dora=adapter is not None and adapter.dora,
-            learning_rate=usual_rate(config, identity.family),
-            steps=config.steps,
-            epochs=round(epochs),
-            batch_size=config.batch_size * config.accumulation * self._accelerator.num_processes,
-            pictures=len(self._examples),
-            class_pictures=len(self._prior),
-            prior_loss_weight=config.prior_weight if isinstance(config, DreamBooth) else None,
-            seed=config.seed,
-            trigger_words=tuple(word for word in (_trigger(config),) if word),
-            tag_frequency={Path(config.data.folder).name: dict(tags)} if tags else {},
-            extra={"stepwise.training": json.dumps(to_json(config))},
-        )
-        return kohya_metadata(record, written)
 
 
 def check_teachable(identity: Identity) -> None:
@@ -445,7 +422,7 @@ def training_precision(precision: Precision, device: torch.device) -> Precision:
 def _check_request(config: TrainConfig, components: Components, side: int) -> TextToImage:
     """Give the picture by which a result is held against the model it was made of."""
     identity = components.identity
-    prompts = (*config.samples.prompts, _trigger(config), "a picture")
+    prompts = (*config.samples.prompts, trigger(config), "a picture")
     return TextToImage(
         model=config.model,
         prompts=(next(text for text in prompts if text),),
@@ -457,24 +434,3 @@ def _check_request(config: TrainConfig, components: Components, side: int) -> Te
         seed=config.seed,
         batch_size=1,
     )
-
-
-def _trigger(config: TrainConfig) -> str:
-    """Give the words by which a prompt calls what was learned."""
-    match config:
-        case TextualInversion():
-            return config.token
-        case DreamBooth():
-            return config.instance_prompt
-        case _:
-            return config.data.trigger
-
-
-def _tags(caption: str) -> list[str]:
-    return [tag.strip() for tag in caption.split(",") if tag.strip()]
-
-
-def _conv_alpha(adapter: AdapterSettings) -> float | None:
-    if not adapter.conv_rank:
-        return None
-    return (adapter.alpha or adapter.rank) / adapter.rank * adapter.conv_rank

@@ -270,3 +270,15 @@ def test_fewer_steps_than_were_done_are_refused(tiny_model, pictures, tmp_path, 
     run(engine, config, until=3)
     with pytest.raises(InvalidRequest, match="has come to step 3"):
         run(engine, dataclasses.replace(config, steps=2), resume=True)
+
+
+def test_two_trainings_do_not_fill_one_folder(tiny_model, pictures, tmp_path, engine):
+    config = training(Method.LORA, model=tiny_model, data=pictures, out=tmp_path / "out")
+    other = TorchEngine(DeviceName.CPU, cache=tmp_path / "cache")
+    with closing(engine.train(config)) as events:
+        for event in events:
+            if isinstance(event, TrainStep) and event.index == 1:
+                break
+        with pytest.raises(InvalidRequest, match="is being filled by another training"):
+            run(other, config)
+    assert isinstance(run(other, config, resume=True)[-1], Trained)
