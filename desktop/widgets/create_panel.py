@@ -5,13 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from PySide6.QtCore import QSize, Qt, Signal, Slot
+from PySide6.QtCore import QSize, Signal, Slot
 from PySide6.QtGui import QKeySequence, QTextCursor
 from PySide6.QtWidgets import (
-    QFrame,
-    QHBoxLayout,
     QPushButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -24,7 +21,7 @@ from desktop.theme import mark
 from desktop.widgets.advanced import Advanced
 from desktop.widgets.availability import set_unavailable
 from desktop.widgets.fold import Fold
-from desktop.widgets.form import captioned, rows
+from desktop.widgets.form import captioned, fill_panel, rows
 from desktop.widgets.icon_button import IconButton
 from desktop.widgets.model_picker import ModelPicker
 from desktop.widgets.prompt_box import PromptBox
@@ -228,25 +225,7 @@ class CreatePanel(QWidget):
         column.addLayout(grid)
         column.addWidget(self.fold)
         column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setWidget(content)
-        footer = QWidget()
-        footer.setObjectName("footer")
-        buttons = QHBoxLayout(footer)
-        buttons.setContentsMargins(16, 10, 16, 14)
-        buttons.addWidget(self.generate, 1)
-        buttons.addWidget(self.stop)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addWidget(scroll, 1)
-        layout.addWidget(footer)
-        # Nothing may be cut off at the right.
-        self.setMinimumWidth(content.minimumSizeHint().width() + 12)
+        fill_panel(self, content, self.generate, self.stop)
 
     def _connect(self) -> None:
         self.generate.clicked.connect(self.generate_requested)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import (
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from desktop.theme import mark
 
@@ -37,3 +46,33 @@ def captioned(text: str, control: QWidget) -> QVBoxLayout:
     column.addWidget(caption)
     column.addWidget(control)
     return column
+
+
+def fill_panel(panel: QWidget, content: QWidget, main: QWidget, stop: QWidget) -> None:
+    """Give a panel its controls, which scroll, and below them two buttons, which do not.
+
+    Args:
+        panel: The panel, still empty.
+        content: The controls.
+        main: What the panel is for; it takes the room there is.
+        stop: What ends that.
+    """
+    scroll = QScrollArea()
+    scroll.setFrameShape(QFrame.Shape.NoFrame)
+    scroll.setWidgetResizable(True)
+    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    scroll.setWidget(content)
+    footer = QWidget()
+    footer.setObjectName("footer")
+    buttons = QHBoxLayout(footer)
+    buttons.setContentsMargins(16, 10, 16, 14)
+    buttons.addWidget(main, 1)
+    buttons.addWidget(stop)
+    layout = QVBoxLayout(panel)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(0)
+    layout.addWidget(scroll, 1)
+    layout.addWidget(footer)
+    # Nothing may be cut off at the right.
+    panel.setMinimumWidth(content.minimumSizeHint().width() + 12)

@@ -13,7 +13,6 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import (
     QFileDialog,
-    QLabel,
     QMenu,
     QMessageBox,
     QSplitter,
@@ -30,6 +29,7 @@ from desktop.shelf import Shelf
 from desktop.shelf_messages import Message, MessageKind
 from desktop.shelf_snapshot import Offer, ShelfSnapshot
 from desktop.widgets.banner import Banner, BannerKind
+from desktop.widgets.drop_hint import DropHint
 from desktop.widgets.model_details import ModelDetails
 from desktop.widgets.models_panel import ModelsPanel
 from desktop.widgets.picture_actions import show_in_folder
@@ -54,10 +54,7 @@ class ModelsPage(QWidget):
         self.details = ModelDetails()
         self.banner = Banner()
         self.work_bar = WorkBar()
-        self.drop_hint = QLabel(self)
-        self.drop_hint.setObjectName("dropHint")
-        self.drop_hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.drop_hint.hide()
+        self.drop_hint = DropHint(self)
         self.splitter = QSplitter(Qt.Orientation.Horizontal)
         right = QWidget()
         column = QVBoxLayout(right)
@@ -97,10 +94,7 @@ class ModelsPage(QWidget):
             text = self.tr("Drop to add; the files are used where they lie")
             if self.panel.placing.value() is Placing.COPY:
                 text = self.tr("Drop to copy into the library")
-            self.drop_hint.setText(text)
-            self.drop_hint.setGeometry(self.rect().adjusted(12, 12, -12, -12))
-            self.drop_hint.raise_()
-            self.drop_hint.show()
+            self.drop_hint.tell(text)
 
     def dragLeaveEvent(self, _event: QDragLeaveEvent) -> None:
         """Take the hint away."""

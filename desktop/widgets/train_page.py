@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
-from PySide6.QtWidgets import QFileDialog, QLabel, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QSplitter, QVBoxLayout, QWidget
 
 from core.errors import CoreError, InvalidRequest
 from core.models.listing import Listed
@@ -24,6 +24,7 @@ from desktop.train_estimate import Fitted, TrainEstimate
 from desktop.train_settings import TrainSettings, free_name, is_taken
 from desktop.training import Phase, Training, TrainingSnapshot
 from desktop.widgets.banner import BannerKind
+from desktop.widgets.drop_hint import DropHint
 from desktop.widgets.model_picker import ModelPicker
 from desktop.widgets.picture_actions import show_in_folder
 from desktop.widgets.train_form import changes_in_words
@@ -58,10 +59,7 @@ class TrainPage(QWidget):
         self.side = TrainSide(self.folder, self.training, self.thumbnails)
         self.pictures, self.progress = self.side.pictures, self.side.progress
         self.banner, self.bar = self.side.banner, self.side.bar
-        self.drop_hint = QLabel(self)
-        self.drop_hint.setObjectName("dropHint")
-        self.drop_hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.drop_hint.hide()
+        self.drop_hint = DropHint(self)
         self.splitter = QSplitter(Qt.Orientation.Horizontal)
         self._lay_out()
         self._connect()
@@ -180,10 +178,7 @@ class TrainPage(QWidget):
             text = self.tr("Drop to learn from this folder")
         elif self.panel.folder:
             text = self.tr("Drop to copy into {0}").format(Path(self.panel.folder).name)
-        self.drop_hint.setText(text)
-        self.drop_hint.setGeometry(self.rect().adjusted(12, 12, -12, -12))
-        self.drop_hint.raise_()
-        self.drop_hint.show()
+        self.drop_hint.tell(text)
 
     def dragLeaveEvent(self, _event: QDragLeaveEvent) -> None:
         """Take the hint away."""
@@ -225,6 +220,13 @@ class TrainPage(QWidget):
 
     @Slot()
     def _resume(self) -> None:
+        training = self.training.snapshot
+        if training.phase is Phase.FAILED and not training.saved:
+            # Nothing is there to go on with: what the controls say counts.
+            self.start()
+            return
+        if training.config is not None and not training.phase.is_held:
+            self.panel.set_values(TrainSettings.of(training.config))
         self.banner.hide()
         self.side.show_part(PROGRESS)
         self.training.resume()

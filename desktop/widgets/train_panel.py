@@ -8,12 +8,10 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import (
     QFileDialog,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QLineEdit,
     QPushButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -29,7 +27,7 @@ from desktop.widgets.availability import set_unavailable
 from desktop.widgets.choice import Choice
 from desktop.widgets.elided_label import ElidedLabel
 from desktop.widgets.folder_well import FolderWell
-from desktop.widgets.form import captioned, rows
+from desktop.widgets.form import captioned, fill_panel, rows
 from desktop.widgets.icon_button import IconButton
 from desktop.widgets.model_picker import ModelPicker
 from desktop.widgets.train_form import LABEL_WIDTH, TrainForm
@@ -301,25 +299,7 @@ class TrainPanel(QWidget):
         column.addWidget(self.locked)
         column.addWidget(self._controls)
         column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setWidget(content)
-        footer = QWidget()
-        footer.setObjectName("footer")
-        buttons = QHBoxLayout(footer)
-        buttons.setContentsMargins(16, 10, 16, 14)
-        buttons.addWidget(self.start, 1)
-        buttons.addWidget(self.stop)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addWidget(scroll, 1)
-        layout.addWidget(footer)
-        # Nothing may be cut off at the right.
-        self.setMinimumWidth(content.minimumSizeHint().width() + 12)
+        fill_panel(self, content, self.start, self.stop)
 
 
 PRESETS = {Preset.GB_8: "8 GB", Preset.GB_16: "16 GB", Preset.GB_24: "24 GB"}
