@@ -17,7 +17,7 @@ _RATES: dict[type[TrainConfig], float] = {
 _SMALL_RATES: dict[type[TrainConfig], float] = {
     LoraTraining: 1e-3,
     TextualInversion: 1e-2,
-    DreamBooth: 2e-4,
+    DreamBooth: 5e-5,
     Finetune: 2e-4,
 }
 """The same for models of some millions of weights, measured on the starter model."""

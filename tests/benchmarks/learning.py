@@ -4,8 +4,10 @@
 and one particular object, draws the new word on grounds and at places that were in no training
 picture, and lets a recogniser that has seen renders alone say how often it is there. The same
 prompts go to the base model first. DreamBooth is run with and without prior preservation, and what
-is left of the diversity of plain stars is measured after each. It prints a table and keeps the
-pictures as sheets in FOLDER. About an hour on two cores; ``--only`` and ``--method`` choose parts.
+is left of the diversity of plain stars is measured after each. Then a full fine-tuning brings all
+pictures into another style, by true captions and by those of the shipped captioner. It prints one
+JSON object a line and keeps the pictures as sheets in FOLDER. More than an hour on two cores;
+``--only`` and ``--method`` choose parts.
 """
 
 from __future__ import annotations
@@ -13,26 +15,35 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import operator
 import random
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
+from torch import Tensor
 
 from core.engine import TorchEngine
 from core.events import ImageReady, Pixels, PreviewSettings, Trained
-from core.request import DeviceName, EmbeddingUse, LoraUse, PreviewDecoder, TextToImage
+from core.request import (
+    DeviceName,
+    EmbeddingUse,
+    LoraUse,
+    PreviewDecoder,
+    SchedulerName,
+    TextToImage,
+)
 from core.starter import render
-from core.starter.recogniser import Recogniser, train_recogniser
-from core.starter.world import COLOURS, Scene, Thing
-from core.training.config import DreamBooth, LoraTraining, TextualInversion, TrainConfig
-from core.training.config_parts import AdapterSettings, DataSettings
+from core.starter.world import COLOURS, Scene, Style, Thing, describe
+from core.training.caption_request import CaptionRequest
+from core.training.captioning import write_captions
+from core.training.config import DreamBooth, Finetune, LoraTraining, TextualInversion, TrainConfig
+from core.training.config_parts import AdapterSettings, DataSettings, Targets
+from tests.benchmarks.learning_eyes import Concept, Eyes, StyleEyes, style_scene
 
 WORD = "sks"
 PICTURES = 6
@@ -40,32 +51,8 @@ TRAIN_GROUNDS = ("white", "black", "grey", "yellow", "pink", "green")
 TEST_GROUNDS = ("blue", "red", "orange", "purple")
 PLACES = ("left", "right", "top", "bottom")
 SHEET = 8
-CONTRAST = 0.17
-"""RGB distance (0 to 1.73) from the ground at which a pixel belongs to a thing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Concept:
-    """Something new to the model.
-
-    Attributes:
-        name: What it is.
-        thing: Of this colour, one thing that shows it.
-        varies: Whether its colour may be any.
-        class_word: What the model knows of its kind.
-        seen: Says whether a picture shows it.
-    """
-
-    name: str
-    thing: Thing
-    varies: bool
-    class_word: str
-
-    def like(self, colour: str) -> Thing:
-        """Give it in a colour, if it has any."""
-        return dataclasses.replace(self.thing, colour=colour) if self.varies else self.thing
-
-
+STYLE: Style = "neon"
+STYLE_PICTURES = 32
 CONCEPTS = (
     Concept("shape: a moon", Thing("moon", "red"), varies=True, class_word="circle"),
     Concept(
@@ -79,114 +66,6 @@ CONCEPTS = (
 )
 
 
-TEXTURES = ("plain", "striped", "checkered")
-
-
-class Eyes:
-    """Reads pictures; taught on renders alone."""
-
-    def __init__(self) -> None:
-        """Learn: a minute on one core."""
-        self._shapes: Recogniser = train_recogniser()
-        self._textures = train_textures()
-
-    def shows(self, concept: Concept, pixels: Pixels) -> bool:
-        """Say whether a picture shows what is new."""
-        picture = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
-        things = self._shapes.read(picture).things
-        if concept.thing.texture != "plain":
-            with torch.inference_mode():
-                found = TEXTURES[int(self._textures(closer(picture)[None]).argmax())]
-            if not things:
-                return False
-            is_shape = things[0].shape in (concept.thing.shape, "other")
-            is_colour = concept.varies or things[0].colour == concept.thing.colour
-            return is_shape and is_colour and found == concept.thing.texture
-        if not things or things[0].shape != concept.thing.shape:
-            return False
-        return concept.varies or things[0].colour == concept.thing.colour
-
-    def diversity(self, pictures: Sequence[Pixels], shape: str) -> Diversity:
-        """Measure how different the things of a shape are from one another."""
-        found = []
-        for pixels in pictures:
-            picture = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
-            found += [t for t in self._shapes.read(picture).things[:1] if t.shape == shape]
-        counts = Counter(thing.colour for thing in found)
-        shares = np.array(list(counts.values())) / max(len(found), 1)
-        places = np.array([(thing.x, thing.y) for thing in found] or [(0.0, 0.0)])
-        return Diversity(
-            share=len(found) / len(pictures),
-            colours=float(-(shares * np.log2(shares)).sum()),
-            places=float(places.std(axis=0).mean()),
-            sizes=float(np.std([thing.area**0.5 for thing in found] or [0.0])),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Diversity:
-    """How different pictures of one class are.
-
-    Attributes:
-        share: Of pictures that show it at all.
-        colours: Entropy of its colours, in bits.
-        places: Standard deviation of where it stands; the picture is 2 wide.
-        sizes: Standard deviation of its extent; the picture is 1 wide.
-    """
-
-    share: float
-    colours: float
-    places: float
-    sizes: float
-
-    def left_of(self, before: Diversity) -> float:
-        """Give what is left of another, as the mean share of its three measures."""
-        names = ("colours", "places", "sizes")
-        return float(np.mean([getattr(self, name) / getattr(before, name) for name in names]))
-
-
-def closer(picture: torch.Tensor) -> torch.Tensor:
-    """Cut out what differs from the ground: ``(3, H, W)`` to ``(3, 48, 48)``, contrast evened."""
-    border = torch.cat([picture[:, :4].flatten(1), picture[:, -4:].flatten(1)], 1)
-    ground = border.median(dim=1).values[:, None, None]
-    rows, columns = ((picture - ground).norm(dim=0) > CONTRAST).nonzero(as_tuple=True)
-    if len(rows) < 16:
-        return torch.zeros(3, 48, 48)
-    box = picture[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    cut = torch.nn.functional.interpolate(box[None], size=(48, 48), mode="bilinear")[0]
-    return (cut - cut.mean()) / cut.std().clamp(min=1e-3)
-
-
-def train_textures(steps: int = 300, seed: int = 6) -> torch.nn.Module:
-    """Teach a small network the three textures, on renders of all shapes."""
-    from core.starter.shapes import NAMES
-
-    rng = random.Random(seed)
-    torch.manual_seed(seed)
-    layers: list[torch.nn.Module] = []
-    for before, after in ((3, 24), (24, 48), (48, 64)):
-        norm = torch.nn.BatchNorm2d(after)
-        layers += [torch.nn.Conv2d(before, after, 3, 2, 1), norm, torch.nn.ReLU()]
-    network = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(64 * 36, 3))
-    optimiser = torch.optim.AdamW(network.parameters(), 2e-3)
-    for _ in range(steps):
-        labels = [rng.randrange(3) for _ in range(24)]
-        scenes = []
-        for label in labels:
-            ground, colour = rng.sample(list(COLOURS), 2)
-            size = rng.choice(("small", "", "big"))
-            thing = Thing(rng.choice(NAMES), colour, size, texture=TEXTURES[label])
-            scenes.append(Scene((thing,), ground))
-        pictures = render.draw_scenes(scenes, rng)
-        pictures = pictures + 0.02 * torch.randn_like(pictures)
-        cut = torch.stack([closer(picture) for picture in pictures])
-        loss = torch.nn.functional.cross_entropy(network(cut), torch.tensor(labels))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return network.eval()
-
-
 def write_pictures(concept: Concept, folder: Path) -> None:
     """Write training pictures with captions in which the new word stands for what is new."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -195,11 +74,20 @@ def write_pictures(concept: Concept, folder: Path) -> None:
         ground = TRAIN_GROUNDS[number]
         colour = rng.choice([c for c in COLOURS if c not in (ground, *TEST_GROUNDS)])
         scene = Scene((concept.like(colour),), ground, "centre" if number % 2 else "anywhere")
-        picture = render.draw_scenes([scene], rng)[0]
-        pixels = (picture.permute(1, 2, 0) * 255).round().byte().numpy()
-        Image.fromarray(pixels).save(folder / f"{number}.png")
+        write_picture(folder / f"{number}.png", render.draw_scenes([scene], rng)[0])
         said = f"{colour} {WORD}" if concept.varies else WORD
         (folder / f"{number}.txt").write_text(f"{said} on {ground} background")
+
+
+def write_picture(path: Path, picture: Tensor) -> None:
+    """Write ``(3, H, W) float32``, 0 to 1."""
+    pixels = (picture.permute(1, 2, 0) * 255).round().byte().numpy()
+    Image.fromarray(pixels).save(path)
+
+
+def share(answers: Iterable[bool]) -> float:
+    """Give the share of answers that are yes."""
+    return float(np.mean(list(answers)))
 
 
 def unseen_prompts(concept: Concept, count: int) -> list[str]:
@@ -214,20 +102,22 @@ def unseen_prompts(concept: Concept, count: int) -> list[str]:
     return prompts
 
 
-def draw(engine: TorchEngine, prompts: Sequence[str], **how: object) -> list[Pixels]:
+def draw(engine: TorchEngine, prompts: Sequence[str], **how: Any) -> list[Pixels]:
     """Draw one picture of each prompt, 8 together, by the starter model's own settings."""
-    settings: dict[str, object] = {"model": "starter", "steps": 20, "guidance_scale": 3.0}
-    settings |= {"scheduler": "ddim", "width": 128, "height": 128, "seed": 100, "batch_size": 8}
-    request = TextToImage(prompts=tuple(prompts), **{**_typed(settings), **how})  # type: ignore[arg-type]
+    settings: dict[str, Any] = {
+        "model": "starter",
+        "steps": 20,
+        "guidance_scale": 3.0,
+        "scheduler": SchedulerName.DDIM,
+        "width": 128,
+        "height": 128,
+        "seed": 100,
+        "batch_size": 8,
+    }
+    request = TextToImage(prompts=tuple(prompts), **settings | how)
     off = PreviewSettings(decoder=PreviewDecoder.OFF)
     with closing(engine.generate(request, preview=off)) as events:
         return [event.pixels for event in events if isinstance(event, ImageReady)]
-
-
-def _typed(settings: dict[str, object]) -> dict[str, object]:
-    from core.request import SchedulerName
-
-    return settings | {"scheduler": SchedulerName(str(settings["scheduler"]))}
 
 
 def sheet(pictures: Sequence[Pixels], path: Path) -> None:
@@ -242,8 +132,8 @@ def methods(concept: Concept, data: Path, out: Path) -> dict[str, TrainConfig]:
     dreambooth = DreamBooth(
         out=str(out / "dreambooth"),
         data=pictures,
-        instance_prompt=f"{WORD} {concept.class_word}",
-        class_prompt=concept.class_word,
+        instance_prompt=f"a {WORD} {concept.class_word}",
+        class_prompt=f"a {concept.class_word}",
         class_images=48,
         steps=300,
         batch_size=4,
@@ -255,7 +145,7 @@ def methods(concept: Concept, data: Path, out: Path) -> dict[str, TrainConfig]:
             data=pictures,
             steps=300,
             batch_size=6,
-            adapter=AdapterSettings(rank=16),
+            adapter=AdapterSettings(rank=16, conv_rank=16, targets=Targets.ALL),
             save_every=0,
         ),
         "dreambooth": dreambooth,
@@ -284,7 +174,7 @@ def learn(engine: TorchEngine, config: TrainConfig) -> Trained:
     raise AssertionError("it did not end")
 
 
-def used(method: str, made: Path) -> dict[str, object]:
+def used(method: str, made: Path) -> dict[str, Any]:
     """Say how a request uses what a method made."""
     match method:
         case "lora":
@@ -300,7 +190,109 @@ def asked(concept: Concept, method: str, count: int) -> list[str]:
     prompts = unseen_prompts(concept, count)
     if not method.startswith("dreambooth"):
         return prompts
-    return [prompt.replace(WORD, f"{WORD} {concept.class_word}") for prompt in prompts]
+    return [prompt.replace(WORD, f"a {WORD} {concept.class_word}") for prompt in prompts]
+
+
+def concept_rows(
+    engine: TorchEngine, folder: Path, only: str, method: str, count: int
+) -> Iterator[dict[str, Any]]:
+    """Teach each concept by each method, and say how often it is there."""
+    chosen = [(k, concept) for k, concept in enumerate(CONCEPTS) if only in concept.name]
+    eyes = Eyes() if chosen else None
+    for number, concept in chosen:
+        assert eyes is not None
+        out = folder / str(number)
+        write_pictures(concept, out / "pictures")
+        for name, config in methods(concept, out / "pictures", out).items():
+            if method not in ("", name):
+                continue
+            prompts = asked(concept, name, count)
+            before = draw(engine, prompts)
+            end = learn(engine, config)
+            how = used(name, end.path)
+            after = draw(engine, prompts, **how)
+            sheet(after, out / f"{name}.png")
+            row = {
+                "concept": concept.name,
+                "method": name,
+                "base": share(eyes.shows(concept, picture) for picture in before),
+                "taught": share(eyes.shows(concept, picture) for picture in after),
+                "seconds": round(end.seconds),
+                "sound": end.is_sound,
+            }
+            if isinstance(config, DreamBooth):
+                plain = [f"a {concept.class_word}"] * count
+                kept = draw(engine, plain, seed=500), draw(engine, plain, seed=500, **how)
+                sheet(kept[1], out / f"{name}-class.png")
+                spread = [eyes.diversity(pictures, concept.class_word) for pictures in kept]
+                row |= {
+                    "class_before": dataclasses.asdict(spread[0]),
+                    "class_after": dataclasses.asdict(spread[1]),
+                    "class_left": spread[1].left_of(spread[0]),
+                }
+            yield row
+
+
+def style_rows(engine: TorchEngine, folder: Path, method: str) -> Iterator[dict[str, Any]]:
+    """Bring all pictures into a style that the model has never seen, by two sets of captions.
+
+    Both sets hold the style's own word. Pictures are asked for with that word and without it.
+    """
+    rng = random.Random(11)
+    taught, tested = ([style_scene(rng, STYLE) for _ in range(STYLE_PICTURES)] for _ in range(2))
+    pictures = render.draw_scenes(taught, rng)
+    eyes = StyleEyes()
+
+    def drawn(place: Path, **how: Any) -> dict[str, float]:
+        place.mkdir(parents=True, exist_ok=True)
+        shares = {}
+        for word in (STYLE, "flat"):
+            said = [describe(dataclasses.replace(scene, style=word)) for scene in tested]
+            made = draw(engine, said, **how)
+            sheet(made, place / f"{word}.png")
+            found = eyes.read(made)
+            right = [(STYLE, scene.things[0].colour, scene.things[0].shape) for scene in tested]
+            name = "named" if word == STYLE else "plain"
+            shares[f"{name}: style"] = share(one[0] == STYLE for one in found)
+            shares[f"{name}: all"] = share(map(operator.eq, found, right))
+        return shares
+
+    before = drawn(folder / "before")
+    for captions in ("true captions", "written captions"):
+        if method not in ("", captions):
+            continue
+        out = folder / captions.replace(" ", "-")
+        data = out / "pictures"
+        write_style(data, taught, pictures, by_captioner=captions == "written captions")
+        config = Finetune(
+            out=str(out / "finetune"),
+            data=DataSettings(folder=str(data)),
+            steps=300,
+            batch_size=4,
+            save_every=0,
+        )
+        end = learn(engine, config)
+        yield {
+            "concept": f"style: {STYLE}",
+            "method": captions,
+            "base": before,
+            "taught": drawn(out, model=str(end.path)),
+            "seconds": round(end.seconds),
+            "sound": end.is_sound,
+        }
+
+
+def write_style(
+    data: Path, scenes: Sequence[Scene], pictures: Tensor, *, by_captioner: bool
+) -> None:
+    """Write pictures of a style, with captions that are true or that the captioner finds."""
+    data.mkdir(parents=True, exist_ok=True)
+    for number, (scene, picture) in enumerate(zip(scenes, pictures, strict=True)):
+        write_picture(data / f"{number:02d}.png", picture)
+        (data / f"{number:02d}.txt").write_text(describe(scene))
+    if by_captioner:
+        for _ in write_captions(CaptionRequest(folder=data, overwrite=True)):
+            pass
 
 
 def main() -> None:
@@ -311,43 +303,18 @@ def main() -> None:
     parser.add_argument("--only", default="", help="part of a concept's name")
     parser.add_argument("--method", default="", help="one method")
     options = parser.parse_args()
-    eyes = Eyes()
     engine = TorchEngine(DeviceName.CPU, cache=options.folder / "cache")
-    for number, concept in enumerate(CONCEPTS):
-        if options.only not in concept.name:
-            continue
-        out = options.folder / str(number)
-        write_pictures(concept, out / "pictures")
-        for method, config in methods(concept, out / "pictures", out).items():
-            if options.method not in ("", method):
-                continue
-            prompts = asked(concept, method, options.count)
-            before = draw(engine, prompts)
-            end = learn(engine, config)
-            how = used(method, end.path)
-            after = draw(engine, prompts, **how)
-            sheet(after, out / f"{method}.png")
-            row = {
-                "concept": concept.name,
-                "method": method,
-                "base": sum(eyes.shows(concept, p) for p in before) / len(before),
-                "taught": sum(eyes.shows(concept, p) for p in after) / len(after),
-                "seconds": round(end.seconds),
-                "sound": end.is_sound,
-            }
-            if isinstance(config, DreamBooth):
-                plain = [concept.class_word] * options.count
-                one_each = {"batch_size": 8, "seed": 500}
-                kept = draw(engine, plain, **one_each), draw(engine, plain, **one_each, **how)
-                sheet(kept[1], out / f"{method}-class.png")
-                spread = [eyes.diversity(pictures, concept.class_word) for pictures in kept]
-                row |= {
-                    "class_before": dataclasses.asdict(spread[0]),
-                    "class_after": dataclasses.asdict(spread[1]),
-                    "class_left": spread[1].left_of(spread[0]),
-                }
-            sys.stdout.write(json.dumps(row) + "\n")
-            sys.stdout.flush()
+    for row in concept_rows(engine, options.folder, options.only, options.method, options.count):
+        tell(row)
+    if options.only in f"style: {STYLE}":
+        for row in style_rows(engine, options.folder, options.method):
+            tell(row)
+
+
+def tell(row: dict[str, Any]) -> None:
+    """Print one row."""
+    sys.stdout.write(json.dumps(row) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,220 @@
+"""What looks at pictures that were made of something new; taught on renders alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from core.events import Pixels
+from core.starter import render
+from core.starter.recogniser import Recogniser, train_recogniser
+from core.starter.shapes import NAMES
+from core.starter.world import COLOURS, SHAPES, Scene, Style, Thing
+
+CONTRAST = 0.17
+"""RGB distance (0 to 1.73) from the ground at which a pixel belongs to a thing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """Something new to the model.
+
+    Attributes:
+        name: What it is.
+        thing: Of this colour, one thing that shows it.
+        varies: Whether its colour may be any.
+        class_word: What the model knows of its kind.
+        seen: Says whether a picture shows it.
+    """
+
+    name: str
+    thing: Thing
+    varies: bool
+    class_word: str
+
+    def like(self, colour: str) -> Thing:
+        """Give it in a colour, if it has any."""
+        return dataclasses.replace(self.thing, colour=colour) if self.varies else self.thing
+
+
+TEXTURES = ("plain", "striped", "checkered")
+
+
+class Eyes:
+    """Reads pictures; taught on renders alone."""
+
+    def __init__(self) -> None:
+        """Learn: a minute on one core."""
+        self._shapes: Recogniser = train_recogniser()
+        self._textures = train_textures()
+
+    def shows(self, concept: Concept, pixels: Pixels) -> bool:
+        """Say whether a picture shows what is new."""
+        picture = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
+        things = self._shapes.read(picture).things
+        if concept.thing.texture != "plain":
+            with torch.inference_mode():
+                found = TEXTURES[int(self._textures(closer(picture)[None]).argmax())]
+            if not things:
+                return False
+            is_shape = things[0].shape in (concept.thing.shape, "other")
+            is_colour = concept.varies or things[0].colour == concept.thing.colour
+            return is_shape and is_colour and found == concept.thing.texture
+        if not things or things[0].shape != concept.thing.shape:
+            return False
+        return concept.varies or things[0].colour == concept.thing.colour
+
+    def diversity(self, pictures: Sequence[Pixels], shape: str) -> Diversity:
+        """Measure how different the things of a shape are from one another."""
+        found = []
+        for pixels in pictures:
+            picture = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
+            found += [t for t in self._shapes.read(picture).things[:1] if t.shape == shape]
+        counts = Counter(thing.colour for thing in found)
+        shares = np.array(list(counts.values())) / max(len(found), 1)
+        places = np.array([(thing.x, thing.y) for thing in found] or [(0.0, 0.0)])
+        return Diversity(
+            share=len(found) / len(pictures),
+            colours=float(-(shares * np.log2(shares)).sum()),
+            places=float(places.std(axis=0).mean()),
+            sizes=float(np.std([thing.area**0.5 for thing in found] or [0.0])),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Diversity:
+    """How different pictures of one class are.
+
+    Attributes:
+        share: Of pictures that show it at all.
+        colours: Entropy of its colours, in bits.
+        places: Standard deviation of where it stands; the picture is 2 wide.
+        sizes: Standard deviation of its extent; the picture is 1 wide.
+    """
+
+    share: float
+    colours: float
+    places: float
+    sizes: float
+
+    def left_of(self, before: Diversity) -> float:
+        """Give what is left of another, as the mean share of its three measures."""
+        names = ("colours", "places", "sizes")
+        return float(np.mean([getattr(self, name) / getattr(before, name) for name in names]))
+
+
+def closer(picture: torch.Tensor) -> torch.Tensor:
+    """Cut out what differs from the ground: ``(3, H, W)`` to ``(3, 48, 48)``, contrast evened."""
+    border = torch.cat([picture[:, :4].flatten(1), picture[:, -4:].flatten(1)], 1)
+    ground = border.median(dim=1).values[:, None, None]
+    rows, columns = ((picture - ground).norm(dim=0) > CONTRAST).nonzero(as_tuple=True)
+    if len(rows) < 16:
+        return torch.zeros(3, 48, 48)
+    box = picture[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    cut = torch.nn.functional.interpolate(box[None], size=(48, 48), mode="bilinear")[0]
+    return (cut - cut.mean()) / cut.std().clamp(min=1e-3)
+
+
+def train_textures(steps: int = 300, seed: int = 6) -> torch.nn.Module:
+    """Teach a small network the three textures, on renders of all shapes."""
+
+    def example(rng: random.Random) -> tuple[Scene, list[int]]:
+        label = rng.randrange(3)
+        ground, colour = rng.sample(list(COLOURS), 2)
+        size = rng.choice(("small", "", "big"))
+        thing = Thing(rng.choice(NAMES), colour, size, texture=TEXTURES[label])
+        return Scene((thing,), ground), [label]
+
+    return _taught(example, _closer, (3,), steps=steps, seed=seed)
+
+
+STYLES: tuple[Style, ...] = ("flat", "outline", "neon")
+_COLOUR_NAMES = tuple(COLOURS)
+
+
+class StyleEyes:
+    """Tells style, colour and shape of one thing on a ground; taught on renders of all styles."""
+
+    def __init__(self) -> None:
+        """Learn: some minutes on one core."""
+
+        def ink(rng: random.Random) -> tuple[Scene, list[int]]:
+            scene = style_scene(rng, rng.choice(STYLES))
+            return scene, [_COLOUR_NAMES.index(scene.things[0].colour)]
+
+        def form(rng: random.Random) -> tuple[Scene, list[int]]:
+            scene = style_scene(rng, rng.choice(STYLES))
+            return scene, [STYLES.index(scene.style), SHAPES.index(scene.things[0].shape)]
+
+        self._ink = _taught(ink, _smaller, (len(COLOURS),), steps=500, seed=8)
+        self._form = _taught(form, _closer, (len(STYLES), len(SHAPES)), steps=500, seed=9)
+
+    @torch.inference_mode()
+    def read(self, pictures: Sequence[Pixels]) -> list[tuple[str, str, str]]:
+        """Give style, colour and shape of each."""
+        stack = torch.stack([torch.from_numpy(np.array(p)) for p in pictures])
+        stack = stack.permute(0, 3, 1, 2).float() / 255
+        style, shape = self._form(_closer(stack)).split([len(STYLES), len(SHAPES)], 1)
+        colour = self._ink(_smaller(stack))
+        rows = zip(style.argmax(1), colour.argmax(1), shape.argmax(1), strict=True)
+        return [(STYLES[k], _COLOUR_NAMES[c], SHAPES[s]) for k, c, s in rows]
+
+
+def style_scene(rng: random.Random, style: Style) -> Scene:
+    """Draw a scene of one thing in a style; nothing black glows, so neon has none."""
+    ground, colour = rng.sample([c for c in COLOURS if c != "black" or style != "neon"], 2)
+    return Scene((Thing(rng.choice(SHAPES), colour),), ground, style=style)
+
+
+def _closer(pictures: torch.Tensor) -> torch.Tensor:
+    return torch.stack([closer(picture) for picture in pictures])
+
+
+def _smaller(pictures: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.interpolate(pictures, size=(48, 48), mode="area")
+
+
+def _taught(
+    example: Callable[[random.Random], tuple[Scene, list[int]]],
+    look: Callable[[torch.Tensor], torch.Tensor],
+    answers: tuple[int, ...],
+    *,
+    steps: int,
+    seed: int,
+) -> torch.nn.Module:
+    """Teach a small network to answer questions about renders.
+
+    Args:
+        example: Gives a scene and the number of the right answer to each question.
+        look: What of pictures ``(B, 3, H, W)`` it sees, ``(B, 3, 48, 48)``.
+        answers: How many answers each question has.
+        steps: Of 24 pictures.
+        seed: Of everything that is left to chance.
+    """
+    rng = random.Random(seed)
+    torch.manual_seed(seed)
+    layers: list[torch.nn.Module] = []
+    for before, after in ((3, 24), (24, 48), (48, 64)):
+        norm = torch.nn.BatchNorm2d(after)
+        layers += [torch.nn.Conv2d(before, after, 3, 2, 1), norm, torch.nn.ReLU()]
+    last = torch.nn.Linear(64 * 36, sum(answers))
+    network = torch.nn.Sequential(*layers, torch.nn.Flatten(), last)
+    optimiser = torch.optim.AdamW(network.parameters(), 2e-3)
+    for _ in range(steps):
+        scenes, right = zip(*(example(rng) for _ in range(24)), strict=True)
+        pictures = render.draw_scenes(list(scenes), rng)
+        found = network(look(pictures + 0.02 * torch.randn_like(pictures))).split(answers, 1)
+        losses = [
+            torch.nn.functional.cross_entropy(one, labels)
+            for one, labels in zip(found, torch.tensor(right).T, strict=True)
+        ]
+        optimiser.zero_grad()
+        torch.stack(losses).sum().backward()
+        optimiser.step()
+    return network.eval()
