@@ -48,7 +48,7 @@ from core.models.load import load
 from core.models.names import Resolver, no_names
 from core.models.refiner_file import find_refiner
 from core.models.replacement_vae import doubts_of
-from core.models.taught import Teaching, teaching_of
+from core.models.taught import Teaching, lora_teaching, model_teaching
 from core.models.upscaler_file import find_upscaler
 from core.paths import Profile
 from core.request import (
@@ -293,7 +293,7 @@ class TorchEngine:
         job = Job(
             request=request,
             experts=loaded.experts,
-            scheduler_config=teaching.on(config) if teaching else config,
+            scheduler_config=teaching.on(config, request) if teaching else config,
             vae=vae,
             preview=preview,
             decode=decode,
@@ -394,7 +394,8 @@ class TorchEngine:
 
 
 def _teaching(request: Request, identity: Identity) -> Teaching | None:
-    return teaching_of(identity.distillation, [Path(use.path) for use in request.loras])
+    loras = [Path(use.path) for use in request.loras]
+    return model_teaching(identity) or lora_teaching(identity.distillation, loras)
 
 
 def _read_start(request: Request) -> tuple[Request, Pixels | Canvas | None]:

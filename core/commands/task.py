@@ -17,9 +17,10 @@ from core.images.foreign import Foreign
 from core.images.metadata import Recorded, read_metadata
 from core.models import catalog
 from core.models.families import Distillation
+from core.models.identify import identify
 from core.models.library import Library
 from core.models.names import locate
-from core.models.taught import Teaching, teaching_of
+from core.models.taught import Teaching, lora_teaching, model_teaching
 from core.models.verdict import Kind
 from core.paths import Profile, exists, expanded, is_dir, is_file
 from core.request import (
@@ -63,7 +64,8 @@ class Task:
 def new_task(given: dict[str, Any], profile: Profile) -> Task:
     """Fill up what was given with the model's own defaults and a seed nobody chose.
 
-    A LoRA that was distilled to few steps brings defaults of its own.
+    A model or LoRA that its name tells was distilled to few steps brings defaults of its own, which
+    is said.
 
     Args:
         given: Settings by the request's names, ``prompts`` among them; those of a second pass as
@@ -82,7 +84,9 @@ def new_task(given: dict[str, Any], profile: Profile) -> Task:
         "width": card.width,
         "height": card.height,
     }
-    if teaching := _teaching(card.distillation, given, profile):
+    teaching = _teaching(card, given, profile)
+    notices = [taken] if teaching and (taken := teaching.taken(given)) else []
+    if teaching:
         defaults |= {
             "steps": teaching.defaults.steps,
             "guidance_scale": teaching.defaults.guidance_scale,
@@ -91,19 +95,23 @@ def new_task(given: dict[str, Any], profile: Profile) -> Task:
     request = _request(defaults | given | own_size(given))
     if "seed" not in given:
         seed = secrets.randbelow(MAX_SEED + 2 - request.total)
-        return Task(
-            request=dataclasses.replace(request, seed=seed), notices=(f"The seed is {seed}.",)
-        )
-    return Task(request=request)
+        request = dataclasses.replace(request, seed=seed)
+        notices.append(f"The seed is {seed}.")
+    return Task(request=request, notices=tuple(notices))
 
 
-def _teaching(model: str, given: Mapping[str, Any], profile: Profile) -> Teaching | None:
-    """Find what is taught by the LoRAs that settings and the first prompt name."""
+def _teaching(
+    card: catalog.ModelCard, given: Mapping[str, Any], profile: Profile
+) -> Teaching | None:
+    """Find what the names promise of the model, or of the LoRAs that are asked for."""
+    if card.is_guess:
+        return model_teaching(identify(card.path))
     _, tags = take_loras(next(iter(given["prompts"]), ""), "prompts")
     names = [*(use.path for use in given.get("loras", ())), *(tag.name for tag in tags)]
     find = Library(profile).finder(Kind.LORA)
     try:
-        return teaching_of(Distillation(model), [locate(name, find, "LoRA") for name in names])
+        loras = [locate(name, find, "LoRA") for name in names]
+        return lora_teaching(Distillation(card.distillation), loras)
     except CoreError:
         # What is missing or damaged is told by the engine, which needs it.
         return None

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import core.starter
 from core.errors import CoreError, InvalidRequest, ModelInvalid, ModelMissing
 from core.models.curated import Curated
-from core.models.families import Defaults, ignored_settings, refused_schedulers
+from core.models.families import Defaults, Distillation, ignored_settings, refused_schedulers
 from core.models.identify import Identity, identify
 from core.paths import expanded
 from core.request import PreviewDecoder, SchedulerName, TextToImage, parse_choice
@@ -79,6 +79,7 @@ class ModelCard:
         ignored: Settings of a request that have no say with it as it stands by default, each with
             the reason.
         distillation: How it was taught to need few steps: ``none``, ``turbo``, ``lcm`` and so on.
+        is_guess: Whether its name alone says so, and its settings go by that.
         timestep_spacing: How its timesteps are spread: ``leading``, ``linspace`` or ``trailing``.
         inpainting: Whether it needs a start picture and a mask.
         needs_size: Whether it is told the size and crop of the picture, as SDXL is.
@@ -102,6 +103,7 @@ class ModelCard:
     refused_schedulers: Mapping[SchedulerName, str] = field(default_factory=dict)
     ignored: Mapping[str, str] = field(default_factory=dict)
     distillation: str = "none"
+    is_guess: bool = False
     timestep_spacing: str = "leading"
     inpainting: bool = False
     needs_size: bool = False
@@ -200,6 +202,8 @@ def card(model: str) -> ModelCard:
             identity.distillation, guidance_embedding=identity.guidance_embedding
         ),
         distillation=identity.distillation.value,
+        is_guess=identity.is_guess
+        and replace(settings, title="") == _from_defaults(identity.defaults),
         timestep_spacing=str(identity.configs["scheduler"].get("timestep_spacing", "leading")),
         inpainting=identity.inpainting,
         needs_size=identity.needs_size,
@@ -226,15 +230,19 @@ def with_good_settings(card: ModelCard, known: Curated | None) -> ModelCard:
         steps=known.steps,
         guidance_scale=known.guidance_scale,
         scheduler=known.scheduler,
+        is_guess=False,
     )
 
 
 def refusals_for(identity: Identity) -> dict[SchedulerName, str]:
-    """Say which sampling methods do not work with a model, each with the reason."""
+    """Say which sampling methods do not work with a model, each with the reason.
+
+    What only its name says of it refuses none.
+    """
     return refused_schedulers(
         identity.prediction_type,
         zero_terminal_snr=identity.zero_terminal_snr,
-        distillation=identity.distillation,
+        distillation=Distillation.NONE if identity.is_guess else identity.distillation,
         guidance_embedding=identity.guidance_embedding,
     )
 

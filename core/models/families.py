@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from core.models.naming import name_of, words_in, words_of
+from core.models.naming import name_of, words_in_order
 from core.request import SchedulerName
 
 
@@ -40,6 +40,7 @@ class Distillation(StrEnum):
     LIGHTNING = "lightning"
     HYPER = "hyper"
     TCD = "tcd"
+    DMD2 = "dmd2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,10 @@ _FEW_STEPS = {
     Distillation.TCD: Defaults(
         steps=4, guidance_scale=1.0, scheduler=_S.TCD, schedulers=(_S.TCD, _S.LCM)
     ),
+    # Yin et al. 2024, arXiv:2405.14867, whose makers step as consistency models do.
+    Distillation.DMD2: Defaults(
+        steps=4, guidance_scale=1.0, scheduler=_S.LCM, schedulers=(_S.LCM, _S.EULER_ANCESTRAL)
+    ),
 }
 
 _NAMES = {
@@ -105,7 +110,18 @@ _NAMES = {
     Distillation.LIGHTNING: "a Lightning model",
     Distillation.HYPER: "a Hyper-SD model",
     Distillation.TCD: "a trajectory consistency model",
+    Distillation.DMD2: "a DMD2 model",
 }
+
+DISTILLATION_TITLES = {
+    Distillation.TURBO: "Turbo",
+    Distillation.LCM: "LCM",
+    Distillation.LIGHTNING: "Lightning",
+    Distillation.HYPER: "Hyper",
+    Distillation.TCD: "TCD",
+    Distillation.DMD2: "DMD2",
+}
+"""What goes before "model" and "LoRA"."""
 
 _CANNOT_RESCALE = (SchedulerName.PNDM, SchedulerName.LMS, SchedulerName.HEUN)
 """Diffusers' classes of these know no schedule that ends in pure noise."""
@@ -114,20 +130,12 @@ _CANNOT_PREDICT_PICTURES = (SchedulerName.PNDM, SchedulerName.EULER_ANCESTRAL)
 """Diffusers' classes of these cannot step from a prediction of the clean latents."""
 
 
-def distillation_of(
-    path: Path,
-    *,
-    unet: Mapping[str, Any],
-    scheduler: Mapping[str, Any],
-    metadata: Mapping[str, str],
-) -> Distillation:
-    """Tell how a model was distilled, from its configuration, else from its name.
+def stated_distillation(unet: Mapping[str, Any], scheduler: Mapping[str, Any]) -> Distillation:
+    """Tell how a model was distilled from its configuration, where that says so.
 
     Args:
-        path: Its folder or file.
         unet: Its UNet's configuration.
         scheduler: Its scheduler's configuration.
-        metadata: What its maker wrote beside the weights.
     """
     if unet.get("time_cond_proj_dim") is not None:
         return Distillation.LCM
@@ -136,22 +144,62 @@ def distillation_of(
             return Distillation.LCM
         case "TCDScheduler":
             return Distillation.TCD
-    words = words_of(path) | words_in(metadata.get("modelspec.title", ""))
-    # "Hyper" alone is a word that people like in the names of models for realistic pictures.
-    is_hyper = "hyper" in words and bool(words & {"sd", "sdxl", "step", "steps"})
-    named = (
-        (Distillation.LIGHTNING, "lightning" in words),
-        (Distillation.TURBO, "turbo" in words),
-        (Distillation.LCM, "lcm" in words),
-        (Distillation.TCD, "tcd" in words),
-        (Distillation.HYPER, is_hyper),
-    )
-    return next((kind for kind, is_it in named if is_it), Distillation.NONE)
+    return Distillation.NONE
+
+
+def named_distillation(path: Path, metadata: Mapping[str, str]) -> Distillation:
+    """Guess how a model or LoRA was distilled from its name, or the title that its maker noted.
+
+    The words that people use for other things as well count only beside more: a number of steps,
+    or the name of the family that they are joined to, as in ``sd_xl_turbo`` and ``novaXL_hyper``.
+
+    Args:
+        path: Its folder or file.
+        metadata: What its maker wrote beside the weights.
+    """
+    texts = (name_of(path), metadata.get("modelspec.title", ""))
+    return next((how for text in texts if (how := _named(text)) is not None), Distillation.NONE)
+
+
+_TERMS = {"lcm": Distillation.LCM, "tcd": Distillation.TCD}
+_WORDS = {
+    "lightning": Distillation.LIGHTNING,
+    "turbo": Distillation.TURBO,
+    "hyper": Distillation.HYPER,
+}
+_JOINED_TURBO = re.compile(r"turbo[a-z]*xl")
+"""As in ``turbovisionxl``; the other words begin too many that mean something else."""
+
+
+def _named(text: str) -> Distillation | None:
+    # Versions come between a family and what was made of it: ``RealVisXL_V4.0_Lightning``.
+    words = [word for word in words_in_order(text) if not word.isdigit() and word != "v"]
+    if "dmd2" in text.lower():
+        return Distillation.DMD2
+    for word, how in _WORDS.items():
+        if word in words and (_steps_in(text) is not None or _is_joined(word, words)):
+            return how
+        if any(other in (f"{word}xl", f"xl{word}", f"sdxl{word}", f"sd{word}") for other in words):
+            return how
+    if any(_JOINED_TURBO.fullmatch(word) for word in words):
+        return Distillation.TURBO
+    return next((how for term, how in _TERMS.items() if term in words), None)
+
+
+def _is_joined(word: str, words: Sequence[str]) -> bool:
+    """Whether a family's name stands right before or behind a word."""
+    places = [place for place, other in enumerate(words) if other == word]
+    beside = [words[i] for place in places for i in (place - 1, place + 1) if 0 <= i < len(words)]
+    return any(other == "sd" or other.endswith("xl") for other in beside)
 
 
 def distilled_steps(path: Path) -> int | None:
     """Read the number of steps that a model was distilled to from its name: ``..._4step``."""
-    found = re.search(r"(?<!\d)(\d{1,2})[-_ ]?steps?", name_of(path).lower())
+    return _steps_in(name_of(path))
+
+
+def _steps_in(text: str) -> int | None:
+    found = re.search(r"(?<!\d)(\d{1,2})[-_ ]?steps?", text.lower())
     return int(found[1]) if found and 1 <= int(found[1]) <= _MOST_DISTILLED_STEPS else None
 
 

@@ -42,6 +42,9 @@ class Identity:
         guidance_embedding: Whether the UNet takes guidance as a number, as an LCM's does.
         zero_terminal_snr: Whether its schedule is to end in pure noise (arXiv:2305.08891).
         distillation: How it was taught to need few steps, if it was.
+        is_guess: Whether nothing but its name says how it was distilled, so that a person may
+            decide otherwise.
+        own_spacing: How its timesteps are spread if that guess is wrong.
         defaults: Its good settings.
         width: Of the pictures it was trained on, in pixels.
         height: Of the pictures it was trained on, in pixels.
@@ -70,6 +73,8 @@ class Identity:
     guidance_embedding: bool
     zero_terminal_snr: bool
     distillation: Distillation
+    is_guess: bool
+    own_spacing: str
     defaults: families.Defaults
     width: int
     height: int
@@ -111,8 +116,12 @@ def identity_of(parts: Parts) -> Identity:
         raise bad_config(vae_folder, "scaling_factor", scaling)
     vae_scale = 2 ** (len(value_of(vae_folder, vae, "block_out_channels", list)) - 1)
     height, width = _sample_size(unet_folder, unet)
-    family, distillation = _family(parts), _distillation(parts)
     scheduler = parts.configs["scheduler"]
+    own_spacing = str(scheduler.get("timestep_spacing", "leading"))
+    family, distillation = _family(parts), families.stated_distillation(unet, scheduler)
+    is_stated = distillation is not Distillation.NONE
+    if not is_stated:
+        distillation = families.named_distillation(path, parts.metadata)
     defaults = families.defaults_for(
         family,
         distillation,
@@ -136,6 +145,8 @@ def identity_of(parts: Parts) -> Identity:
         guidance_embedding=unet.get("time_cond_proj_dim") is not None,
         zero_terminal_snr=bool(scheduler.get("rescale_betas_zero_snr")),
         distillation=distillation,
+        is_guess=not is_stated and distillation is not Distillation.NONE,
+        own_spacing=own_spacing,
         defaults=defaults,
         width=width * vae_scale,
         height=height * vae_scale,
@@ -202,15 +213,6 @@ def _family(parts: Parts) -> Family:
             return Family.SD2
         case _:
             return Family.CUSTOM
-
-
-def _distillation(parts: Parts) -> Distillation:
-    return families.distillation_of(
-        parts.path,
-        unet=parts.configs["unet"],
-        scheduler=parts.configs["scheduler"],
-        metadata=parts.metadata,
-    )
 
 
 def _prediction_type(path: Path, scheduler: Mapping[str, Any]) -> PredictionType:

@@ -31,4 +31,9 @@ def words_of(path: Path) -> frozenset[str]:
 
 def words_in(text: str) -> frozenset[str]:
     """Split a text into lower-case words, at signs, digits and capitals."""
-    return frozenset(word.lower() for word in _WORD.findall(text))
+    return frozenset(words_in_order(text))
+
+
+def words_in_order(text: str) -> tuple[str, ...]:
+    """Split a text into lower-case words, as they follow each other."""
+    return tuple(word.lower() for word in _WORD.findall(text))

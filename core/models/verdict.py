@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.errors import ModelInvalid, ModelMissing
 from core.models.embedding_card import card_header, is_card
-from core.models.families import distillation_of
+from core.models.families import DISTILLATION_TITLES, Distillation, named_distillation
 from core.models.fingerprint import numbered
 from core.models.identify import Identity, identify
 from core.models.lone_folder import adapter_file, recognise_component
@@ -44,7 +44,7 @@ class Verdict:
         weights: Its weight files by the names that they have in its hash, see
             ``Fingerprints.of_model``.
         distillation: How a model or LoRA came to need few steps, if its file or its name tells:
-            ``turbo``, ``lcm``, ``lightning``, ``hyper``, ``tcd``, else ``none``.
+            a value of ``Distillation``, else ``none``.
         inpainting: Whether it is a model that takes a mask.
         prediction_type: What a model predicts; empty for anything else.
     """
@@ -91,14 +91,18 @@ def _judged(path: Path) -> Verdict:
     if is_single_file_model(header.tensors):
         return _model(identify(path))
     found = recognise(path, header)
-    how = distillation_of(path, unet={}, scheduler={}, metadata=header.metadata)
+    how, title = Distillation.NONE, found.title
+    if found.kind == Kind.LORA:
+        how = named_distillation(path, header.metadata)
+    if how is not Distillation.NONE:
+        title += f", {DISTILLATION_TITLES[how]} by its name"
     return Verdict(
         path=path,
         kind=Kind(found.kind),
         family=found.family,
-        title=found.title,
+        title=title,
         weights={found.kind: path},
-        distillation=how.value if found.kind == Kind.LORA else "none",
+        distillation=how.value,
     )
 
 
@@ -128,8 +132,8 @@ def _model(identity: Identity) -> Verdict:
         words.append(smaller)
     if identity.inpainting:
         words.append("inpainting")
-    if identity.distillation.value != "none":
-        words.append(_DISTILLED[identity.distillation.value])
+    if identity.distillation is not Distillation.NONE:
+        words.append(DISTILLATION_TITLES[identity.distillation])
     return Verdict(
         path=identity.path,
         kind=Kind.MODEL,
@@ -140,12 +144,3 @@ def _model(identity: Identity) -> Verdict:
         inpainting=identity.inpainting,
         prediction_type=identity.prediction_type.value,
     )
-
-
-_DISTILLED = {
-    "turbo": "Turbo",
-    "lcm": "LCM",
-    "lightning": "Lightning",
-    "hyper": "Hyper",
-    "tcd": "TCD",
-}

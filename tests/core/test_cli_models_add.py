@@ -282,7 +282,7 @@ LORAS = {f"{form} {family}": lora(form, family) for form in FORMS for family in 
     ),
     "lcm lora": Case(
         file(lambda: stripped(kohya("sd1")), "lcm-lora-sdv1-5.safetensors"),
-        "lora", "sd1", f"LoRA for {SD1}",
+        "lora", "sd1", f"LoRA for {SD1}, LCM by its name",
     ),
 }  # fmt: skip
 

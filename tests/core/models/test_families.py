@@ -10,7 +10,13 @@ import pytest
 
 from core.errors import Unsupported
 from core.models.catalog import card
-from core.models.families import Distillation, Family, PredictionType, distilled_steps
+from core.models.families import (
+    Distillation,
+    Family,
+    PredictionType,
+    distilled_steps,
+    named_distillation,
+)
 from core.models.identify import identify
 from core.models.naming import words_of
 from core.models.recognise import FAMILY_TITLES
@@ -136,8 +142,43 @@ def test_models_of_few_steps_by_their_names(
     assert (found.scheduler, found.timestep_spacing) == (scheduler, spacing)
     assert found.guidance_scale == 1.0
     assert "guidance 1" in found.ignored["negative_prompt"]
-    assert S.PNDM not in found.schedulers
-    assert str(scheduler) in found.refused_schedulers[S.PNDM]
+    # A name may be wrong, so that it forbids nothing.
+    assert (found.is_guess, found.refused_schedulers) == (True, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("lightning_storm_style", "none"),
+        ("lightning_storm_style_sdxl", "none"),
+        ("thunderLightningStorm_v1", "none"),
+        ("whiteLightning_photo", "none"),
+        ("turbocharged", "none"),
+        ("my turbo car", "none"),
+        ("trained_2000steps_turbo", "none"),
+        ("hyperrealismXL", "none"),
+        ("hyper_realistic_xl", "none"),
+        ("RealitiesEdge_TURBOXL", "turbo"),
+        ("turbovisionxlSuperFastXLBasedOnNew", "turbo"),
+        ("novaAnimeXL_hyper", "hyper"),
+        ("RealVisXL_V4.0_Lightning", "lightning"),
+        ("realvisxlV40_v40LightningBakedvae", "lightning"),
+        ("Juggernaut_RunDiffusionPhoto2_Lightning_4Steps", "lightning"),
+        ("dmd2_sdxl_4step", "dmd2"),
+        ("lcm-lora-sdv1-5", "lcm"),
+    ],
+)
+def test_what_a_name_tells_of_few_steps(name: str, how: str) -> None:
+    assert named_distillation(Path(f"{name}.safetensors"), {}).value == how
+    assert named_distillation(Path("a.safetensors"), {"modelspec.title": name}).value == how
+
+
+def test_what_files_say_of_few_steps_is_no_guess(tmp_path: Path) -> None:
+    path = write_stripped_folder(tmp_path / "lcm", "sd1")
+    edit(path / "scheduler/scheduler_config.json", _class_name="LCMScheduler")
+    found = card(str(path))
+    assert not found.is_guess
+    assert "lcm" in found.refused_schedulers[S.PNDM]
 
 
 def test_a_model_with_guidance_as_an_input(tmp_path: Path) -> None:
@@ -165,7 +206,7 @@ def test_settings_in_the_folder_go_before_the_kinds_defaults(tmp_path: Path) -> 
     (path / "stepwise.json").write_text(json.dumps(settings))
     found = card(str(path))
     assert (found.title, found.steps, found.guidance_scale) == ("Quick", 2, 1.0)
-    assert found.scheduler in found.schedulers
+    assert (found.scheduler, found.is_guess) == (S.PNDM, False)
 
 
 def test_sdxl_without_its_second_half_is_refused(tmp_path: Path) -> None:

@@ -132,4 +132,4 @@ def test_another_scheduler_than_a_lora_knows_is_doubted(
 
     assert doubts() == []
     (told,) = doubts(scheduler=SchedulerName.PNDM, steps=4)
-    assert "lcm-lora.safetensors was distilled for lcm and tcd, in about 4 steps" in told
+    assert "taken for an LCM LoRA by its name, distilled for lcm and tcd, in about 4" in told
