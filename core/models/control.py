@@ -15,9 +15,7 @@ from core.events import Event, Loading
 from core.models.control_file import ControlFile
 from core.models.load_single_file import build_empty, fill, original_tensors
 from core.models.reading import Readable, check_finite, quietly
-
-_PREFIX = "control_model."
-"""How the original names of tensors begin, in some files."""
+from core.models.single_file import CONTROL
 
 
 class ControlNets:
@@ -75,7 +73,7 @@ def load_control(file: ControlFile, dtype: torch.dtype) -> Any:
     weights: dict[str, Tensor] = {}
     for path in file.weights.values():
         with original_tensors(path) as tensors:
-            weights |= tensors.below(_PREFIX) or tensors.below("")
+            weights |= tensors.below(CONTROL) or tensors.below("")
     with quietly(), Readable(file.path):
         weights = _in_new_names(weights, file)
     fill(module, weights, dtype, file.path)

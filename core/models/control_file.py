@@ -22,7 +22,7 @@ from core.models.fingerprint import Fingerprints
 from core.models.folder_files import read_json, value_of
 from core.models.identify import Family, Identity
 from core.models.names import Resolver, locate
-from core.models.recognise import FAMILY_OF_WIDTH, FAMILY_TITLES
+from core.models.recognise import FAMILY_OF_WIDTH, FAMILY_TITLES, control_tensors
 from core.models.safetensors_header import TensorInfo
 from core.models.tensor_list import read_tensors
 from core.models.verdict import Kind, judge
@@ -149,7 +149,7 @@ def _control_file(path: Path, identity: Identity) -> ControlFile:
         raise ModelInvalid(f"{path} is no ControlNet ({verdict.title}); choose another file.")
     tensors: dict[str, TensorInfo] = {}
     for file in verdict.files:
-        tensors |= read_tensors(file).tensors
+        tensors |= control_tensors(read_tensors(file).tensors)
     _check_family(path, tensors, identity)
     config = _config_of(path, identity) if path.is_dir() else config_like(identity.configs["unet"])
     return ControlFile(

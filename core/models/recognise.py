@@ -15,6 +15,7 @@ from core.models import foreign
 from core.models.adapter_names import ENCODERS, OUTPUTS, unsupported_form
 from core.models.lora_kinds import lora_family, lora_form
 from core.models.safetensors_header import Header, TensorInfo
+from core.models.single_file import CONTROL, tensors_below
 from core.models.upscaler_kinds import name_of_upscaler
 
 Tensors = Mapping[str, TensorInfo]
@@ -152,11 +153,17 @@ def _controlnet(path: Path, tensors: Tensors) -> Recognised | None:
             f"{path} is a ControlNet Union, which is told its task; this version takes those of "
             "one task."
         )
+    tensors = control_tensors(tensors)
     family = _family_by_text(tensors)
     if family is None and any("add_embedding." in name for name in tensors):
         family = "sdxl"
     family = family or "custom"
     return Recognised("controlnet", family, f"ControlNet for {FAMILY_TITLES[family]}")
+
+
+def control_tensors(tensors: Tensors) -> Tensors:
+    """Give a ControlNet's own tensors, of a file that may hold the model that it was trained on."""
+    return tensors_below(tensors, CONTROL) or tensors
 
 
 def _family_by_text(tensors: Tensors) -> str | None:

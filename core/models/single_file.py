@@ -54,10 +54,17 @@ _PART_NAMES = {
 
 CONV_IN = f"{UNET}input_blocks.0.0.weight"
 
+CONTROL = "control_model."
+"""How the original names of a ControlNet's tensors begin, in some files."""
+
 
 def is_single_file_model(tensors: Mapping[str, TensorInfo]) -> bool:
-    """Whether the names are those of a whole Stable Diffusion model."""
-    return CONV_IN in tensors
+    """Whether the names are those of a whole Stable Diffusion model.
+
+    The first ControlNets were shared with the model that they were trained beside, whose part in
+    such a file is the smaller one: see ``core.models.recognise``.
+    """
+    return CONV_IN in tensors and not _begins(tensors, CONTROL)
 
 
 def family_of(tensors: Mapping[str, TensorInfo]) -> str:
@@ -111,7 +118,8 @@ def parts_of(path: Path, header: Header, configs: Path = CONFIGS) -> Parts:
         )
     family = family_of(tensors)
     headers = {
-        name: _below(tensors, component_prefix(family, name, tensors)) for name in _PREFIXES[family]
+        name: tensors_below(tensors, component_prefix(family, name, tensors))
+        for name in _PREFIXES[family]
     }
     for name, part in headers.items():
         if not part:
@@ -137,7 +145,7 @@ def _fitted(configs: Mapping[str, Any], path: Path, header: Header) -> dict[str,
     """Change a family's configuration to what this file tells."""
     made = {name: dict(values) for name, values in configs.items() if isinstance(values, dict)}
     channels = header.tensors[CONV_IN].shape
-    made["unet"] = fitted_unet(made["unet"], _below(header.tensors, UNET))
+    made["unet"] = fitted_unet(made["unet"], tensors_below(header.tensors, UNET))
     made["unet"]["in_channels"] = channels[1] if len(channels) == 4 else 0
     prediction = _prediction_type(header, path)
     if prediction is not None:
@@ -183,7 +191,8 @@ def _trained_side(header: Header, path: Path) -> int | None:
     return None
 
 
-def _below(tensors: Mapping[str, TensorInfo], prefix: str) -> dict[str, TensorInfo]:
+def tensors_below(tensors: Mapping[str, TensorInfo], prefix: str) -> dict[str, TensorInfo]:
+    """Give the tensors whose names begin so, without that beginning."""
     return {
         name.removeprefix(prefix): info for name, info in tensors.items() if name.startswith(prefix)
     }

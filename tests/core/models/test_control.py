@@ -57,8 +57,10 @@ def as_file(control: Path, path: Path, naming: str) -> Path:
     """Write a folder's weights as one file under other names."""
     weights = load_file(control / WEIGHTS)
     if naming != "diffusers":
-        prefix = "control_model." if naming == "prefixed" else ""
+        prefix = "" if naming == "original" else "control_model."
         weights = {prefix + controlnet_name(name, 1): t for name, t in weights.items()}
+    if naming == "beside its model":
+        weights["model.diffusion_model.input_blocks.0.0.weight"] = torch.ones(8, 4, 3, 3)
     if path.suffix == ".pth":
         torch.save(weights, path)
     else:
@@ -66,7 +68,7 @@ def as_file(control: Path, path: Path, naming: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("naming", ["diffusers", "original", "prefixed"])
+@pytest.mark.parametrize("naming", ["diffusers", "original", "prefixed", "beside its model"])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_a_file_has_the_weights_of_its_folder(
     naming: str, suffix: str, control: Path, tiny_model: Path, start_picture: Path, tmp_path: Path
