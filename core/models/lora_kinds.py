@@ -33,16 +33,20 @@ _CLIP_LAYER = re.compile(r"(?:^lora_te_|^text_encoder\.|^lora_te1_).*(?:q_proj|k
 
 _FAMILY_OF_TEXT = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
 
-_SDXL_NAMES = (
-    "lora_te1_", "lora_te2_", "text_encoder_2.", "bundle_emb.",
-    "lora_unet_input_blocks_4_1_transformer_blocks_1_",
-    "lora_unet_down_blocks_1_attentions_0_transformer_blocks_1_",
-    "unet.down_blocks.1.attentions.0.transformer_blocks.1.",
-    "lora_unet_middle_block_1_transformer_blocks_9_",
-    "lora_unet_mid_block_attentions_0_transformer_blocks_9_",
-)  # fmt: skip
-"""Beginnings of names that only SDXL has: a second text encoder, and more than one block in a
-transformer of its UNet."""
+_SECOND_ENCODER = re.compile(r"lora_te2_|text_encoder_2\.|clip_g\.|bundle_emb\..*\.clip_g$")
+_SDXL_UNET = re.compile(
+    r".*(?:transformer_blocks[._][1-9]|up_blocks[._]0[._]attentions|output_blocks[._][012][._]1[._])"
+)
+"""Where only SDXL's UNet has attention: more than one block in a transformer, and the first blocks
+on the way up."""
+
+_SD_UNET = re.compile(
+    r".*(?:down_blocks[._]0|up_blocks[._]3)[._]attentions|.*input_blocks[._][12][._]1[._]"
+)
+"""Where only the UNets of 1.x and 2.x have attention."""
+
+_SGM = re.compile(r"lora_unet_(?:input|middle|output)_block")
+"""kohya's sd-scripts take SDXL's original names, and diffusers' for 1.x and 2.x."""
 
 _SD_NAMES = (
     "lora_unet_", "lora_te", "lycoris_", "unet.", "text_encoder", "down_blocks.", "up_blocks.",
@@ -72,12 +76,16 @@ def lora_family(header: Header) -> str | None:
         it is for something else.
     """
     tensors = header.tensors
-    if any(name.startswith(_SDXL_NAMES[:3]) for name in tensors):
+    if _has(tensors, _SECOND_ENCODER):
         return "sdxl"
-    width = _text_width(tensors)
+    width = _width(tensors, _TEXT_READERS)
     if width in _FAMILY_OF_TEXT:
         return _FAMILY_OF_TEXT[width]
-    if any(name.startswith(_SDXL_NAMES) for name in tensors):
+    is_sd = _has(tensors, _SD_UNET)
+    if _has(tensors, _SDXL_UNET) or (_has(tensors, _SGM) and not is_sd):
+        return "sdxl"
+    # kohya's first of two; diffusers calls the only one so too, beside a UNet's tensors.
+    if all(name.startswith("lora_te1_") for name in tensors):
         return "sdxl"
     noted = " ".join(
         header.metadata.get(key, "").lower()
@@ -86,19 +94,25 @@ def lora_family(header: Header) -> str | None:
     for family, words in _BY_NOTE:
         if any(word in noted for word in words):
             return family
+    width = width or _width(tensors, _CLIP_LAYER)
+    if width in _FAMILY_OF_TEXT:
+        return _FAMILY_OF_TEXT[width]
     if not any(name.startswith(_SD_NAMES) for name in tensors):
         return None
     return "custom" if width is not None else "sd1"
 
 
-def _text_width(tensors: Mapping[str, TensorInfo]) -> int | None:
-    """Read how wide the text is: what cross attention reads, else what CLIP works in."""
-    for pattern in (_TEXT_READERS, _CLIP_LAYER):
-        for name, info in tensors.items():
-            if pattern.search(name) and name.endswith(_DOWN_ENDS) and len(info.shape) > 1:
-                return info.shape[1]
-            if pattern.search(name) and (width := _kronecker_width(name, tensors)):
-                return width
+def _has(tensors: Mapping[str, TensorInfo], pattern: re.Pattern[str]) -> bool:
+    return any(pattern.match(name) for name in tensors)
+
+
+def _width(tensors: Mapping[str, TensorInfo], layers: re.Pattern[str]) -> int | None:
+    """Read how wide a layer's input is: cross attention's, or that of CLIP's layers."""
+    for name, info in tensors.items():
+        if layers.search(name) and name.endswith(_DOWN_ENDS) and len(info.shape) > 1:
+            return info.shape[1]
+        if layers.search(name) and (width := _kronecker_width(name, tensors)):
+            return width
     return None
 
 

@@ -70,6 +70,18 @@ def test_controlnets(tmp_path: Path, family: str, naming: str) -> None:
     assert (verdict.kind, verdict.family) == (Kind.CONTROLNET, family)
 
 
+def test_a_controlnet_shared_with_its_model_is_no_model(tmp_path: Path) -> None:
+    own = {
+        f"control_model.{name}": info for name, info in layout("sd1-controlnet-original").items()
+    }
+    other = {name.replace("attn2.to_k", "attn3.to_k"): info for name, info in own.items()}
+    path = tmp_path / "control_sd15_canny.safetensors"
+    verdict = judge(write_stripped(path, layout("sd1-original") | own))
+    assert (verdict.kind, verdict.title) == (Kind.CONTROLNET, "ControlNet for Stable Diffusion 1.x")
+    # The family is that of its own tensors and not the model's.
+    assert judge(write_stripped(path, layout("sd1-original") | other)).family == "custom"
+
+
 def test_a_controlnet_in_its_folder(tmp_path: Path) -> None:
     write_stripped(tmp_path / "diffusion_pytorch_model.safetensors", layout("sd1-controlnet"))
     (tmp_path / "config.json").write_text('{"_class_name": "ControlNetModel"}')
@@ -153,6 +165,7 @@ def test_a_captioner_is_a_folder_of_blip(tmp_path: Path) -> None:
 ATTN2 = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
 UNDERSCORED = "lora_unet_" + ATTN2.replace(".", "_")
 SGM = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
+B_LORA = "unet.up_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q"
 CLIP = "text_model_encoder_layers_0_self_attn_q_proj"
 
 
@@ -181,6 +194,12 @@ LORAS: list[tuple[str, str, dict[str, tuple[int, ...]]]] = [
     ("sd1", "DoRA", kohya(UNDERSCORED, 768) | {f"{UNDERSCORED}.dora_scale": (640, 1)}),
     ("sdxl", "LoRA", kohya(SGM, 2048) | {"bundle_emb.cat.clip_l": (2, 768)}),
     ("custom", "LoRA", kohya(UNDERSCORED, 16)),
+    ("sd1", "LoRA", kohya(UNDERSCORED, 768) | kohya(f"lora_te1_{CLIP}", 768)),
+    ("sd2", "LoRA", kohya(UNDERSCORED, 1024) | kohya(f"lora_te1_{CLIP}", 1024)),
+    ("sdxl", "LoRA", kohya(B_LORA, 640)),
+    ("sdxl", "LoRA", kohya("lora_unet_output_blocks_0_1_transformer_blocks_0_attn1_to_q", 640)),
+    ("sdxl", "LoRA", kohya(UNDERSCORED.replace("blocks_0_attn2", "blocks_1_attn1"), 640)),
+    ("sd1", "LoRA", kohya("unet.up_blocks.3.attentions.0.transformer_blocks.0.attn1.to_q", 320)),
 ]  # fmt: skip
 
 
