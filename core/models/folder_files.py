@@ -5,6 +5,7 @@ Imports no torch.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,28 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ModelInvalid(f"{path} holds no JSON object; download or save the model again.")
     return values
+
+
+_SETTINGS = ("model_index.json", "config.json", "scheduler_config.json", "stepwise.json")
+_NEUTRAL = ("torch_dtype", "dtype", "transformers_version")
+"""What configurations note of how they were saved, and that changes no picture."""
+
+
+def settings_in(folder: Path) -> dict[str, dict[str, Any]]:
+    """Give what the configurations in a model's folder say of how it is built and run.
+
+    Two folders of the same weights are one model only if they say the same. A file that cannot be
+    read says nothing.
+    """
+    found = {}
+    for file in (path for name in _SETTINGS for path in (folder / name, *folder.glob(f"*/{name}"))):
+        with contextlib.suppress(ModelInvalid):
+            found[file.relative_to(folder).as_posix()] = {
+                key: value
+                for key, value in read_json(file).items()
+                if key not in _NEUTRAL and (key == "_class_name" or not key.startswith("_"))
+            }
+    return found
 
 
 def weight_files(folder: Path, stem: str) -> tuple[Path, ...]:

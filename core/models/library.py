@@ -19,6 +19,7 @@ from core.models import catalog, curated, library_check
 from core.models.copying import copying, discard
 from core.models.curated import Curated
 from core.models.fingerprint import Fingerprints, combined_sha256
+from core.models.folder_files import settings_in
 from core.models.hub_cache import find_cached
 from core.models.library_events import (
     Added,
@@ -35,7 +36,7 @@ from core.models.library_names import check_name, free_name, name_of, slug
 from core.models.names import Resolver
 from core.models.partial_downloads import place_of_copy, sweep_copies
 from core.models.verdict import Kind, Verdict, judge
-from core.paths import Profile, expanded
+from core.paths import Profile, expanded, is_dir
 
 
 class Library:
@@ -117,23 +118,28 @@ class Library:
         return tuple(entry for entry in self.entries() if entry.sha256.startswith(sha256.lower()))
 
     def duplicates(self) -> tuple[tuple[Entry, ...], ...]:
-        """Give the groups of entries that have the same bytes.
+        """Give the groups of entries that have the same bytes and the same settings.
 
         Raises:
             ModelInvalid: If the list is damaged.
         """
-        groups: dict[str, list[Entry]] = {}
+        groups: list[list[Entry]] = []
         for entry in self.entries():
-            groups.setdefault(entry.sha256, []).append(entry)
-        return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+            for group in groups:
+                if group[0].sha256 == entry.sha256 and _are_alike(group[0].path, entry.path):
+                    group.append(entry)
+                    break
+            else:
+                groups.append([entry])
+        return tuple(tuple(group) for group in groups if len(group) > 1)
 
     def add(
         self, path: Path, *, copy: bool = False, name: str = "", source: str = ""
     ) -> Generator[LibraryEvent, None, None]:
         """Add a model that lies on this machine; the last event is ``Added``.
 
-        One that is in the library already, by its bytes, is not added a second time unless another
-        name is given for it. One that had gone from its place is found again.
+        One that is in the library already, by its bytes and its settings, is not added a second
+        time unless another name is given for it. One that had gone from its place is found again.
 
         Args:
             path: A file or a folder.
@@ -301,14 +307,15 @@ class Library:
             there = _at(found.path, entries.values()) if partial is None else None
             gone = next((twin for twin in twins if twin.missing()), None)
             twins = [twin for twin in twins if self._is_sound(twin)]
+            same = [twin for twin in twins if _are_alike(twin.path, found.path)]
             if there is not None and wish in ("", there.name):
                 added = _refreshed(there, found)
             elif gone is not None and not wish:
                 added = self._renewed(gone, found, partial, Outcome.FOUND_AGAIN)
-            elif twins and not wish and (partial is None or twins[0].owned):
-                added = Added(entry=twins[0], outcome=Outcome.KNOWN)
-            elif twins and not wish:
-                added = self._renewed(twins[0], found, partial, Outcome.UPDATED)
+            elif same and not wish and (partial is None or same[0].owned):
+                added = Added(entry=same[0], outcome=Outcome.KNOWN)
+            elif same and not wish:
+                added = self._renewed(same[0], found, partial, Outcome.UPDATED)
             else:
                 check_name(wish, {e.name: e.path for e in entries.values()}, found.path)
                 named = dataclasses.replace(found, name=free_name(found.name, entries))
@@ -368,6 +375,11 @@ def _at(path: Path, entries: Iterable[Entry]) -> Entry | None:
     """Give the entry that lies at a path, however that is written."""
     real = os.path.realpath(path)
     return next((entry for entry in entries if os.path.realpath(entry.path) == real), None)
+
+
+def _are_alike(one: Path, other: Path) -> bool:
+    """Whether what has the same weights works the same, by its settings; a file has none."""
+    return not (is_dir(one) and is_dir(other)) or settings_in(one) == settings_in(other)
 
 
 def _refreshed(there: Entry, found: Entry) -> Added:

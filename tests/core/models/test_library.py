@@ -58,6 +58,22 @@ def put(shelf: Library, path: Path, **options) -> Added:
     return added
 
 
+def test_the_same_weights_with_other_settings_are_another_model(
+    shelf: Library, model: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(model, tmp_path / "velocity"))
+    config = other / "scheduler/scheduler_config.json"
+    values = json.loads(config.read_text())
+    config.write_text(json.dumps(values | {"_diffusers_version": "0.1"}))
+    first = put(shelf, model).entry
+    assert put(shelf, other).outcome is Outcome.KNOWN
+    config.write_text(json.dumps(values | {"prediction_type": "v_prediction"}))
+    added = put(shelf, other)
+    assert (added.outcome, added.same_as) == (Outcome.NEW, (first.name,))
+    assert identify(added.entry.path).prediction_type == "v_prediction"
+    assert shelf.duplicates() == ()
+
+
 def other_bytes(model: Path) -> Path:
     """Change a model so that it is sound and another one."""
     data = bytearray((model / UNET).read_bytes())
