@@ -6,6 +6,7 @@ reference code or of diffusers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from core.models.safetensors_header import TensorInfo
@@ -82,6 +83,23 @@ _LORA_UNDERSCORED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Hunyuan-DiT", ("lora_unet_blocks_0_attn1_Wqkv",)),
 )
 
+_LORA_MARKS = (
+    ("motion (AnimateDiff)", re.compile(r"[._]motion_modules[._]")),
+    (
+        "Qwen-Image",
+        re.compile(
+            r"^lora_unet_transformer_blocks_|transformer_blocks[._]\d+[._](?:img|txt)_m(?:od|lp)[._]"
+            # FLUX.1 has 19 such blocks, Stable Diffusion 3 at most 38, and Qwen-Image 60.
+            r"|transformer_blocks\.(?:39|[45]\d)\."
+        ),
+    ),
+)
+_Z_IMAGE = re.compile(r"(?:^|[._])layers[._]\d+[._](?:attention|feed_forward|adaLN_modulation)[._]")
+"""Z-Image's blocks are called as Lumina's are."""
+
+_Z_IMAGE_WIDTH = 3840
+_FLUX_WIDTH = 3072
+
 _OTHERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("an IP-Adapter", ("ip_adapter.", "image_proj.")),
     ("a T2I-Adapter", ("adapter.body.", "adapter.conv_in.", "body.0.block1.")),
@@ -136,12 +154,31 @@ def name_of_lora(tensors: Mapping[str, TensorInfo]) -> str | None:
     for name, marks in _LORA_UNDERSCORED:
         if _has_any(tensors, marks):
             return name
+    for name, mark in _LORA_MARKS:
+        if any(mark.search(tensor) for tensor in tensors):
+            return name
+    if any(_Z_IMAGE.search(tensor) for tensor in tensors):
+        return "Z-Image" if _width(tensors) == _Z_IMAGE_WIDTH else "Lumina"
     named = name_of_model(tensors)
     if named is not None or not _has_any(tensors, ("transformer.",)):
         return named
     if _has_any(tensors, ("transformer.single_transformer_blocks.",)):
         return "FLUX.1"
-    return "PixArt" if any(".attn1." in name for name in tensors) else "Stable Diffusion 3"
+    if any(".attn1." in name for name in tensors):
+        return "PixArt"
+    return "FLUX.1" if _width(tensors) == _FLUX_WIDTH else "Stable Diffusion 3"
+
+
+def _width(tensors: Mapping[str, TensorInfo]) -> int | None:
+    """Read how wide a transformer is from what a LoRA's queries read."""
+    ends = (
+        "to_q.lora_A.weight",
+        "to_q.lora_down.weight",
+        "qkv.lora_A.weight",
+        "qkv.lora_down.weight",
+    )
+    sizes = (info.shape for name, info in tensors.items() if name.endswith(ends))
+    return next((sides[1] for sides in sizes if len(sides) == 2), None)
 
 
 def name_of_other(tensors: Mapping[str, TensorInfo]) -> str | None:

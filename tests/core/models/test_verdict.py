@@ -272,6 +272,15 @@ NAMED: list[tuple[str, dict[str, tuple[int, ...]]]] = [
     ("is a FLUX.1 LoRA", {f"transformer.single_{BLOCK}.to_q.lora_A.weight": (4, 9)}),
     ("is a Stable Diffusion 3 model", {"joint_blocks.0.x_block.attn.qkv.weight": (9, 3)}),
     ("Stable Diffusion 3 LoRA", {f"transformer.{BLOCK}.to_q.lora_A.weight": (4, 9)}),
+    ("is a FLUX.1 LoRA", {f"transformer.{BLOCK}.to_q.lora_A.weight": (4, 3072)}),
+    ("Qwen-Image LoRA", {f"transformer.{BLOCK}.to_q.lora_A.weight": (4, 3072),
+                         "transformer.transformer_blocks.3.img_mlp.net.2.lora_A.weight": (4, 9)}),
+    ("Qwen-Image LoRA", kohya("lora_unet_transformer_blocks_0_attn_to_q", 3072)),
+    ("Z-Image LoRA", {"diffusion_model.layers.0.attention.to_q.lora_A.weight": (4, 3840)}),
+    ("Lumina LoRA", {"diffusion_model.layers.0.attention.qkv.lora_A.weight": (4, 2304)}),
+    ("is a motion (AnimateDiff) LoRA", {
+        "down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0."
+        "attention_blocks.0.processor.to_q_lora.down.weight": (4, 320)}),
     ("is a PixArt model", {"adaln_single.linear.weight": (9, 3), "y_embedder.y_embedding": (1, 9)}),
     ("is a Wan model", {"blocks.0.cross_attn.k.weight": (9, 9), "head.modulation": (1, 2, 9)}),
     ("is a Wan LoRA", {"diffusion_model.blocks.0.cross_attn.k.lora_A.weight": (4, 9)}),
