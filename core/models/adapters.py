@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from torch import Tensor, nn
 
 from core.errors import InvalidRequest
-from core.events import Event, Loading
+from core.events import Event, Loading, Notice
 from core.models.components import Components
 from core.models.embeddings import Embedding, check_widths, read_embedding
 from core.models.fingerprint import Fingerprints
@@ -106,11 +106,15 @@ class Adapters:
                 file = read_lora(Path(use.path))
                 bound = bind(file, self._modules, self._bring)
                 yield Loading(what=f"the LoRA {Path(use.path).name}: {bound.summary}")
+                yield from _left_out(file.path, file.unused)
                 loras[use.sha256] = (bound, file.embeddings)
         embeddings: dict[EmbeddingUse, Embedding] = {}
         for word in request.embeddings:
-            known = self._embeddings.get(word)
-            embeddings[word] = known or read_embedding(Path(word.path), word.token)
+            if word in self._embeddings:
+                embeddings[word] = self._embeddings[word]
+                continue
+            embeddings[word] = read_embedding(Path(word.path), word.token)
+            yield from _left_out(embeddings[word].path, embeddings[word].unused)
         bundled = [embedding for _, brought in loras.values() for embedding in brought]
         _check_embeddings([*embeddings.values(), *bundled], self._widths)
         self._applied.set(
@@ -132,6 +136,15 @@ class Adapters:
         bundled = [embedding for _, brought in self._loras.values() for embedding in brought]
         every = [*bundled, *self._embeddings.values()]
         return {embedding.token: embedding.vectors for embedding in every}
+
+
+def _left_out(path: Path, names: Sequence[str]) -> Iterator[Event]:
+    """Say which of a file's tensors are not used, if any."""
+    if names:
+        yield Notice(
+            message=f"Of {path.name}, {' and '.join(names)} are for the text encoder's output and "
+            "are not used; its word means what its other vectors say."
+        )
 
 
 def _width_of(encoder: nn.Module) -> int:

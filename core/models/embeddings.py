@@ -6,6 +6,7 @@ text encoder's own table of words is never written to: see ``core.sampling.text`
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,14 @@ import torch
 from torch import Tensor
 
 from core.errors import ModelInvalid, Unsupported
-from core.models.adapter_names import ENCODERS, OUTPUTS
+from core.models.adapter_names import (
+    ENCODERS,
+    NO_WORDS,
+    OUTPUTS,
+    is_words,
+    only_outputs,
+    several_words,
+)
 from core.models.embedding_card import damaged_card, is_card, read_card
 from core.models.lora_keys import TEXT
 from core.models.reading import check_finite
@@ -36,10 +44,12 @@ class Embedding:
         token: The word in the prompt.
         path: Its file.
         vectors: ``(n, D)`` fp32 on the CPU for each text encoder.
+        unused: Names of the file's tensors for a text encoder's output, which are not used.
     """
 
     token: str
     path: Path
+    unused: tuple[str, ...] = ()
     vectors: Mapping[str, Tensor] = field(compare=False, repr=False)
 
 
@@ -61,7 +71,8 @@ def read_embedding(path: Path, token: str = "") -> Embedding:
     word, vectors = _vectors(path, values)
     phrase = notes.get("modelspec.trigger_phrase", "").split()
     called = phrase[0] if len(phrase) == 1 and path.stem in _NAMELESS else path.stem
-    return make_embedding(path, token or word or called, vectors)
+    made = make_embedding(path, token or word or called, vectors)
+    return dataclasses.replace(made, unused=tuple(sorted(values.keys() & set(OUTPUTS))))
 
 
 def make_embedding(path: Path, token: str, vectors: Mapping[str, Any]) -> Embedding:
@@ -107,22 +118,25 @@ def check_widths(embedding: Embedding, widths: Mapping[str, int]) -> None:
 
 def _vectors(path: Path, values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Find the vectors, by text encoder, and the word that the file gives them, if any."""
-    if outputs := sorted(values.keys() & set(OUTPUTS)):
-        raise Unsupported(
-            f"{path} has vectors for the text encoder's output ({outputs[0]}), which this version "
-            "does not use; save the embedding without them."
-        )
+    outputs = sorted(values.keys() & set(OUTPUTS))
+    values = {name: value for name, value in values.items() if name not in OUTPUTS}
+    if outputs and not values:
+        raise only_outputs(path, outputs)
     if "string_to_param" in values:
         return "", {TEXT: _named_parameter(path, values["string_to_param"])}
     if found := {ENCODERS[name]: value for name, value in values.items() if name in ENCODERS}:
         if len(found) < len(values):
             raise _no_embedding(path, sorted(values.keys() - ENCODERS.keys())[0])
         return "", found
+    shapes = [v.shape for v in values.values() if isinstance(v, Tensor) and v.ndim in (1, 2)]
+    fit = len(shapes) == len(values) and {shape[-1] for shape in shapes} <= _FAMILIES.keys()
+    if fit and is_words(values):
+        raise several_words(path, values)
     if len(values) != 1:
         raise _no_embedding(path, next(iter(values), "nothing"))
     ((word, value),) = values.items()
     # Anything else with one tensor would be taken for a word with vectors.
-    if not isinstance(value, Tensor) or value.ndim > 2 or word.endswith((".weight", ".alpha")):
+    if not isinstance(value, Tensor) or value.ndim > 2 or word.endswith(NO_WORDS):
         raise _no_embedding(path, word)
     return word, {TEXT: value}
 
@@ -131,7 +145,9 @@ def _named_parameter(path: Path, parameters: Any) -> Any:
     """Give the one tensor of AUTOMATIC1111's form, whose name is ``*``."""
     if isinstance(parameters, torch.nn.ParameterDict):
         parameters = parameters._parameters
-    if not isinstance(parameters, dict) or len(parameters) != 1:
+    if isinstance(parameters, dict) and len(parameters) > 1:
+        raise several_words(path, parameters)
+    if not isinstance(parameters, dict) or not parameters:
         raise _no_embedding(path, "string_to_param")
     return next(iter(parameters.values()))
 

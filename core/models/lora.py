@@ -34,17 +34,19 @@ class Bound:
     Attributes:
         path: Its file.
         changes: What it does, by module.
-        tensors: How many tensors the file has, all of which are in ``changes``.
+        tensors: How many tensors of the file are applied, by ``changes`` or as words.
+        unused: How many are not.
     """
 
     path: Path
     changes: Mapping[Place, Change]
     tensors: int
+    unused: int = 0
 
     @property
     def summary(self) -> str:
-        """Say that nothing was left out: ``264 of 264 tensors applied``."""
-        return f"{self.tensors} of {self.tensors} tensors applied"
+        """Say whether anything was left out: ``264 of 264 tensors applied``."""
+        return f"{self.tensors} of {self.tensors + self.unused} tensors applied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def bind(
                 "again with the program that made it."
             )
         changes[place] = _change(file, stem, modules[place[0]][place[1]])
-    return Bound(path=file.path, changes=changes, tensors=file.tensors)
+    return Bound(path=file.path, changes=changes, tensors=file.tensors, unused=len(file.unused))
 
 
 class AppliedLoras:

@@ -13,21 +13,14 @@ from typing import Any
 from torch import Tensor
 
 from core.errors import ModelInvalid, Unsupported
-from core.models.adapter_names import unsupported_form
+from core.models.adapter_names import bundled, unknown_tensors
 from core.models.embeddings import Embedding, make_embedding
 from core.models.lone_folder import ADAPTER_CONFIG
-from core.models.lora_keys import PEFT_ROOT, TEXT, TEXT_2, Role, family_of, split_key
+from core.models.lora_keys import PEFT_ROOT, Role, split_key
 from core.models.reading import check_finite
 from core.models.tensor_file import read_tensor_file
 
 _PEFT_METADATA = "lora_adapter_metadata"
-_BUNDLED = "bundle_emb."
-_BUNDLED_FOR = {"clip_l": TEXT, "clip_g": TEXT_2, "string_to_param.*": TEXT}
-
-_NO_ADAPTERS = (
-    (r"^(?:control_|input_hint)|\.lora_controlnet", "a ControlNet"),
-    (r"^(?:model\.diffusion_model|first_stage_model|cond_stage_model)\.", "a whole model"),
-)
 
 _SENSELESS = (
     OSError,
@@ -48,7 +41,8 @@ class LoraFile:
     Attributes:
         path: Where it lies.
         groups: Its tensors by module, under the file's own names, and role.
-        tensors: How many there are, those of embeddings not counted.
+        tensors: How many are applied, those of its words counted too.
+        unused: Names of those that are not: vectors for a text encoder's output.
         embeddings: Words that it brings along (OneTrainer).
         peft: What peft saved about it, by component: ``unet.lora_alpha`` and the like.
     """
@@ -56,6 +50,7 @@ class LoraFile:
     path: Path
     groups: Mapping[str, Mapping[Role, Tensor]]
     tensors: int
+    unused: tuple[str, ...]
     embeddings: tuple[Embedding, ...]
     peft: Mapping[str, Any]
 
@@ -82,56 +77,48 @@ def read_lora(path: Path) -> LoraFile:
 
     Raises:
         ModelMissing: If there is no such file.
-        ModelInvalid: If it is damaged.
+        ModelInvalid: If it is damaged, or says the same of one layer twice.
         UnsafeFile: If it is a pickle that asks for more than tensors.
         Unsupported: If it is no LoRA, or one with tensors of a form that is not applied.
     """
     values, metadata = read_tensor_file(path)
     groups: dict[str, dict[Role, Tensor]] = {}
-    bundled: dict[str, dict[str, Any]] = {}
+    words: dict[str, dict[str, Any]] = {}
+    sources: dict[tuple[str, Role], str] = {}
     unknown: list[str] = []
+    unused: list[str] = []
     for key, value in values.items():
         parts = split_key(key)
-        if key.startswith(_BUNDLED) and not key.endswith("_out"):
-            _bundle(path, key, value, bundled)
+        if (word := bundled(key)) is not None:
+            if word.is_output:
+                unused.append(key)
+            else:
+                words.setdefault(word.word, {})[word.component] = value
         elif parts is None or not isinstance(value, Tensor):
             unknown.append(key)
         else:
+            if (other := sources.setdefault(parts, key)) != key:
+                raise _twice(path, other, key)
             groups.setdefault(parts[0], {})[parts[1]] = value
-    if unknown or not groups:
-        raise _unknown(path, values, unknown)
-    check_finite(path, ((k, v) for k, v in values.items() if not k.startswith(_BUNDLED)))
+    if unknown:
+        raise unknown_tensors(path, len(values), unknown)
+    if not groups:
+        raise Unsupported(f"{path} holds no LoRA; choose another file.")
+    check_finite(path, ((key, values[key]) for key in sources.values()))
     return LoraFile(
         path=path,
         groups=groups,
-        tensors=sum(len(group) for group in groups.values()),
-        embeddings=tuple(make_embedding(path, name, v) for name, v in bundled.items()),
+        tensors=len(values) - len(unused),
+        unused=tuple(unused),
+        embeddings=tuple(make_embedding(path, name, v) for name, v in words.items()),
         peft=_peft_settings(path, metadata, groups),
     )
 
 
-def _bundle(path: Path, key: str, value: Any, bundled: dict[str, dict[str, Any]]) -> None:
-    inner = key.removeprefix(_BUNDLED)
-    for ending, component in _BUNDLED_FOR.items():
-        if inner.endswith(f".{ending}"):
-            bundled.setdefault(inner.removesuffix(f".{ending}"), {})[component] = value
-            return
-    raise Unsupported(f"{path} brings an embedding of an unknown form ({key}).")
-
-
-def _unknown(path: Path, values: Mapping[str, Any], unknown: list[str]) -> Unsupported:
-    if not unknown:
-        return Unsupported(f"{path} holds no LoRA; choose another file.")
-    what = unsupported_form(unknown) or next(
-        (what for pattern, what in _NO_ADAPTERS if any(re.search(pattern, key) for key in unknown)),
-        "",
-    )
-    if not what and (family := family_of(unknown, ())):
-        what = f"those of {family}"
-    looks = f" and look like {what}" if what else ""
-    return Unsupported(
-        f"{path} cannot be applied: {len(unknown)} of its {len(values)} tensors are of no form "
-        f"that is known here, such as {min(unknown)}{looks}; choose another file."
+def _twice(path: Path, one: str, other: str) -> ModelInvalid:
+    return ModelInvalid(
+        f"{path} has both {one} and {other}, which are the same factor of one layer; save it again "
+        "with the program that made it."
     )
 
 

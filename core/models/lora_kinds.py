@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from core.models.lora_keys import PEFT_ROOT
 from core.models.safetensors_header import Header, TensorInfo
 
 _FORMS = (
@@ -29,9 +30,13 @@ _DOWN_ENDS = (
 """Matrices whose last side but for a kernel is what the layer reads."""
 
 _TEXT_READERS = re.compile(r"attn2[._](?:processor\.)?to_[kv]")
-_CLIP_LAYER = re.compile(r"(?:^lora_te_|^text_encoder\.|^lora_te1_).*(?:q_proj|k_proj|mlp[._]fc1)")
+_CLIP_LAYER = re.compile(
+    r"(?:^lora_te_|^text_encoder\.|^lora_te1_|^base_model\.model\.text_model\.)"
+    r".*(?:q_proj|k_proj|mlp[._]fc1)"
+)
 
 _FAMILY_OF_TEXT = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
+_FAMILY_OF_CLIP = {768: "sd1", 1024: "sd2", 1280: "sdxl"}
 
 _SECOND_ENCODER = re.compile(r"lora_te2_|text_encoder_2\.|clip_g\.|bundle_emb\..*\.clip_g$")
 _SDXL_UNET = re.compile(
@@ -50,7 +55,7 @@ _SGM = re.compile(r"lora_unet_(?:input|middle|output)_block")
 
 _SD_NAMES = (
     "lora_unet_", "lora_te", "lycoris_", "unet.", "text_encoder", "down_blocks.", "up_blocks.",
-    "mid_block.", "lora_prior_", "bundle_emb.",
+    "mid_block.", "lora_prior_", "bundle_emb.", "text_model.",
 )  # fmt: skip
 
 _BY_NOTE = (
@@ -95,9 +100,9 @@ def lora_family(header: Header) -> str | None:
         if any(word in noted for word in words):
             return family
     width = width or _width(tensors, _CLIP_LAYER)
-    if width in _FAMILY_OF_TEXT:
-        return _FAMILY_OF_TEXT[width]
-    if not any(name.startswith(_SD_NAMES) for name in tensors):
+    if width in _FAMILY_OF_CLIP:
+        return _FAMILY_OF_CLIP[width]
+    if not any(name.removeprefix(PEFT_ROOT).startswith(_SD_NAMES) for name in tensors):
         return None
     return "custom" if width is not None else "sd1"
 

@@ -12,7 +12,17 @@ from pathlib import Path
 
 from core.errors import ModelInvalid, Unsupported
 from core.models import foreign
-from core.models.adapter_names import ENCODERS, OUTPUTS, unsupported_form
+from core.models.adapter_names import (
+    ENCODERS,
+    NO_WORDS,
+    OUTPUTS,
+    is_words,
+    only_outputs,
+    several_words,
+    unknown_in_lora,
+    unknown_tensors,
+    unsupported_form,
+)
 from core.models.lora_kinds import lora_family, lora_form
 from core.models.safetensors_header import Header, TensorInfo
 from core.models.single_file import CONTROL, tensors_below
@@ -95,6 +105,8 @@ def _lora(path: Path, header: Header) -> Recognised | None:
             f"{path} is a {other} LoRA; this version takes those of Stable Diffusion 1.x, 2.x and "
             "XL."
         )
+    if unknown := unknown_in_lora(header.tensors):
+        raise unknown_tensors(path, len(header.tensors), unknown)
     family = lora_family(header)
     if family is None:
         raise Unsupported(
@@ -104,36 +116,68 @@ def _lora(path: Path, header: Header) -> Recognised | None:
     return Recognised("lora", family, f"{form} for {FAMILY_TITLES[family]}")
 
 
-_EMBEDDING_NAMES = (*ENCODERS, *OUTPUTS)
 _EMBEDDING_WIDTHS = {768: "sd1", 1024: "sd2", 1280: "sdxl"}
 _MOST_VECTORS = 1000
 
 
 def _embedding(path: Path, tensors: Tensors) -> Recognised | None:
     """Know a textual inversion: a few rows as wide as a text encoder's tokens."""
-    shapes = {name: info.shape for name, info in tensors.items()}
+    outputs = sorted(tensors.keys() & set(OUTPUTS))
+    shapes = {name: info.shape for name, info in tensors.items() if name not in OUTPUTS}
+    if not shapes:
+        raise only_outputs(path, outputs)
+    named = all(name in ENCODERS or name.startswith("string_to_param.") for name in shapes)
+    if named:
+        _check_vectors(path, tensors)
+        if len(words := [name for name in shapes if name not in ENCODERS]) > 1:
+            raise several_words(path, words)
     rows = [shape for shape in shapes.values() if len(shape) in (1, 2)]
     if len(rows) < len(shapes) or any(len(s) == 2 and s[0] > _MOST_VECTORS for s in rows):
         return None
     widths = {shape[-1] for shape in rows}
-    named = all(name in _EMBEDDING_NAMES or name.startswith("string_to_param.") for name in shapes)
     # Under a name of its own there is one word.
-    alone = len(shapes) == 1 and "." not in min(shapes).strip(".")
+    alone = len(shapes) == 1 and not min(shapes).endswith(NO_WORDS)
     if "t5xxl" in shapes or ((named or alone) and widths == {4096}):
         raise Unsupported(
             f"{path} is an embedding for a T5 text encoder, as FLUX.1 and Stable Diffusion 3 have; "
             "this version takes CLIP's."
         )
-    if not named and not (alone and widths <= _EMBEDDING_WIDTHS.keys()):
+    if not named and not widths <= _EMBEDDING_WIDTHS.keys():
         return None
-    if outputs := sorted(shapes.keys() & set(OUTPUTS)):
-        raise Unsupported(
-            f"{path} has vectors for the text encoder's output ({outputs[0]}), which this version "
-            "does not use; save the embedding without them."
-        )
+    if not named and is_words(shapes):
+        raise several_words(path, shapes)
+    if not named and not alone:
+        return None
+    _check_vectors(path, tensors)
     pair = {"clip_l", "clip_g"} <= shapes.keys() or widths == {768, 1280}
+    if not pair and 1280 in widths:
+        raise Unsupported(
+            f"{path} has vectors for one of SDXL's two text encoders alone ({min(shapes)}, 1280 "
+            "wide); get the embedding with those for both."
+        )
     family = "sdxl" if pair else _EMBEDDING_WIDTHS.get(min(widths), "custom")
-    return Recognised("embedding", family, f"Embedding for {FAMILY_TITLES[family]}")
+    without = ", but for its vectors for the text encoder's output" if outputs else ""
+    return Recognised("embedding", family, f"Embedding for {FAMILY_TITLES[family]}{without}")
+
+
+def _check_vectors(path: Path, tensors: Tensors) -> None:
+    """Make sure that what an embedding's tensors are called is what they are.
+
+    Raises:
+        ModelInvalid: If they are whole numbers, or lie on their side.
+    """
+    for name, info in tensors.items():
+        sides = info.shape
+        if not info.dtype.startswith(("F", "BF")):
+            raise ModelInvalid(
+                f"{path} holds no vectors ({name} is of type {info.dtype}); get it again."
+            )
+        lies = len(sides) == 2 and sides[0] in _EMBEDDING_WIDTHS and sides[1] < sides[0]
+        if lies and sides[1] not in _EMBEDDING_WIDTHS:
+            raise ModelInvalid(
+                f"{path} has {name} of shape {list(sides)}, with its sides swapped; save it as "
+                f"{list(reversed(sides))}."
+            )
 
 
 def _controlnet(path: Path, tensors: Tensors) -> Recognised | None:

@@ -325,14 +325,7 @@ def refused(tensors: Callable[[], Tensors], *words: str) -> Case:
 
 FOREIGN = {
     "one-trainer output": refused(
-        lambda: of(emp_params=(2, 768), emp_params_out=(2, 768)),
-        "text encoder's output (emp_params_out)", "without them",
-    ),
-    "one-trainer sdxl output": refused(
-        lambda: of(
-            clip_l=(2, 768), clip_g=(2, 1280), clip_l_out=(2, 768), clip_g_out=(2, 1280)
-        ),
-        "text encoder's output (clip_g_out)", "without them",
+        lambda: of(emp_params_out=(2, 768)), "text encoder's output alone (emp_params_out)"
     ),
     "flux model": refused(
         lambda: of(**{f"{UNET}double_blocks.0.img_attn.qkv.weight": (9216, 3072)}),

@@ -97,6 +97,14 @@ def test_a_pair_of_two_encoders(tmp_path: Path, first: str, second: str) -> None
         check_widths(embedding, {"text_encoder": 768})
 
 
+def test_vectors_for_the_encoders_output_are_left_out_and_named(tmp_path: Path) -> None:
+    values = {"emp_params": VECTORS, "emp_params_out": VECTORS.clone()}
+    embedding = read_embedding(saved(tmp_path / "fox.safetensors", values))
+    assert embedding.unused == ("emp_params_out",)
+    assert torch.equal(embedding.vectors["text_encoder"], VECTORS)
+    assert read_embedding(saved(tmp_path / "a.safetensors", {"a.b": VECTORS})).token == "a.b"
+
+
 def test_another_width_is_one_sentence(tmp_path: Path) -> None:
     embedding = read_embedding(saved(tmp_path / "a.safetensors", {"emb_params": VECTORS}))
     message = "vectors are 768 wide and the model's are 1024; it looks made for Stable Diffusion 1"
@@ -126,9 +134,10 @@ def test_a_picture_that_carries_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "error", "match"),
     [
-        ({"a": VECTORS, "b": WIDE}, Unsupported, "is no embedding"),
+        ({"a": VECTORS, "b": WIDE}, Unsupported, r"of 2 words \(a, b\)"),
+        ({"a": torch.zeros(3), "b": torch.zeros(3)}, Unsupported, "is no embedding"),
         ({"clip_l": VECTORS, "x": WIDE}, Unsupported, "it holds x"),
-        ({"clip_l": VECTORS, "clip_l_out": VECTORS.clone()}, Unsupported, "output"),
+        ({"clip_l_out": VECTORS}, Unsupported, r"output alone \(clip_l_out\)"),
         ({"clip_l": VECTORS, "clip_g": WIDE[:1].clone()}, ModelInvalid, "not as many vectors"),
         ({"conv_in.weight": VECTORS}, Unsupported, "is no embedding"),
         ({"fox": torch.zeros(2, 3, 3)}, Unsupported, "is no embedding"),

@@ -470,10 +470,26 @@ def test_words_that_come_with_a_lora(model: Modules, tmp_path: Path) -> None:
     tensors = file_of(LINEAR, lora, module_of(model, LINEAR).get_parameter("weight"))[0]
     tensors["bundle_emb.my fox.clip_l"] = Numbers()(2, 16)
     file = read_lora(saved(tmp_path, tensors))
-    assert file.tensors == 3
+    assert file.tensors == 4
     (embedding,) = file.embeddings
     assert embedding.token == "my fox"
     assert torch.equal(embedding.vectors["text_encoder"], tensors["bundle_emb.my fox.clip_l"])
+
+
+def test_what_a_word_has_for_the_encoders_output_is_counted_as_left_out(
+    model: Modules, tmp_path: Path
+) -> None:
+    tensors = peft_file(model) | {"bundle_emb.my fox.clip_l_out": Numbers()(2, 16)}
+    assert bound(tmp_path, model, tensors).summary == "2 of 3 tensors applied"
+    assert read_lora(saved(tmp_path, tensors)).unused == ("bundle_emb.my fox.clip_l_out",)
+
+
+def test_one_factor_under_two_names_is_refused(model: Modules, tmp_path: Path) -> None:
+    tensors = peft_file(model)
+    down = next(key for key in tensors if ".lora_A." in key)
+    tensors[down.replace("lora_A", "lora_down")] = tensors[down].clone()
+    message = refusal(ModelInvalid, tmp_path, model, tensors)
+    assert f"both {down} and" in message or f"and {down}, which" in message
 
 
 def refusal(error: type[Exception], path: Path, model: Modules, tensors: Tensors) -> str:
@@ -519,7 +535,6 @@ def test_another_familys_shapes_are_told(model: Modules, tmp_path: Path) -> None
         ("lora_unet_x.a1.weight", "look like a GLoRA adapter"),
         ("model.diffusion_model.out.2.weight", "look like a whole model"),
         ("lora_unet_double_blocks_0.x.weight", "look like those of FLUX.1"),
-        ("bundle_emb.fox.clip_l_out", "for the text encoder's output"),
         ("emb_params", "such as emb_params; choose"),
     ],
 )

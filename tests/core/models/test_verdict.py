@@ -165,6 +165,7 @@ def test_a_captioner_is_a_folder_of_blip(tmp_path: Path) -> None:
 ATTN2 = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
 UNDERSCORED = "lora_unet_" + ATTN2.replace(".", "_")
 SGM = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
+TEXT = "text_model.encoder.layers.0.self_attn.q_proj"
 B_LORA = "unet.up_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q"
 CLIP = "text_model_encoder_layers_0_self_attn_q_proj"
 
@@ -196,6 +197,9 @@ LORAS: list[tuple[str, str, dict[str, tuple[int, ...]]]] = [
     ("custom", "LoRA", kohya(UNDERSCORED, 16)),
     ("sd1", "LoRA", kohya(UNDERSCORED, 768) | kohya(f"lora_te1_{CLIP}", 768)),
     ("sd2", "LoRA", kohya(UNDERSCORED, 1024) | kohya(f"lora_te1_{CLIP}", 1024)),
+    ("sd1", "LoRA", {f"base_model.model.{TEXT}.lora_A.weight": (4, 768)}),
+    ("sdxl", "LoRA", {f"base_model.model.{TEXT}.lora_A.weight": (4, 1280)}),
+    ("sd1", "LoRA", kohya(UNDERSCORED, 768) | {"bundle_emb.cat.clip_l_out": (2, 768)}),
     ("sdxl", "LoRA", kohya(B_LORA, 640)),
     ("sdxl", "LoRA", kohya("lora_unet_output_blocks_0_1_transformer_blocks_0_attn1_to_q", 640)),
     ("sdxl", "LoRA", kohya(UNDERSCORED.replace("blocks_0_attn2", "blocks_1_attn1"), 640)),
@@ -240,7 +244,20 @@ EMBEDDINGS: list[tuple[str, dict[str, tuple[int, ...]]]] = [
     ("sd1", {"<cat-toy>": (3, 768)}),
     ("sd1", {"string_to_param.*": (2, 768)}),
     ("custom", {"emb_params": (1, 16)}),
+    ("sd1", {"emp_params": (2, 768), "emp_params_out": (2, 768)}),
+    ("sd1", {"my.word": (2, 768)}),
 ]
+
+
+def test_what_is_called_vectors_and_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    for dtype, shape, words in (
+        ("I64", (2, 768), "is of type I64"),
+        ("F16", (768, 2), r"sides swapped; save it as \[2, 768\]"),
+        ("F16", (1280, 2), "sides swapped"),
+    ):
+        with pytest.raises(ModelInvalid, match=words):
+            judge(write_stripped(path, {"emb_params": TensorInfo(dtype, shape)}))
 
 
 @pytest.mark.parametrize(("family", "names"), EMBEDDINGS)
@@ -304,9 +321,12 @@ NAMED: list[tuple[str, dict[str, tuple[int, ...]]]] = [
     ("an OFT or BOFT adapter", kohya(UNDERSCORED, 768) | {f"{UNDERSCORED}.oft_blocks": (2, 4, 4)}),
     ("an (IA)3 adapter", {f"{UNDERSCORED}.weight": (640,), f"{UNDERSCORED}.on_input": ()}),
     ("a GLoRA adapter", {f"{UNDERSCORED}.{part}.weight": (4, 4) for part in ("a1", "a2", "b1")}),
-    ("encoder's output", kohya(UNDERSCORED, 768) | {"bundle_emb.cat.clip_l_out": (2, 768)}),
-    ("encoder's output (clip_l_out)", {"clip_l": (2, 768), "clip_l_out": (2, 768)}),
-    ("sound, but nothing that is known", {"fox": (2, 768), "cat": (2, 768)}),
+    ("encoder's output alone (clip_l_out)", {"clip_l_out": (2, 768)}),
+    ("2 words (cat, fox)", {"fox": (2, 768), "cat": (2, 768)}),
+    ("2 words", {"string_to_param.a": (2, 768), "string_to_param.b": (2, 768)}),
+    ("two text encoders alone (clip_g", {"clip_g": (2, 1280)}),
+    ("two text encoders alone (emb_params", {"emb_params": (2, 1280)}),
+    ("1 of its 4 tensors", kohya(UNDERSCORED, 768) | {"lora_unet_x.odd": (4, 4)}),
     ("T5", {"clip_l": (2, 768), "t5xxl": (2, 4096)}),
     ("another kind of model", {"base_model.model.layers.0.q_proj.lora_A.weight": (4, 9)}),
     ("'my.own.weight'", {"my.own.weight": (3, 3)}),
