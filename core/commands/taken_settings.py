@@ -15,7 +15,8 @@ from core.models import catalog
 from core.models.fingerprint import FIRST_HASH_DIGITS, Fingerprints, first_hash
 from core.models.identify import identify
 from core.models.library import Library
-from core.models.matching import Matching, hash_digits, plain_name
+from core.models.library_names import plain_name
+from core.models.matching import Matching, hash_digits
 from core.paths import Profile
 
 Settings = dict[str, Any]

@@ -14,6 +14,7 @@ from core.errors import CoreError, InvalidRequest, ModelInvalid, ModelMissing
 from core.models.curated import Curated
 from core.models.families import Defaults, Distillation, ignored_settings, refused_schedulers
 from core.models.identify import Identity, identify
+from core.models.names import gone
 from core.paths import expanded
 from core.request import PreviewDecoder, SchedulerName, TextToImage, parse_choice
 
@@ -149,10 +150,7 @@ def resolve(model: str) -> Path:
             f"The model {model} is not installed at {path}; install the package again."
         )
     if named is not None:
-        raise ModelMissing(
-            f"The model {model} is no longer at {path}; `stepwise models verify {model} --search "
-            "FOLDER` finds it by its hash."
-        )
+        raise gone("model", model, path)
     raise ModelMissing(
         f"There is no model {model!r}: neither a name ({', '.join(names())}) nor a folder or file; "
         "give the path of a Stable Diffusion model, or see `stepwise models list --available`."

@@ -32,8 +32,8 @@ from core.models.library_events import (
     Task,
 )
 from core.models.library_file import Entry, LibraryFile, WeightFile
-from core.models.library_names import check_name, free_name, name_of, slug
-from core.models.names import Resolver
+from core.models.library_names import check_name, free_name, name_of, plain_name, slug
+from core.models.names import Resolver, gone
 from core.models.partial_downloads import place_of_copy, sweep_copies
 from core.models.verdict import Kind, Verdict, judge
 from core.paths import Profile, expanded, is_dir
@@ -80,16 +80,22 @@ class Library:
     def finder(self, kind: Kind) -> Resolver:
         """Give what finds the file of a LoRA or an embedding by its name in a prompt.
 
-        Names are compared without regard to small and capital letters. What it gives raises
-        ``ModelInvalid`` if the list is damaged.
+        That is the entry's name, or else its file's, as other programs have it, signs and spaces
+        included. Names are compared without regard to small and capital letters. What it gives
+        raises ``ModelInvalid`` if the list is damaged, ``ModelMissing`` if the file has gone.
         """
 
         def find(name: str) -> Path | None:
-            wanted = name.casefold()
-            return next(
-                (e.path for e in self.entries() if e.kind is kind and e.name.casefold() == wanted),
-                None,
-            )
+            entries = [entry for entry in self.entries() if entry.kind is kind]
+            by_name = [entry for entry in entries if entry.name.casefold() == name.casefold()]
+            if not by_name and (plain := plain_name(name)):
+                by_name = [entry for entry in entries if plain_name(entry.path.name) == plain]
+                by_name.sort(key=lambda entry: bool(entry.missing()))
+            if not by_name:
+                return None
+            if by_name[0].missing():
+                raise gone(kind.noun, by_name[0].name, by_name[0].path)
+            return by_name[0].path
 
         return find
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core.errors import InvalidRequest
 from core.models import catalog
+from core.models.tensor_list import SUFFIXES
 
 LONGEST_NAME = 60
 
@@ -38,6 +39,13 @@ def check_name(wish: str, taken: Mapping[str, Path], path: Path) -> None:
 def slug(text: str) -> str:
     """Make a name that needs no quotes, in a shell or in a file's name."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-._")[:LONGEST_NAME].rstrip("-._")
+
+
+def plain_name(name: str) -> str:
+    """Give a file's name as the library would have it: without its folder and its ending."""
+    last = re.split(r"[\\/]", name)[-1]
+    suffix = next((s for s in SUFFIXES if last.lower().endswith(s)), "")
+    return slug(last[: len(last) - len(suffix)]).casefold()
 
 
 def name_of(path: Path) -> str:

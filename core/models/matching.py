@@ -15,8 +15,7 @@ from core.images.foreign import Match, UsedEmbedding, UsedLora
 from core.models.fingerprint import FIRST_HASH_DIGITS, first_hash
 from core.models.library import Library
 from core.models.library_file import Entry
-from core.models.library_names import slug
-from core.models.tensor_list import SUFFIXES
+from core.models.library_names import plain_name
 from core.models.verdict import Kind
 
 _HASH = re.compile(rf"[0-9a-f]{{{FIRST_HASH_DIGITS}}}|[0-9a-f]{{10,64}}")
@@ -100,13 +99,6 @@ class Matching:
             known = self._library.fingerprints.of_tensors(entry.path)
             return known.startswith(digits)
         return False
-
-
-def plain_name(name: str) -> str:
-    """Give a file's name as the library would have it: without its folder and its ending."""
-    last = re.split(r"[\\/]", name)[-1]
-    suffix = next((s for s in SUFFIXES if last.lower().endswith(s)), "")
-    return slug(last[: len(last) - len(suffix)]).casefold()
 
 
 def hash_digits(written: str) -> str:

@@ -9,13 +9,21 @@ from core.errors import ModelMissing
 from core.paths import expanded
 
 Resolver = Callable[[str], Path | None]
-"""Gives the file of a name, or None if nothing is called so."""
+"""Gives the file of a name, or None if nothing is called so; ``ModelMissing`` if it has gone."""
 
 
 def no_names(name: str) -> Path | None:
     """Know no names: only paths are found."""
     del name
     return None
+
+
+def gone(what: str, name: str, path: Path) -> ModelMissing:
+    """Say that what is known by a name is no longer where it was."""
+    return ModelMissing(
+        f"The {what} {name} is no longer at {path}; `stepwise models verify {name} --search "
+        "FOLDER` finds it by its hash."
+    )
 
 
 def locate(name: str, resolver: Resolver, what: str, *, folder_ok: bool = False) -> Path:

@@ -30,6 +30,12 @@ class Kind(StrEnum):
     UPSCALER = "upscaler"
     CAPTIONER = "captioner"
 
+    @property
+    def noun(self) -> str:
+        """What it is called in a sentence."""
+        names = {Kind.LORA: "LoRA", Kind.VAE: "VAE", Kind.CONTROLNET: "ControlNet"}
+        return names.get(self, self.value)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:

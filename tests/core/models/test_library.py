@@ -506,3 +506,24 @@ def test_a_lora_is_found_by_its_name_in_any_letters(shelf, lora):
     assert shelf.finder(Kind.LORA)("fox-fur") == added.entry.path
     assert shelf.finder(Kind.EMBEDDING)("fox-fur") is None
     assert shelf.finder(Kind.LORA)("wolf") is None
+
+
+def test_a_lora_is_found_by_its_files_name_with_all_its_signs(shelf, lora):
+    file = lora.rename(lora.with_name("Add Detail+ (v2).safetensors"))
+    entry = put(shelf, file).entry
+    find = shelf.finder(Kind.LORA)
+    assert entry.name == "Add-Detail-v2"
+    for name in ("Add Detail+ (v2)", "add detail+ (v2).safetensors", "Add-Detail-v2"):
+        assert find(name) == file
+    put(shelf, file, name="mine")
+    assert find("Add Detail+ (v2)") == file
+
+
+def test_a_file_that_has_gone_is_found_by_its_hash_one_is_told(shelf, lora):
+    entry = put(shelf, lora).entry
+    lora.rename(lora.with_name("moved.safetensors"))
+    for name in (entry.name, "STYLE.safetensors"):
+        with pytest.raises(
+            ModelMissing, match=r"LoRA style is no longer at .* verify style --search"
+        ):
+            shelf.finder(Kind.LORA)(name)

@@ -16,7 +16,8 @@ from core.images.foreign import UsedEmbedding, UsedLora
 from core.models.fingerprint import Fingerprints
 from core.models.library import Library
 from core.models.library_file import Entry, LibraryFile, WeightFile
-from core.models.matching import Matching, hash_digits, plain_name
+from core.models.library_names import plain_name
+from core.models.matching import Matching, hash_digits
 from core.models.verdict import Kind
 from core.paths import Profile
 
