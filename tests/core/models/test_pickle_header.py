@@ -81,6 +81,19 @@ def test_what_would_run_is_refused_and_has_not_run(
     assert not mark.exists()
 
 
+@pytest.mark.parametrize("protocol", [0, 1])
+@pytest.mark.parametrize("name", ["a.pt", "a.ckpt", "a.bin"])
+def test_the_first_protocols_are_looked_through_too(
+    tmp_path: Path, name: str, protocol: int
+) -> None:
+    mark = tmp_path / "ran"
+    path = tmp_path / name
+    path.write_bytes(pickle.dumps(Runs(os.system, f"touch {mark}"), protocol))
+    with pytest.raises(UnsafeFile, match="system, which no file of weights needs"):
+        judge(path)
+    assert not mark.exists()
+
+
 def test_a_checkpoint_with_its_trainer_in_it_is_refused_by_name(tmp_path: Path) -> None:
     code = b"\x80\x02cpytorch_lightning.callbacks.model_checkpoint\nModelCheckpoint\n."
     with zipfile.ZipFile(tmp_path / "a.ckpt", "w") as archive:

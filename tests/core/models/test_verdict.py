@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -393,7 +394,12 @@ MISLABELLED = [
     (b"version https://git-lfs.github.com/spec/v1\n", ModelInvalid, "Git LFS"),
     (b"\x89PNG\r\n\x1a\n", ModelInvalid, "a PNG picture"),
     (b"", ModelInvalid, "0 bytes"),
-    (b"nonsense that goes on", ModelInvalid, "header that it announces"),
+    (b"\x01nonsense that goes on", ModelInvalid, "is damaged"),
+    (b"\xff" * 40, ModelInvalid, "is damaged"),
+    (b'{"error":"Unauthorized","message":"You need to log in"}', ModelInvalid, "want of a login"),
+    (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code>', ModelInvalid, "an XML text"),
+    (b'{"_class_name": "UNet2DConditionModel"}', ModelInvalid, "a JSON text"),
+    (b"RIFF\x10\0\0\0WEBPVP8L", ModelInvalid, r"rename it to a\.webp"),
     ((2).to_bytes(8, "little") + b"{}", ModelInvalid, "holds no tensors"),
 ]
 
@@ -408,6 +414,22 @@ def test_what_only_calls_itself_a_model(
     with pytest.raises(error, match=words) as caught:
         judge(path)
     assert str(path) in str(caught.value)
+
+
+def test_texts_and_what_is_neither_file_nor_folder(tmp_path: Path) -> None:
+    for name, words in (("notes.txt", "is a text"), ("model_index.json", "give the folder itself")):
+        (tmp_path / name).write_text('{"a": 1}' if name.endswith("json") else "Some notes of mine.")
+        with pytest.raises(ModelInvalid, match=words):
+            judge(tmp_path / name)
+    # A header of 123 bytes begins with a brace.
+    named = {"<" + "x" * 53 + ">": TensorInfo("F16", (2, 768))}
+    path = write_stripped(tmp_path / "brace.safetensors", named)
+    assert path.read_bytes()[:1] == b"{"
+    assert judge(path).kind is Kind.EMBEDDING
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "fifo.safetensors")
+        with pytest.raises(ModelInvalid, match="neither a file nor a folder"):
+            judge(tmp_path / "fifo.safetensors")
 
 
 def test_a_real_header_over_a_file_that_is_cut_short(tmp_path: Path) -> None:
