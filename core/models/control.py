@@ -15,7 +15,7 @@ from core.events import Event, Loading
 from core.models.control_file import ControlFile
 from core.models.load_single_file import build_empty, fill, original_tensors
 from core.models.reading import Readable, check_finite, quietly
-from core.models.single_file import CONTROL
+from core.models.recognise import CONTROL
 
 
 class ControlNets:

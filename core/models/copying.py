@@ -61,7 +61,8 @@ def files_of_model(path: Path) -> tuple[Path, ...]:
     """Give the files that make up a model, a file itself or a folder's, in order of name.
 
     Links are followed, to folders too, but for those that lead back to where they are. What is
-    hidden is left out, and so is what cannot be looked into. With a LoRA that peft saved goes the
+    hidden is left out, and so is what cannot be looked into. Pickles are a folder's weights where
+    it has no others. With a LoRA that peft saved goes the
     file beside it that has its scale.
     """
     if not path.is_file():
@@ -83,6 +84,9 @@ def _below(folder: Path, above: frozenset[str]) -> Iterator[Path]:
             yield from _below(item, above | {real})
         elif item.suffix in KEPT_SUFFIXES and is_file(item):
             yield item
+    pickles = [item for item in items if item.suffix == ".bin" and is_file(item)]
+    if not any(item.suffix == ".safetensors" for item in items):
+        yield from pickles
 
 
 def _is_of_peft(path: Path) -> bool:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ModelInvalid, UnsafeFile
-from core.models.tensor_list import PICKLES
 
 VARIANTS = ("", "fp16", "bf16", "fp32", "ema", "non_ema")
 """What stands in weight files' names between the stem and the end, the likeliest first."""
@@ -62,24 +61,25 @@ def settings_in(folder: Path) -> dict[str, dict[str, Any]]:
 def weight_files(folder: Path, stem: str) -> tuple[Path, ...]:
     """Find a component's weights: those of the first of ``VARIANTS`` that is there, whole or split.
 
+    Pickles are taken where there is no safetensors file, as older folders have nothing else; what
+    reads them runs nothing of them.
+
     Raises:
         ModelInvalid: If there are none, or a part of them is missing.
-        UnsafeFile: If they are pickles only.
+        UnsafeFile: If an index leads out of the folder.
     """
-    for variant in VARIANTS:
-        infix = f".{variant}" if variant else ""
-        whole = folder / f"{stem}{infix}.safetensors"
-        index = folder / f"{stem}.safetensors.index{infix}.json"
-        if whole.is_file():
-            return (whole,)
-        if index.is_file():
-            return _split_files(index)
-    pickles = sorted(p.name for p in folder.glob("*") if p.suffix in PICKLES)
-    if pickles:
-        raise UnsafeFile(
-            f"{folder} has its weights only as {pickles[0]}, a pickle, which can run code; get the "
-            "model's safetensors files."
-        )
+    names = [(stem, "safetensors"), (stem, "bin")]
+    if stem == "model":
+        names.append(("pytorch_model", "bin"))  # what transformers calls a pickle
+    for name, ending in names:
+        for variant in VARIANTS:
+            infix = f".{variant}" if variant else ""
+            whole = folder / f"{name}{infix}.{ending}"
+            index = folder / f"{name}.{ending}.index{infix}.json"
+            if whole.is_file():
+                return (whole,)
+            if index.is_file():
+                return _split_files(index)
     raise ModelInvalid(f"{folder} has no {stem}.safetensors; download the model again.")
 
 

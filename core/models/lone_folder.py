@@ -8,7 +8,8 @@ from pathlib import Path
 from core.errors import Unsupported
 from core.models.folder_files import read_json, weight_files
 from core.models.recognise import Recognised, recognise
-from core.models.safetensors_header import Header, TensorInfo, read_with_metadata
+from core.models.safetensors_header import Header, TensorInfo
+from core.models.tensor_list import read_tensors
 
 ADAPTER_FILES = (
     "pytorch_lora_weights.safetensors",
@@ -39,7 +40,7 @@ def recognise_component(folder: Path) -> tuple[Recognised, tuple[Path, ...]]:
     Raises:
         ModelInvalid: If a file is missing or damaged.
         Unsupported: If it is of a kind that is not used by itself; it is named.
-        UnsafeFile: If its weights are pickles only.
+        UnsafeFile: If its weights are pickles that ask for more than tensors.
     """
     config = read_json(folder / "config.json")
     names = config.get("architectures")
@@ -66,8 +67,9 @@ def _tensors_of(files: Iterable[Path]) -> dict[str, TensorInfo]:
 
     Raises:
         ModelInvalid: If one is damaged.
+        UnsafeFile: If one is a pickle that asks for more than tensors.
     """
     tensors: dict[str, TensorInfo] = {}
     for file in files:
-        tensors |= read_with_metadata(file).tensors
+        tensors |= read_tensors(file).tensors
     return tensors

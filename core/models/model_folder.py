@@ -13,8 +13,11 @@ from core.errors import ModelInvalid, UnsafeFile, Unsupported
 from core.models.fingerprint import numbered
 from core.models.folder_files import read_json, weight_files
 from core.models.foreign import PIPELINES as FOREIGN_PIPELINES
+from core.models.lone_folder import adapter_file, recognise_component
 from core.models.parts import TEXT_ENCODERS, Parts, tokenizer_of
-from core.models.safetensors_header import TensorInfo, read_header
+from core.models.recognise import no_whole_model, recognise
+from core.models.safetensors_header import TensorInfo
+from core.models.tensor_list import read_tensors
 
 PIPELINES = (
     "StableDiffusionPipeline",
@@ -49,8 +52,10 @@ def read_folder(folder: Path) -> Parts:
     Raises:
         ModelInvalid: If a file is missing or damaged.
         Unsupported: If it is a sound model of a kind that is not run; it is named.
-        UnsafeFile: If its weights are pickles only, or it asks for code of its own.
+        UnsafeFile: If its weights are pickles that ask for more than tensors, or it asks for code
+            of its own.
     """
+    _check_whole(folder)
     index = read_json(folder / "model_index.json")
     components = _check_index(folder, index)
     configs = {name: read_json(folder / name / "config.json") for name in components}
@@ -75,10 +80,24 @@ def read_folder(folder: Path) -> Parts:
     )
 
 
+def _check_whole(folder: Path) -> None:
+    """Refuse a folder that holds a component or an adapter alone.
+
+    Raises:
+        Unsupported: Naming it.
+    """
+    if (folder / "model_index.json").is_file():
+        return
+    if (file := adapter_file(folder)) is not None:
+        raise no_whole_model(file, recognise(file, read_tensors(file)))
+    if (folder / "config.json").is_file():
+        raise no_whole_model(folder, recognise_component(folder)[0])
+
+
 def _joined(files: tuple[Path, ...]) -> Mapping[str, TensorInfo]:
     tensors: dict[str, TensorInfo] = {}
     for file in files:
-        tensors |= read_header(file)
+        tensors |= read_tensors(file).tensors
     return tensors
 
 

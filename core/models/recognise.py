@@ -25,7 +25,6 @@ from core.models.adapter_names import (
 )
 from core.models.lora_kinds import lora_family, lora_form
 from core.models.safetensors_header import Header, TensorInfo
-from core.models.single_file import CONTROL, tensors_below
 from core.models.upscaler_kinds import name_of_upscaler
 
 Tensors = Mapping[str, TensorInfo]
@@ -77,6 +76,24 @@ def recognise(path: Path, header: Header) -> Recognised:
     if found is not None:
         return found
     raise Unsupported(f"{path} is {_name(tensors)}; this version has no use for it.")
+
+
+_OPTIONS = {
+    "lora": "--lora",
+    "embedding": "--embedding",
+    "vae": "--vae",
+    "controlnet": "--control",
+    "upscaler": "--upscaler",
+    "captioner": "`stepwise caption --model`",
+}
+"""What takes each kind of file."""
+
+
+def no_whole_model(path: Path, found: Recognised) -> Unsupported:
+    """Say that what is given for a model is something else, and where to give it."""
+    return Unsupported(
+        f"{path} is no whole model ({found.title}); give it with {_OPTIONS[found.kind]}."
+    )
 
 
 def _name(tensors: Tensors) -> str:
@@ -203,6 +220,17 @@ def _controlnet(path: Path, tensors: Tensors) -> Recognised | None:
         family = "sdxl"
     family = family or "custom"
     return Recognised("controlnet", family, f"ControlNet for {FAMILY_TITLES[family]}")
+
+
+CONTROL = "control_model."
+"""How the original names of a ControlNet's tensors begin, in some files."""
+
+
+def tensors_below(tensors: Tensors, prefix: str) -> dict[str, TensorInfo]:
+    """Give the tensors whose names begin so, without that beginning."""
+    return {
+        name.removeprefix(prefix): info for name, info in tensors.items() if name.startswith(prefix)
+    }
 
 
 def control_tensors(tensors: Tensors) -> Tensors:

@@ -17,6 +17,7 @@ from core.models import foreign
 from core.models.folder_files import read_json
 from core.models.naming import words_of
 from core.models.parts import Parts
+from core.models.recognise import CONTROL, no_whole_model, recognise, tensors_below
 from core.models.safetensors_header import Header, TensorInfo
 from core.models.tensor_list import read_tensors
 from core.models.unet_layout import fitted_unet
@@ -53,9 +54,6 @@ _PART_NAMES = {
 }
 
 CONV_IN = f"{UNET}input_blocks.0.0.weight"
-
-CONTROL = "control_model."
-"""How the original names of a ControlNet's tensors begin, in some files."""
 
 
 def is_single_file_model(tensors: Mapping[str, TensorInfo]) -> bool:
@@ -107,11 +105,11 @@ def parts_of(path: Path, header: Header, configs: Path = CONFIGS) -> Parts:
     """Say which parts a whole model's file of this header has; see ``read_single_file``."""
     tensors = header.tensors
     if not is_single_file_model(tensors):
-        what = foreign.name_of_model(tensors)
-        raise Unsupported(
-            f"{path} is {'no whole model' if what is None else f'a {what} model'}; this version "
-            "runs Stable Diffusion 1.x, 2.x and XL."
-        )
+        if (what := foreign.name_of_model(tensors)) is not None:
+            raise Unsupported(
+                f"{path} is a {what} model; this version runs Stable Diffusion 1.x, 2.x and XL."
+            )
+        raise no_whole_model(path, recognise(path, header))
     if (relative := foreign.name_of_unet(tensors)) is not None:
         raise Unsupported(
             f"{path} is {relative}; this version runs Stable Diffusion 1.x, 2.x and XL."
@@ -189,13 +187,6 @@ def _trained_side(header: Header, path: Path) -> int | None:
     if family_of(header.tensors) == "sd2" and words & {"512", "base", "inpainting"}:
         return 512
     return None
-
-
-def tensors_below(tensors: Mapping[str, TensorInfo], prefix: str) -> dict[str, TensorInfo]:
-    """Give the tensors whose names begin so, without that beginning."""
-    return {
-        name.removeprefix(prefix): info for name, info in tensors.items() if name.startswith(prefix)
-    }
 
 
 def _begins(names: Iterable[str], prefix: str) -> bool:

@@ -52,8 +52,8 @@ def read_tensors(path: Path) -> Header:
             if magic == b"GGUF":
                 raise Unsupported(f"{path} is {what}; get the model as safetensors.")
             raise _no_model(path, what)
-    if (what := _kind_of_text(path, start)) is not None:
-        raise _no_model(path, what)
+    if (text := _kind_of_text(path, start)) is not None:
+        raise _no_model(path, text)
     if is_pickle(path):
         return read_pickle_header(path)
     return read_with_metadata(path)

@@ -66,3 +66,11 @@ def test_what_is_no_file_of_tensors_goes_alone(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "a.safetensors").write_bytes(b"nonsense")
     assert files_of_model(tmp_path / "a.safetensors") == (tmp_path / "a.safetensors",)
+
+
+def test_pickles_are_copied_where_they_are_all_the_weights(model, tmp_path):
+    (model / "vae/w.bin").write_bytes(b"a pickle beside")
+    (model / "text").mkdir()
+    (model / "text/pytorch_model.bin").write_bytes(b"a pickle")
+    names = [path.relative_to(model).as_posix() for path in files_of_model(model)]
+    assert names == ["text/pytorch_model.bin", "unet/w.safetensors", "vae/w.safetensors"]

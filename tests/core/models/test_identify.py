@@ -14,8 +14,9 @@ from core.errors import CoreError, ModelInvalid, ModelMissing, UnsafeFile, Unsup
 from core.models.catalog import card, resolve
 from core.models.fingerprint import Fingerprints
 from core.models.identify import PredictionType, identify
-from core.models.safetensors_header import read_header
+from core.models.safetensors_header import TensorInfo, read_header
 from core.request import PreviewDecoder, SchedulerName
+from tests.fixtures.layouts import layout, write_stripped
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -23,6 +24,30 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 @pytest.fixture
 def copy(tiny_model: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+@pytest.mark.parametrize(
+    ("listing", "words"),
+    [
+        ("sd1-vae", r"is no whole model \(VAE for Stable Diffusion 1.*\); give it with --vae"),
+        ("sd1-controlnet", r"is no whole model \(ControlNet for Stable .*\); give it with --contr"),
+        ("sd1-unet", "is a UNet alone"),
+    ],
+)
+def test_what_is_given_for_a_model_and_is_none(tmp_path: Path, listing: str, words: str) -> None:
+    with pytest.raises(Unsupported, match=words):
+        identify(write_stripped(tmp_path / "a.safetensors", layout(listing)))
+
+
+def test_a_folder_that_is_no_whole_model(tmp_path: Path) -> None:
+    names = {"emb_params": TensorInfo("F16", (2, 768))}
+    write_stripped(tmp_path / "word/learned_embeds.safetensors", names)
+    with pytest.raises(Unsupported, match=r"no whole model \(Embedding .*\); give it with --emb"):
+        identify(tmp_path / "word")
+    write_stripped(tmp_path / "vae/diffusion_pytorch_model.safetensors", layout("sd1-vae"))
+    (tmp_path / "vae/config.json").write_text('{"_class_name": "AutoencoderKL"}')
+    with pytest.raises(Unsupported, match=r"no whole model \(VAE.*\); give it with --vae"):
+        identify(tmp_path / "vae")
 
 
 def edit(path: Path, **changes: Any) -> None:
@@ -52,6 +77,11 @@ def test_the_heads_of_each_block_that_has_attention(
 
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
+
+
+def evil(path: Path) -> None:
+    path.unlink()
+    path.with_suffix(".bin").write_bytes(b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.")
 
 
 def lie(path: Path) -> None:
@@ -93,7 +123,7 @@ DAMAGES: list[tuple[Callable[[Path], object], type[CoreError], str]] = [
         "flow",
     ),
     (lambda m: (m / UNET).unlink(), ModelInvalid, "has no diffusion_pytorch_model"),
-    (lambda m: (m / UNET).rename((m / UNET).with_suffix(".bin")), UnsafeFile, "pickle"),
+    (lambda m: evil(m / UNET), UnsafeFile, "system, which no file of weights needs"),
     (lambda m: (m / UNET).write_bytes(b""), ModelInvalid, "damaged"),
     (lambda m: cut(m / UNET), ModelInvalid, "10 bytes are missing"),
     (lambda m: lie(m / UNET), ModelInvalid, "header that it announces"),

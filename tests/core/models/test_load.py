@@ -68,6 +68,14 @@ def as_fp16_variant(model: Path) -> None:
         path.rename(path.with_suffix(".fp16.safetensors"))
 
 
+def as_pickles(model: Path) -> None:
+    for name in (VAE, TEXT, "unet/diffusion_pytorch_model.safetensors"):
+        path = model / name
+        stem = path.stem.replace("model", "pytorch_model") if name == TEXT else path.stem
+        torch.save(load_file(path), path.with_name(f"{stem}.bin"))
+        path.unlink()
+
+
 def without_length(model: Path) -> None:
     path = model / "tokenizer/tokenizer_config.json"
     settings = json.loads(path.read_text())
@@ -80,10 +88,11 @@ def without_length(model: Path) -> None:
     [
         as_of_2022,
         as_fp16_variant,
+        as_pickles,
         without_length,
         lambda m: edit(m / "tokenizer/tokenizer_config.json", model_max_length=512),
     ],
-    ids=["2022", "fp16-variant", "no-length", "longer-than-the-encoder"],
+    ids=["2022", "fp16-variant", "pickles", "no-length", "longer-than-the-encoder"],
 )
 def test_the_same_model_in_another_form(
     copy: Path, tiny_model: Path, change: Callable[[Path], None]
