@@ -331,7 +331,9 @@ def _add_models(commands: Commands, everywhere: argparse.ArgumentParser) -> None
     show = action("show", "one model and its defaults", "print one JSON object")
     show.add_argument("name", metavar="NAME|PATH")
     add = action("add", "use a model that is on this machine", "print one JSON event a line")
-    add.add_argument("path", metavar="PATH", help="file, folder, or owner/name in the cache")
+    add.add_argument(
+        "path", metavar="PATH", help="file, folder, folder of models, or owner/name in the cache"
+    )
     add.add_argument("--copy", action="store_true", help="copy it; else it is used where it lies")
     download = action("download", "get a model from the hub", "print one JSON event a line")
     download.add_argument("id", metavar="ID", help="of list --available, or owner/name[/FILE]")

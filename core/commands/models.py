@@ -6,17 +6,18 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from core.commands.library_report import JsonReport, ProgressReport, entry_json
-from core.errors import ModelInvalid, ModelMissing
+from core.errors import CoreError, InvalidRequest, ModelInvalid, ModelMissing, SaveFailed
 from core.events import Notice
 from core.models import catalog, curated, hub_cache
 from core.models.copying import format_size
 from core.models.download import download
+from core.models.found_files import models_in
 from core.models.library import Library
 from core.models.library_events import Checked, LibraryEvent, State
 from core.models.library_file import Entry
@@ -67,10 +68,41 @@ def run(arguments: argparse.Namespace, library: Library) -> None:
 
 
 def _adding(arguments: argparse.Namespace, library: Library) -> Generator[LibraryEvent, None, None]:
+    if not arguments.path.strip():
+        raise InvalidRequest("path", "is empty; give a file, a folder, or owner/name in the cache.")
     path, how = expanded(Path(arguments.path)), {"copy": arguments.copy, "name": arguments.name}
     if not exists(path) and re.fullmatch(r"[\w.-]+/[\w.-]+", arguments.path):
         return library.add_cached(arguments.path, **how)
-    return library.add(path, **how)
+    found = tuple(models_in(path))
+    if len(found) > 1:
+        return _adding_all(path, found, library, **how)
+    return library.add(*(found or (path,)), **how)
+
+
+def _adding_all(
+    folder: Path, found: Sequence[Path], library: Library, *, copy: bool, name: str
+) -> Generator[LibraryEvent, None, None]:
+    """Add the models in a folder; one that is refused does not keep the others out.
+
+    Raises:
+        InvalidRequest: If a name is given for all of them.
+        CoreError: If none could be added, see ``Library.add``, or nothing can be written.
+    """
+    if name:
+        raise InvalidRequest(
+            "name", f"goes to one model, and {folder} holds {len(found)}; add them without it."
+        )
+    refused = 0
+    for path in found:
+        try:
+            yield from library.add(path, copy=copy)
+        except SaveFailed:
+            raise
+        except CoreError as error:
+            refused += 1
+            yield Notice(message=f"Not added: {error}")
+    if refused == len(found):
+        yield from library.add(folder, copy=copy)
 
 
 def _verifying(

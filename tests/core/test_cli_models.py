@@ -11,6 +11,8 @@ import pytest
 from core import cli
 from core.models import catalog
 from core.models.curated import CURATED
+from tests.fixtures.adapters import stripped
+from tests.fixtures.layouts import write_stripped
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
@@ -109,6 +111,29 @@ def test_a_changed_byte_ends_with_1(models, mine):
     status, out, err = models("verify", "--json")
     assert (status, err.count("\n")) == (1, 1)
     assert json.loads(out.splitlines()[-1])["state"] == "changed"
+
+
+def test_a_folder_full_of_models_is_added(models, mine, tmp_path):
+    place = tmp_path / "all"
+    (place / "loras").mkdir(parents=True)
+    mine.rename(place / "mine")
+    stem = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    shapes = {f"{stem}.lora_down.weight": (2, 768), f"{stem}.lora_up.weight": (320, 2)}
+    write_stripped(place / "loras/fur.safetensors", stripped(shapes))
+    (place / "loras/broken.safetensors").write_bytes(b"")
+    status, out, err = models("add", str(place))
+    assert status == 0
+    assert out.startswith("mine: ")
+    assert "fur: LoRA for Stable Diffusion 1.x" in out
+    assert "Not added: " in err
+    assert "broken.safetensors" in err
+    assert "name: goes to one model" in sentence(models("add", str(place), "--name", "x"))
+    (place / "loras/fur.safetensors").unlink()
+    (place / "loras/other.safetensors").write_bytes(b"")
+    status, out, err = models("add", str(place / "loras"))
+    assert (status, out) == (1, "")
+    assert "model_index.json is missing" in err
+    assert "path: is empty" in sentence(models("add", " "))
 
 
 def test_failures_are_one_sentence(models, mine, tmp_path):
