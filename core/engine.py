@@ -39,6 +39,7 @@ from core.events import (
 from core.images.canvas import Canvas, canvas_of
 from core.images.reading import read_picture, read_start_image, sha256_of
 from core.loaded import LoadedModel, ModelKey
+from core.models import replacement_vae, single_file
 from core.models.adapters import with_files
 from core.models.catalog import resolve
 from core.models.control_file import Controls, find_controls
@@ -47,7 +48,6 @@ from core.models.identify import Identity, identify
 from core.models.load import load
 from core.models.names import Resolver, no_names
 from core.models.refiner_file import find_refiner
-from core.models.replacement_vae import doubts_of
 from core.models.taught import Teaching, lora_teaching, model_teaching
 from core.models.upscaler_file import find_upscaler
 from core.paths import Profile
@@ -223,7 +223,9 @@ class TorchEngine:
             yield Notice(message=notice)
         key = ModelKey.of(identity, precision, request.vae)
         if not self._has(key):
-            if request.vae and (doubts := doubts_of(Path(request.vae), identity)):
+            if request.vae and (doubts := replacement_vae.doubts_of(Path(request.vae), identity)):
+                yield Notice(message=doubts)
+            if identity.single_file and (doubts := single_file.doubts_of(identity.path)):
                 yield Notice(message=doubts)
             yield Loading(what=f"the model {request.model}")
             self._forget(device)

@@ -53,6 +53,9 @@ _PART_NAMES = {
     "text_encoder_2": "second text encoder",
 }
 
+_LONGEST_YAML = 1 << 20
+"""Bytes of a configuration that are read."""
+
 CONV_IN = f"{UNET}input_blocks.0.0.weight"
 
 
@@ -160,19 +163,54 @@ def _prediction_type(header: Header, path: Path) -> str | None:
     """Read what a UNet predicts, where the file tells; None leaves it at its family's usual.
 
     Stable Diffusion 2.x does not tell: its 512 pixel models predict the noise, the others the
-    velocity. The empty tensor ``v_pred`` is how SDXL files have come to tell.
+    velocity. The empty tensor ``v_pred`` is how SDXL files have come to tell, and the
+    configuration that the original code reads, of the same name beside the file.
     """
     told = header.metadata.get("modelspec.prediction_type", "").lower()
     if told in ("v", "v_prediction", "epsilon"):
         return "epsilon" if told == "epsilon" else "v_prediction"
     if "v_pred" in header.tensors:
         return "v_prediction"
+    if (beside := _prediction_beside(path)) is not None:
+        return beside
     words = words_of(path)
     if family_of(header.tensors) == "sd2" and words & {"512", "base", "turbo", "inpainting"}:
         return "epsilon"
     if words >= {"v", "pred"} or "vpred" in words:
         return "v_prediction"
     return None
+
+
+def _prediction_beside(path: Path) -> str | None:
+    """Read the prediction from the original code's configuration, if one lies beside a file."""
+    try:
+        with path.with_suffix(".yaml").open(encoding="utf-8") as file:
+            text = file.read(_LONGEST_YAML)
+    except (OSError, ValueError):
+        return None
+    if "sgm." in text:  # SDXL's code says it otherwise.
+        return "v_prediction" if "VScaling" in text else None
+    found = re.search(r"^\s*parameterization:\s*[\"']?(\w+)", text, re.MULTILINE)
+    if found is None:
+        # The original code's default (ldm/models/diffusion/ddpm.py).
+        return "epsilon" if re.search(r"^model:", text, re.MULTILINE) else None
+    return {"v": "v_prediction", "eps": "epsilon", "x0": "sample"}.get(found[1])
+
+
+def doubts_of(path: Path) -> str:
+    """Say that nothing tells what a single file's UNet predicts; empty where something does.
+
+    Raises:
+        CoreError: If it cannot be read; see ``read_single_file``.
+    """
+    header = read_tensors(path)
+    if family_of(header.tensors) != "sd2" or _prediction_type(header, path) is not None:
+        return ""
+    return (
+        f"{path.name} does not say what it predicts, and is taken for one of Stable Diffusion 2's "
+        "models of 768 pixels, which predict the velocity; if its pictures are noise, put "
+        f"{path.stem}.yaml with the lines `model:` and `parameterization: eps` beside it."
+    )
 
 
 def _trained_side(header: Header, path: Path) -> int | None:
@@ -184,7 +222,8 @@ def _trained_side(header: Header, path: Path) -> int | None:
     # The Turbo models were distilled at 512 pixels (Sauer et al. 2023, arXiv:2311.17042).
     if "turbo" in words and words & {"sd", "sdxl"}:
         return 512
-    if family_of(header.tensors) == "sd2" and words & {"512", "base", "inpainting"}:
+    is_sd2 = family_of(header.tensors) == "sd2"
+    if is_sd2 and (words & {"512", "base", "inpainting"} or _prediction_beside(path) == "epsilon"):
         return 512
     return None
 

@@ -21,6 +21,7 @@ from core.models.identify import identify
 from core.models.naming import words_of
 from core.models.recognise import FAMILY_TITLES
 from core.models.safetensors_header import TensorInfo
+from core.models.single_file import doubts_of
 from core.request import SchedulerName
 from core.sampling.schedulers import make_plan
 from tests.fixtures.layouts import layout, write_stripped, write_stripped_folder
@@ -85,6 +86,24 @@ def test_what_a_file_of_sd2_predicts(
     path = write_stripped(tmp_path / f"{name}.safetensors", layout("sd2-original"), metadata)
     found = identify(path)
     assert (found.prediction_type, found.width) == (prediction, side)
+
+
+def test_a_configuration_beside_a_file_tells_what_it_predicts(tmp_path: Path) -> None:
+    path = write_stripped(tmp_path / "mine.safetensors", layout("sd2-original"))
+    assert "mine.yaml" in doubts_of(path)
+    for text, prediction, side in (
+        ('model:\n  params:\n    parameterization: "v"\n', PredictionType.V, 768),
+        ("model:\n  params:\n    linear_start: 0.00085\n", PredictionType.EPSILON, 512),
+        ("model:\nparameterization: eps\n", PredictionType.EPSILON, 512),
+    ):
+        path.with_suffix(".yaml").write_text(text)
+        found = identify(path)
+        assert (found.prediction_type, found.width) == (prediction, side)
+        assert doubts_of(path) == ""
+    for name in ("v2-1_512-ema", "v2_vpred"):
+        assert doubts_of(path.rename(path.with_name(f"{name}.safetensors"))) == ""
+        path = path.with_name(f"{name}.safetensors")
+    assert doubts_of(write_stripped(tmp_path / "a.safetensors", layout("sd1-original"))) == ""
 
 
 def test_sdxl_files_tell_velocity_and_terminal_snr_by_empty_tensors(tmp_path: Path) -> None:
