@@ -121,7 +121,7 @@ def facts_of(row: Listed) -> Facts:
     facts = [
         (_tr("Kind"), kind_name(row.kind)),
         (_tr("Family"), family_name(row.family)),
-        (_tr("Size"), format_size(row.size)),
+        (_tr("Size"), DOT.join(filter(None, (format_size(row.size), row.precision)))),
         (_tr("Licence"), row.licence or _tr("Not known")),
         (_tr("Lies at"), str(row.path)),
         (_tr("Files"), where),

@@ -91,6 +91,7 @@ def entry_json(entry: Entry) -> dict[str, Any]:
         "kind": entry.kind.value,
         "family": entry.family,
         "size": entry.size,
+        "precision": entry.precision,
         "sha256": entry.sha256,
         "autov2": entry.autov2,
         "owned": entry.owned,
@@ -134,7 +135,8 @@ def _as_json(event: LibraryEvent) -> dict[str, Any]:
 
 def _added(event: Added) -> str:
     entry = event.entry
-    where = f"{entry.title}, {entry.path}"
+    precision = f" ({entry.precision})" if entry.precision else ""
+    where = f"{entry.title}{precision}, {entry.path}"
     match event.outcome:
         case Outcome.NEW:
             same = f"; the same bytes as {', '.join(event.same_as)}" if event.same_as else ""

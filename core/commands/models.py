@@ -183,7 +183,8 @@ def _shown(name: str, library: Library) -> dict[str, Any]:
         return _card_json(catalog.card(name))
     if entry.kind is not Kind.MODEL or entry.missing():
         return entry_json(entry)
-    return _card_json(catalog.card(entry.name)) | entry_json(entry)
+    card = _card_json(catalog.card(entry.name))
+    return card | entry_json(entry) | {"precision": card["precision"]}
 
 
 def _print_fields(values: dict[str, Any], *, as_json: bool) -> None:
@@ -243,6 +244,7 @@ def _card_json(card: catalog.ModelCard) -> dict[str, Any]:
         "path": str(card.path),
         "family": card.family,
         "prediction_type": card.prediction_type,
+        "precision": card.precision,
         "width": card.width,
         "height": card.height,
         "steps": card.steps,

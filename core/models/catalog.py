@@ -83,6 +83,7 @@ class ModelCard:
         is_guess: Whether its name alone says so, and its settings go by that.
         timestep_spacing: How its timesteps are spread: ``leading``, ``linspace`` or ``trailing``.
         inpainting: Whether it needs a start picture and a mask.
+        precision: The number format of most of its UNet's weights, such as ``"fp16"``.
         needs_size: Whether it is told the size and crop of the picture, as SDXL is.
         guidance_embedding: Whether guidance is an input of its UNet, which costs no second half.
         zero_terminal_snr: Whether its schedule ends in pure noise.
@@ -107,6 +108,7 @@ class ModelCard:
     is_guess: bool = False
     timestep_spacing: str = "leading"
     inpainting: bool = False
+    precision: str = ""
     needs_size: bool = False
     guidance_embedding: bool = False
     zero_terminal_snr: bool = False
@@ -204,6 +206,7 @@ def card(model: str) -> ModelCard:
         and replace(settings, title="") == _from_defaults(identity.defaults),
         timestep_spacing=str(identity.configs["scheduler"].get("timestep_spacing", "leading")),
         inpainting=identity.inpainting,
+        precision=identity.precision,
         needs_size=identity.needs_size,
         guidance_embedding=identity.guidance_embedding,
         zero_terminal_snr=identity.zero_terminal_snr,

@@ -17,6 +17,7 @@ from core.models.families import Distillation, Family, PredictionType
 from core.models.folder_files import bad_config, numbers_of, read_json, value_of, weight_files
 from core.models.model_folder import WEIGHT_STEMS, read_folder
 from core.models.parts import Parts, check_shapes, check_unet_kind
+from core.models.safetensors_header import precision_of
 from core.models.single_file import CONFIGS, read_single_file
 
 TINY_VAE_FOLDERS = ("taesd", "vae_tiny")
@@ -55,6 +56,7 @@ class Identity:
             there is no attention.
         text_encoders: Names of its text encoders, one or two.
         configs: Each component's configuration, the scheduler's, and a folder's ``pipeline``.
+        precision: The number format of most of its UNet's weights, such as ``"fp16"``.
         parameters: Count of the numbers in all weights, by component.
         weights: The weight file of each component; those after the first of a component that is
             split are numbered (``unet.2``).
@@ -84,6 +86,7 @@ class Identity:
     attention_heads: tuple[int, ...]
     text_encoders: tuple[str, ...]
     configs: Mapping[str, Mapping[str, Any]]
+    precision: str
     parameters: Mapping[str, int]
     weights: Mapping[str, Path]
     tiny_vae: Path | None
@@ -156,6 +159,7 @@ def identity_of(parts: Parts) -> Identity:
         attention_heads=_heads(unet_folder, unet),
         text_encoders=parts.text_encoders,
         configs={**parts.configs, "scheduler": scheduler},
+        precision=precision_of(parts.headers["unet"].values()),
         parameters={
             name: sum(tensor.count for tensor in header.values())
             for name, header in parts.headers.items()

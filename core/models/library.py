@@ -372,6 +372,7 @@ def _entry_of(verdict: Verdict, files: tuple[WeightFile, ...], *, name: str, sou
         owned=False,
         files=files,
         sha256=combined_sha256(verdict.weights, hashes.__getitem__),
+        precision=verdict.precision,
         source=source,
         added=datetime.now(UTC).date().isoformat(),
     )
@@ -393,6 +394,7 @@ def _refreshed(there: Entry, found: Entry) -> Added:
     now = dataclasses.replace(
         there,
         title=found.title,
+        precision=found.precision,
         kind=found.kind,
         family=found.family,
         files=found.files,

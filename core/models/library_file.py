@@ -56,6 +56,8 @@ class Entry:
             removed. What is only referred to is never deleted.
         files: Its weight files.
         sha256: Of the file; of a model of several files the hash that pictures carry.
+        precision: The number format of most of its weights, such as ``"fp16"``; empty in entries of
+            before it was noted.
         source: Where it was downloaded from (``"owner/name@commit"``), or empty.
         added: The day, ISO 8601.
     """
@@ -68,6 +70,7 @@ class Entry:
     owned: bool
     files: tuple[WeightFile, ...]
     sha256: str
+    precision: str = ""
     source: str = ""
     added: str = ""
 
@@ -210,6 +213,7 @@ def _to_json(entry: Entry, models: Path) -> dict[str, Any]:
         "owned": entry.owned,
         "files": [{"name": f.name, "size": f.size, "sha256": f.sha256} for f in entry.files],
         "sha256": entry.sha256,
+        "precision": entry.precision,
         "source": entry.source,
         "added": entry.added,
     }
@@ -218,6 +222,7 @@ def _to_json(entry: Entry, models: Path) -> dict[str, Any]:
 def _from_json(value: dict[str, Any], models: Path) -> Entry:
     files = value["files"]
     texts = {name: value[name] for name in ("name", "title", "family", "sha256", "source", "added")}
+    texts["precision"] = value.get("precision", "")
     if not all(isinstance(text, str) for text in (*texts.values(), value["path"])):
         raise ValueError("a value that should be text is none")
     if not files or type(value["owned"]) is not bool:

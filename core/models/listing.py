@@ -38,6 +38,7 @@ class Listed:
         missing: Whether files of it are not where they were.
         refused: Why no pictures are made with it, one sentence; empty if they are, or if it is none
             that makes pictures.
+        precision: The number format of most of its weights, or empty.
         card: What its controls should stand at; None for what makes no pictures, or cannot be read.
         source: Where it was downloaded from, or empty.
         autov2: The short hash of a single file, or empty.
@@ -55,6 +56,7 @@ class Listed:
     owned: bool = False
     missing: bool = False
     refused: str = ""
+    precision: str = ""
     card: ModelCard | None = None
     source: str = ""
     autov2: str = ""
@@ -91,6 +93,7 @@ def _shipped(name: str) -> Listed:
         owned=True,
         missing=not files,
         refused=refused,
+        precision=card.precision if card else "",
         card=card,
     )
 
@@ -115,6 +118,7 @@ def _listed(entry: Entry) -> Listed:
         owned=entry.owned,
         missing=missing,
         refused=refused,
+        precision=card.precision if card else entry.precision,
         card=card,
         source=entry.source,
         autov2=entry.autov2,

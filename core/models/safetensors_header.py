@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,25 @@ class Header:
 
     tensors: dict[str, TensorInfo]
     metadata: dict[str, str]
+
+
+_PRECISIONS = {
+    "F16": "fp16", "BF16": "bf16", "F32": "fp32", "F64": "fp64",
+    "F8_E4M3": "fp8", "F8_E5M2": "fp8", "F8_E8M0": "fp8",
+}  # fmt: skip
+
+
+def precision_of(tensors: Iterable[TensorInfo]) -> str:
+    """Name the number format that most of some tensors' numbers have; empty if they are no such.
+
+    Returns:
+        ``"fp16"``, ``"bf16"``, ``"fp32"``, ``"fp64"`` or ``"fp8"``.
+    """
+    counts: Counter[str] = Counter()
+    for tensor in tensors:
+        if tensor.dtype in _PRECISIONS:
+            counts[_PRECISIONS[tensor.dtype]] += tensor.count
+    return max(counts, key=lambda name: counts[name], default="")
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:

@@ -14,6 +14,7 @@ from core.models.fingerprint import numbered
 from core.models.identify import Identity, identify
 from core.models.lone_folder import adapter_file, recognise_component
 from core.models.recognise import FAMILY_TITLES, recognise
+from core.models.safetensors_header import precision_of
 from core.models.single_file import is_single_file_model
 from core.models.tensor_list import read_tensors
 from core.models.unet_layout import smaller_name
@@ -53,6 +54,7 @@ class Verdict:
             a value of ``Distillation``, else ``none``.
         inpainting: Whether it is a model that takes a mask.
         prediction_type: What a model predicts; empty for anything else.
+        precision: The number format of most of its weights, a model's UNet's: ``"fp16"``.
     """
 
     path: Path
@@ -63,6 +65,7 @@ class Verdict:
     distillation: str = "none"
     inpainting: bool = False
     prediction_type: str = ""
+    precision: str = ""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -109,6 +112,7 @@ def _judged(path: Path) -> Verdict:
         title=title,
         weights={found.kind: path},
         distillation=how.value,
+        precision=precision_of(header.tensors.values()),
     )
 
 
@@ -129,6 +133,9 @@ def _judge_folder(folder: Path) -> Verdict:
         family=found.family,
         title=found.title,
         weights=numbered(found.kind, files),
+        precision=precision_of(
+            info for file in files for info in read_tensors(file).tensors.values()
+        ),
     )
 
 
@@ -149,4 +156,5 @@ def _model(identity: Identity) -> Verdict:
         distillation=identity.distillation.value,
         inpainting=identity.inpainting,
         prediction_type=identity.prediction_type.value,
+        precision=identity.precision,
     )

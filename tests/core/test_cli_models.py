@@ -68,10 +68,11 @@ def test_a_model_goes_in_is_seen_and_goes_out(models, mine):
 
 def test_a_person_is_told_the_same(models, mine):
     status, out, err = models("add", str(mine), "--name", "tiny")
-    assert (status, out) == (0, f"tiny: custom Stable Diffusion model, {mine}\n")
+    assert (status, out) == (0, f"tiny: custom Stable Diffusion model (fp32), {mine}\n")
     assert "Reading" in err
     assert f"kB, {mine}\n" in models("list")[1]
     assert "Size: " in models("show", "tiny")[1]
+    assert "Precision: fp32" in models("show", "tiny")[1]
     assert models("verify", "tiny")[1] == "tiny: sound\n"
     assert "already" in models("add", str(mine))[1]
     assert "files are where they were" in models("remove", "tiny")[1]

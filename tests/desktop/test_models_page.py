@@ -25,7 +25,7 @@ from core.models.library_events import Progress, Task
 from core.models.listing import Listed
 from core.models.verdict import Kind
 from core.request import EmbeddingUse, LoraUse, SchedulerName, TextToImage
-from desktop.model_facts import title_of, trouble
+from desktop.model_facts import facts_of, title_of, trouble
 from desktop.settings import Placing
 from desktop.shelf_snapshot import Transfer, TransferState
 from desktop.widgets.main_window import CREATE, MODELS
@@ -218,6 +218,13 @@ def test_model_that_is_not_sampled_is_listed_with_the_reason(session, page, fill
     assert not page.details.use.isEnabled()
     assert "mask" in page.details.trouble.text()
     assert "mask" in page.details.use.toolTip()
+
+
+def test_the_number_format_stands_beside_the_size():
+    path = Path("it.safetensors")
+    row = Listed(name="it", title="it", kind=Kind.LORA, family="sd1", path=path, size=1)
+    assert dict(facts_of(row))["Size"] == "1 bytes"
+    assert "fp16" in dict(facts_of(dataclasses.replace(row, precision="fp16")))["Size"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -41,12 +42,22 @@ def file(tmp_path: Path) -> LibraryFile:
 
 def test_entries_come_back_as_they_were(file, tmp_path):
     odd = Path("/odd/\udcff name/ü")
-    one = entry("one", odd)
+    one = dataclasses.replace(entry("one", odd), precision="bf16")
     two = entry("two", tmp_path / "data/models/two/a.safetensors", owned=True)
     with file.changing() as entries:
         entries["one"], entries["two"] = one, two
     assert file.read() == (one, two)
     assert one.autov2 == "ab" * 5
+
+
+def test_an_entry_of_before_precisions_were_noted_is_read(file, tmp_path):
+    with file.changing() as entries:
+        entries["one"] = entry("one", tmp_path / "one.safetensors")
+    path = tmp_path / "data/library.json"
+    values = json.loads(path.read_text())
+    del values["models"][0]["precision"]
+    path.write_text(json.dumps(values))
+    assert file.read()[0].precision == ""
 
 
 def test_owned_models_move_with_the_data_folder(file, tmp_path):

@@ -63,6 +63,22 @@ def test_sdxls_refiner(tmp_path: Path, form: str) -> None:
     assert len(verdict.files) == (1 if form == "file" else 3)
 
 
+def test_the_number_format_is_that_of_most_weights(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    vae = "first_stage_model."
+
+    def names(dtype: str) -> dict[str, TensorInfo]:
+        return {
+            name: TensorInfo("F32" if name.startswith(vae) else dtype, info.shape)
+            for name, info in layout("sd1-original").items()
+        }
+
+    for dtype, precision in (("F16", "fp16"), ("BF16", "bf16"), ("F32", "fp32")):
+        assert judge(write_stripped(path, names(dtype))).precision == precision
+    lora = {name: TensorInfo("BF16", shape) for name, shape in kohya(UNDERSCORED, 768).items()}
+    assert judge(write_stripped(path, lora)).precision == "bf16"
+
+
 @pytest.mark.parametrize("naming", ["", "-original"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_controlnets(tmp_path: Path, family: str, naming: str) -> None:
