@@ -57,7 +57,7 @@ def read_embedding(path: Path, token: str = "") -> Embedding:
     """Read an embedding.
 
     Args:
-        path: A ``.safetensors``, a pickle, or a PNG that carries one in its texts.
+        path: A ``.safetensors``, a pickle, or a picture that carries one.
         token: The word for it; otherwise the one in the file, or else the file's name. Where a
             training has given it a name that says nothing, what the file calls its trigger phrase.
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from core.errors import ModelInvalid, ModelMissing, UnsafeFile, Unsupported
 from core.models.embeddings import check_widths, read_embedding
+from core.models.verdict import judge
 
 VECTORS = torch.arange(1536, dtype=torch.float32).reshape(2, 768) / 1000
 WIDE = torch.ones(2, 1280)
@@ -127,8 +130,44 @@ def test_a_picture_that_carries_one(tmp_path: Path) -> None:
         with pytest.raises(ModelInvalid, match="cannot be read"):
             read_embedding(card(data))
     Image.new("RGB", (8, 8)).save(tmp_path / "fox.png")
-    with pytest.raises(Unsupported, match="carries no embedding in its texts"):
+    with pytest.raises(Unsupported, match="carries no embedding, neither in its texts nor"):
         read_embedding(tmp_path / "fox.png")
+
+
+def strips_of(values: object, height: int) -> tuple[Image.Image, Image.Image]:
+    """Draw an embedding as the strips beside a card's picture, number by number."""
+    packed = zlib.compress(json.dumps(values).encode())
+    row = height * 3
+    packed += packed[: -len(packed) % row]
+    state, low, high = 0, [], []
+    for byte in packed:
+        state = (1664525 * state + 1013904223) % 2**32
+        mask = state % 255 & 0x0F
+        # The high half-bytes are for the eye.
+        low.append(0x50 | (byte & 0x0F) ^ mask)
+        high.append(0xA0 | (byte >> 4) ^ mask)
+    drawn = (np.array(part, np.uint8).reshape(height, -1, 3) for part in (low, high))
+    left, right = (Image.fromarray(part) for part in drawn)
+    return left, right
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+@pytest.mark.parametrize("border", [0, 5])
+def test_a_picture_that_carries_one_in_its_pixels(tmp_path: Path, suffix: str, border: int) -> None:
+    values = web_ui({"*": {"TORCHTENSOR": VECTORS.tolist()}})
+    left, right = strips_of(values, 64)
+    card = Image.new("RGB", (left.width + 32 + right.width + 2 + 2 * border, 64))
+    card.paste(left, (border, 0))
+    card.paste((77, 88, 99), (border + left.width + 1, 0, border + left.width + 33, 64))
+    card.paste(right, (border + left.width + 34, 0))
+    path = tmp_path / f"fox.{suffix}"
+    card.save(path, lossless=True)
+    torch.testing.assert_close(read_embedding(path).vectors["text_encoder"], VECTORS)
+    assert judge(path).family == "sd1"
+    card.putpixel((border + 1, 0), (0x53, 0x54, 0x55))
+    card.save(path, lossless=True)
+    with pytest.raises(Unsupported, match="carries no embedding"):
+        read_embedding(path)
 
 
 @pytest.mark.parametrize(
