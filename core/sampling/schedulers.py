@@ -185,9 +185,9 @@ def make_plan(
         )
     if prediction_type is PredictionType.EPSILON and config.get("rescale_betas_zero_snr"):
         raise ModelInvalid(
-            "The model's scheduler_config.json lets its schedule end in pure noise, where a "
-            "prediction of the noise, which is this model's, says nothing of the picture; put back "
-            "the one that belongs to the model."
+            "The model's scheduler_config.json, or the tensor ztsnr in its file, lets its schedule "
+            "end in pure noise, where a prediction of the noise, which is this model's, says "
+            "nothing of the picture; get the configuration or the file that belongs to the model."
         )
     scheduler = _make_scheduler(name, config)
     _set_timesteps(scheduler, name, steps)
