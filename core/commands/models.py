@@ -254,6 +254,7 @@ def _card_json(card: catalog.ModelCard) -> dict[str, Any]:
         "preview_decoders": [str(name) for name in card.preview_decoders],
         "timestep_spacing": card.timestep_spacing,
         "distillation": card.distillation,
+        "distillation_is_guess": card.is_guess,
         "inpainting": card.inpainting,
         "refused_schedulers": _reasons(card.refused_schedulers),
         "ignored": _reasons(card.ignored),
