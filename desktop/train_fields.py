@@ -11,7 +11,7 @@ from PySide6.QtCore import QCoreApplication
 from core.request import LATENT_SCALE, MAX_SIDE
 from core.training.config import Method
 from core.training.config_parts import MOST_AT_ONCE, MOST_STEPS
-from desktop.train_settings import AS_LORA
+from desktop.train_say import AS_LORA
 
 
 class Group(StrEnum):

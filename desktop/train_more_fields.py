@@ -196,12 +196,12 @@ def _of_learning() -> tuple[Field, ...]:
         Field(
             name="optimiser.text_learning_rate",
             label=_tr("Text rate"),
-            tip=_tr("Rate of the text encoder."),
+            tip=_tr("Rate of the text encoder, which forgets sooner than the rest."),
             group=group,
             allowed=(0, 10),
             step=1e-6,
             decimals=8,
-            zero=_tr("The same"),
+            zero=_tr("Half the rate"),
         ),
         Field(
             name="optimiser.schedule",

@@ -17,15 +17,16 @@ from core.models.library_names import slug
 from core.paths import exists
 from core.training.config import KINDS, Method, TrainConfig, from_json, to_json
 from core.training.folder import Folder
+from desktop.train_say import AS_LORA, unheard
 
 Plain = bool | int | float | str | tuple[str, ...]
 """What a control holds."""
 
-AS_LORA = "adapter"
-"""The control that says whether DreamBooth learns a LoRA; the names of its settings begin so."""
-
 _APART = {"model", "out", "data.folder"}
 """Settings with controls of their own."""
+
+_TEXT_RATE = "optimiser.text_learning_rate"
+"""A setting that all methods have a place for, and only those use that teach text encoders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,9 @@ class TrainSettings:
         nested: dict[str, Any] = {"method": str(self.method), "model": self.model}
         nested["out"] = str(self.out(trainings))
         nested["data"] = {"folder": self.folder}
-        is_lora = self.method is not Method.DREAMBOOTH or bool(self.value(AS_LORA))
-        for name in leaves(self.method):
-            if name.startswith(f"{AS_LORA}.") and not is_lora:
-                continue
+        # What stands in a control that has no say is for another time.
+        silent = unheard(self.method, self.value)
+        for name in leaves(self.method).keys() - silent.keys():
             part, _, last = name.rpartition(".")
             place = nested.setdefault(part, {}) if part else nested
             place[last] = self.value(name)
@@ -135,7 +135,10 @@ class TrainSettings:
 @cache
 def leaves(method: Method) -> Mapping[str, Leaf]:
     """Give a method's settings by their names, parted by dots; those with own controls left out."""
-    return {name: leaf for name, leaf in _leaves_of(KINDS[method], "") if name not in _APART}
+    known = {name: leaf for name, leaf in _leaves_of(KINDS[method], "") if name not in _APART}
+    if "train_text" not in known:
+        del known[_TEXT_RATE]
+    return known
 
 
 @cache

@@ -9,10 +9,10 @@ from PySide6.QtCore import QCoreApplication, QObject, Signal
 from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from core.training.config import Method
-from core.training.config_parts import LossKind
 from desktop.train_fields import Field, Group, fields_in_sight
 from desktop.train_more_fields import folded_fields, folds
-from desktop.train_settings import AS_LORA, TrainSettings, all_leaves, leaves
+from desktop.train_say import AS_LORA, unheard
+from desktop.train_settings import TrainSettings, all_leaves, leaves
 from desktop.widgets.availability import set_unavailable
 from desktop.widgets.field_control import FieldControl, control_of
 from desktop.widgets.fold import Fold
@@ -131,11 +131,7 @@ class TrainForm(QObject):
     def _has(self, name: str) -> bool:
         """Whether a control has a say in the method chosen."""
         known = leaves(self._method)
-        if name == AS_LORA:
-            return self._method is Method.DREAMBOOTH
-        if name == "optimiser.text_learning_rate":
-            return "train_text" in known
-        return name in known
+        return name in known or (name == AS_LORA and self._method is Method.DREAMBOOTH)
 
     def _refresh(self) -> None:
         """Show what the method has, and let every control say whether it has a say."""
@@ -143,8 +139,9 @@ class TrainForm(QObject):
             shown = [self._show(grid, field) for field in self._fields(group)]
             if group in self.folds:
                 self.folds[group].setVisible(any(shown))
-        for name, reason in self._reasons().items():
-            set_unavailable(self.controls[name].widget, reason)
+        reasons = unheard(self._method, lambda name: self.controls[name].value())
+        for name, control in self.controls.items():
+            set_unavailable(control.widget, reasons.get(name, ""))
 
     def _show(self, grid: QGridLayout, field: Field) -> bool:
         shown, widget = self._has(field.name), self.controls[field.name].widget
@@ -157,32 +154,6 @@ class TrainForm(QObject):
         assert isinstance(label, QLabel)
         label.setVisible(shown)
         return shown
-
-    def _reasons(self) -> dict[str, str]:
-        """Say for the controls that depend on others why they have no say now, or nothing."""
-        value = {name: control.value() for name, control in self.controls.items()}
-        whole = self._method is Method.DREAMBOOTH and not value[AS_LORA]
-        no_lora = self.tr("The whole model is learned, not a LoRA.") if whole else ""
-        no_class = "" if value["class_prompt"] else self.tr("No class is given to be kept.")
-        undrawn = "" if value["samples.prompts"] else self.tr("There are no sample prompts.")
-        reasons = {name: no_lora for name in self.controls if name.startswith(f"{AS_LORA}.")}
-        reasons |= {
-            c.field.name: undrawn for c in self.controls.values() if c.field.group is Group.DRAWING
-        }
-        return reasons | {
-            "class_images": no_class,
-            "prior_weight": no_class,
-            "samples.every": undrawn,
-            "data.keep_tags": ""
-            if value["data.shuffle_tags"]
-            else self.tr("Tags are not shuffled, so all of them stay."),
-            "loss.huber_delta": ""
-            if value["loss.kind"] is LossKind.HUBER
-            else self.tr("The loss is measured in squares."),
-            "optimiser.text_learning_rate": ""
-            if value["train_text"]
-            else self.tr("The text encoder does not learn."),
-        }
 
 
 def _whole_line(control: FieldControl) -> QWidget:

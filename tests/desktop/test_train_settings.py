@@ -25,7 +25,8 @@ from core.training.config_parts import (
 from desktop.settings import Settings, read, write
 from desktop.train_fields import fields_in_sight
 from desktop.train_more_fields import folded_fields
-from desktop.train_settings import AS_LORA, TrainSettings, all_leaves, free_name
+from desktop.train_say import AS_LORA
+from desktop.train_settings import TrainSettings, all_leaves, free_name
 
 DATA = DataSettings(folder="/pictures/moons", resolution=256, flip=True, trigger="moon")
 SHARED = {
@@ -61,6 +62,34 @@ def test_settings_of_other_methods_are_kept_and_not_asked_for():
     settings = TrainSettings(folder="/moons", values={"token": "moonling", "steps": 9})
     config = settings.config(Path("/trainings"))
     assert (config.method, config.steps, config.out) == (Method.LORA, 9, "/trainings/moons")
+
+
+@pytest.mark.parametrize(
+    ("method", "values"),
+    [
+        (Method.TEXTUAL_INVERSION, {"train_text": True, "optimiser.text_learning_rate": 1e-5}),
+        (Method.TEXTUAL_INVERSION, {"data.caption_dropout": 0.1}),
+        (Method.DREAMBOOTH, {"single_file": True}),
+        (Method.LORA, {"optimiser.text_learning_rate": 1e-5}),
+        (
+            Method.LORA,
+            {
+                "train_text": True,
+                "optimiser.name": "prodigy",
+                "optimiser.text_learning_rate": 1e-5,
+            },
+        ),
+    ],
+)
+def test_what_has_no_say_is_not_asked_for(method, values):
+    texts = {"token": "moonling", "init_word": "star", "instance_prompt": "a sks moon"}
+    settings = TrainSettings(method=method, folder="/moons", values=texts | values)
+    config = settings.config(Path("/trainings"))
+    assert config.optimiser.text_learning_rate == 0
+    assert config.data.caption_dropout == 0
+    assert not getattr(config, "single_file", False)
+    # Another method, or another choice beside it, gives it its say again.
+    assert dict(settings.values) == texts | values
 
 
 def test_what_is_wrong_is_named():
