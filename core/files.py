@@ -63,14 +63,20 @@ def new_folder(folder: Path) -> Iterator[Path]:
     on the disk before the folder has its name.
 
     Raises:
-        SaveFailed: If something has the name already, or nothing can be written there.
+        SaveFailed: If something has the name already, or nothing can be written there or within.
     """
     _check_free(folder)
     unfinished = _name_beside(folder)
     with _explained(folder.parent):
         unfinished.mkdir(parents=True)
     try:
-        yield unfinished
+        try:
+            yield unfinished
+        except SaveFailed as error:
+            # It names a folder that is hidden, and gone when the person reads of it.
+            if isinstance(error.__cause__, OSError):
+                raise save_failed(folder.parent, error.__cause__) from error.__cause__
+            raise
         with _explained(folder.parent):
             for path in (unfinished, *unfinished.rglob("*")):
                 if path.is_dir():

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors.torch
 import torch
@@ -58,8 +58,9 @@ def write_checkpoint(path: Path, state: State, usable: Callable[[Path], None] | 
         _write_tensors(unfinished / _LEARNED, state.learned)
         if state.average is not None:
             _write_tensors(unfinished / _AVERAGE, state.average)
+        kept = {"optimiser": state.optimiser, "scaler": state.scaler}
         with replacing(unfinished / _OPTIMISER) as file:
-            torch.save({"optimiser": state.optimiser, "scaler": state.scaler}, file)
+            _pickle(kept, file)
         numbers = {"step": state.step, "rate_factor": state.rate_factor}
         replace_file(unfinished / _STATE, json.dumps(numbers).encode())
         if usable is not None:
@@ -101,6 +102,21 @@ def read_checkpoint(path: Path) -> State:
             f"The checkpoint {path} is damaged ({error}); delete it to go on from the one before, "
             "or start anew."
         ) from error
+
+
+def _pickle(values: Mapping[str, Any], file: BinaryIO) -> None:
+    """Write values with tensors in them.
+
+    Raises:
+        OSError: As the file system says.
+    """
+    try:
+        torch.save(values, file)
+    except RuntimeError as error:
+        # Where a write fails, torch fails once more as it closes its archive, and tells of that.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

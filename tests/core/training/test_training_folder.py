@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 
 import pytest
 import torch
 
-from core.errors import DatasetInvalid, InvalidRequest, ModelInvalid
+from core.errors import DatasetInvalid, InvalidRequest, ModelInvalid, SaveFailed
 from core.training.checkpoint import State, read_checkpoint, write_checkpoint
 from core.training.config import Method
 from core.training.folder import Folder, check_begins
@@ -49,6 +51,25 @@ def test_a_checkpoint_that_fails_is_not_there(folder):
     with pytest.raises(ZeroDivisionError):
         write_checkpoint(folder.checkpoint(3), state(), fail)
     assert folder.steps() == ()
+    assert list(folder.checkpoints.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
+def test_a_checkpoint_without_room_is_named_and_not_there(folder):
+    import resource
+
+    folder.checkpoints.mkdir(parents=True)
+    # The optimiser keeps more than what learns, and more than a file takes here.
+    large = dataclasses.replace(state(), optimiser={"state": {0: torch.zeros(100_000)}})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(SaveFailed, match=r"^\S*checkpoints takes no file of that size"):
+            write_checkpoint(folder.checkpoint(3), large, None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
     assert list(folder.checkpoints.iterdir()) == []
 
 
