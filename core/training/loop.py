@@ -25,6 +25,7 @@ from core.errors import (
     DatasetInvalid,
     InvalidRequest,
     OutOfMemory,
+    SaveFailed,
     TrainingDiverged,
     Unsupported,
 )
@@ -116,8 +117,10 @@ def _with_last_good(error: CoreError, folder: Folder) -> CoreError:
     steps = folder.steps()
     if not steps or isinstance(error, InvalidRequest):
         return error
-    kept = f"{error} The training is kept up to step {steps[-1]} in {folder.checkpoint(steps[-1])}."
-    return type(error)(kept)
+    kept = f"{error} The training is kept up to step {steps[-1]} in {folder.checkpoint(steps[-1])}"
+    if isinstance(error, SaveFailed):
+        kept += "; resume it when files can be written there again"
+    return type(error)(f"{kept}.")
 
 
 class _Course:
@@ -168,7 +171,8 @@ class _Course:
             try:
                 yield from self._attempt(identity, state, factor)
                 return
-            except Diverged:
+            except Diverged as diverged:
+                self._forget(diverged.step)
                 if factor < 1:
                     raise TrainingDiverged(
                         "The loss became no number again, with the learning rate halved already; "
@@ -184,6 +188,12 @@ class _Course:
                 f"{'the beginning' if state is None else f'step {state.step}'} with half the "
                 "learning rate."
             )
+
+    def _forget(self, step: int) -> None:
+        """Delete the checkpoint of a step that none could follow: none could from there again."""
+        if self._is_main:
+            shutil.rmtree(self._folder.checkpoint(step), ignore_errors=True)
+        self._accelerator.wait_for_everyone()
 
     def _memory(self, identity: Identity, precision: Precision) -> Iterator[TrainingEvent]:
         """Say what it will take, before anything is read."""

@@ -37,7 +37,16 @@ Inputs = tuple[Tensor, Tensor, Sequence[str], Conditioning | None, Tensor]
 
 
 class Diverged(Exception):
-    """The loss or a gradient is not a number any more."""
+    """The loss or a gradient is not a number any more.
+
+    Attributes:
+        step: Steps done before.
+    """
+
+    def __init__(self, step: int) -> None:
+        """Say how far it came."""
+        super().__init__(step)
+        self.step = step
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +218,7 @@ class Session:
         loss_now, prior_now = self._shared(losses, priors)
         if not math.isfinite(loss_now) or not self._limit():
             self._optimiser.zero_grad()
-            raise Diverged
+            raise Diverged(self.step)
         self._optimiser.step()
         self._optimiser.zero_grad()
         self._recipe.after_step(self.student)

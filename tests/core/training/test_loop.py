@@ -140,25 +140,47 @@ def test_checkpointing_activations_changes_nothing(method, tiny_model, pictures,
     assert found("a") == pytest.approx(found("b", gradient_checkpointing=True), rel=1e-5)
 
 
-def test_a_diverged_training_goes_back_once_and_says_so(tiny_model, pictures, tmp_path, engine):
-    config = training(
+def diverging(tiny_model, pictures, out, rate, **changes):
+    """Give a training whose weights are taken times ``1 - rate`` at each step."""
+    return training(
         Method.LORA,
         model=tiny_model,
         data=pictures,
-        out=tmp_path / "out",
-        steps=60,
-        optimiser=OptimiserSettings(learning_rate=10, clip=0),
-        adapter=AdapterSettings(rank=2, alpha=4096),
+        out=out,
+        optimiser=OptimiserSettings(learning_rate=rate, weight_decay=1, clip=0),
         samples=SampleSettings(),
+        **changes,
     )
+
+
+def test_a_diverged_training_goes_back_once_and_says_so(tiny_model, pictures, tmp_path, engine):
+    config = diverging(tiny_model, pictures, tmp_path / "out", 10, steps=60, save_every=1)
     seen = []
     with (
-        pytest.raises(TrainingDiverged, match="lower learning rate"),
+        pytest.raises(TrainingDiverged, match="lower learning rate") as caught,
         closing(engine.train(config)) as events,
     ):
         seen.extend(events)
     halved = [event for event in seen if isinstance(event, Notice) and "half" in event.message]
     assert len(halved) == 1
+    # What is called kept is what a step could follow.
+    last = Folder(tmp_path / "out").steps()[-1]
+    assert f"kept up to step {last} in" in str(caught.value)
+    assert last < max(event.step for event in seen if isinstance(event, Checkpointed))
+
+
+@pytest.mark.parametrize(("save_every", "place"), [(0, "the beginning"), (1, "step 3")])
+def test_half_the_rate_rescues_a_diverged_training(
+    save_every, place, tiny_model, pictures, tmp_path, engine
+):
+    out = tmp_path / "out"
+    config = diverging(tiny_model, pictures, out, 3.9, steps=12, save_every=save_every)
+    events = run(engine, config, until=12)
+    told = [event.message for event in events if isinstance(event, Notice)]
+    assert [message for message in told if f"goes on from {place} with half" in message]
+    steps = [event.index for event in events if isinstance(event, TrainStep)]
+    assert steps[:4] == [1, 2, 3, 4]
+    assert steps[4:] == list(range(1 if place == "the beginning" else 4, 13))
 
 
 def test_a_folder_with_a_training_is_not_overwritten(tiny_model, pictures, tmp_path, engine):
