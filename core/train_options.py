@@ -216,6 +216,7 @@ _SHORT = {
     "loss": "--loss",
     "optimiser": "--optimiser",
     "dtype": "--dtype",
+    "adapter": "--rank",
     "sample_prompt": "--sample-prompt",
     "sample_every": "--sample-every",
     "sample_negative": "--sample-negative",

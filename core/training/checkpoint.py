@@ -42,6 +42,12 @@ class State:
     scaler: Mapping[str, Any] | None
     rate_factor: float
 
+    @property
+    def rate(self) -> float:
+        """The learning rate that ``rate_factor`` is of, where there are several the first one."""
+        rate: float = self.optimiser["param_groups"][0]["initial_lr"]
+        return rate
+
 
 def write_checkpoint(path: Path, state: State, usable: Callable[[Path], None] | None) -> None:
     """Write a checkpoint, a folder that is there whole or not at all.

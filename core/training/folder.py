@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,19 +242,36 @@ def check_begins(folder: Folder, config: TrainConfig, *, resume: bool) -> None:
             f"the training in {folder.root} has come to step {folder.steps()[-1]}; give at least "
             "that.",
         )
-    if resume:
-        before = to_json(folder.read_config())
-        now = to_json(config)
-        for name in _MAY_CHANGE:
-            before.pop(name, None)
-            now.pop(name, None)
-        if changed := sorted(name for name in now if now[name] != before.get(name)):
-            raise InvalidRequest(
-                changed[0],
-                f"is not as when the training in {folder.root} began; leave it as it was, or start "
-                "a new one in another folder.",
-            )
+    if resume and (changed := _changed(to_json(folder.read_config()), to_json(config))):
+        raise InvalidRequest(
+            changed[0],
+            f"is not as when the training in {folder.root} began; leave it as it was, or start "
+            "a new one in another folder.",
+        )
 
 
-_MAY_CHANGE = ("out", "steps", "samples", "save_every", "keep")
-"""What a training that goes on may have otherwise than when it began."""
+_MAY_CHANGE = re.compile(
+    r"out|steps|save_every|keep|precision|gradient_checkpointing|samples\..*|"
+    r"optimiser\.(text_)?learning_rate"
+)
+"""What a training that goes on may have otherwise than when it began: how long and how fast it
+learns, what it shows, and by which arithmetic."""
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Name the settings that are not as they were and must be, parted by dots."""
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    return sorted(
+        name
+        for name in old.keys() | new.keys()
+        if old.get(name) != new.get(name) and not _MAY_CHANGE.fullmatch(name)
+    )
+
+
+def _leaves(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Give settings and those within them by their names, parted by dots."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{before}{name}.")
+        else:
+            yield before + name, value

@@ -51,6 +51,7 @@ from core.training.checkpoint import State, read_checkpoint, write_checkpoint
 from core.training.class_pictures import class_pictures
 from core.training.config import DreamBooth, TextualInversion, TrainConfig
 from core.training.dataset import Dataset
+from core.training.defaults import usual_rate
 from core.training.folder import Folder, check_begins
 from core.training.pictures import scanning
 from core.training.presets import memory_needed
@@ -166,7 +167,10 @@ class _Course:
             state = yield from self._latest()
         elif self._is_main:
             self._folder.cut_log(0)
-        factor = 1.0 if state is None else state.rate_factor
+        factor = 1.0
+        # A rate that was halved stays so, and one that was chosen anew is taken as it is.
+        if state is not None and state.rate == usual_rate(config, identity.family):
+            factor = state.rate_factor
         while True:
             try:
                 yield from self._attempt(identity, state, factor)

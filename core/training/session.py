@@ -160,7 +160,11 @@ class Session:
         if state.average is not None:
             for name, values in state.average.items():
                 self._average[name].copy_(values)
+        rates = [group["initial_lr"] for group in self._optimiser.param_groups]
         self._optimiser.load_state_dict(dict(state.optimiser))
+        # It may go on at other rates than it began with.
+        for group, rate in zip(self._optimiser.param_groups, rates, strict=True):
+            group["initial_lr"] = rate
         if state.scaler is not None and self._accelerator.scaler is not None:
             self._accelerator.scaler.load_state_dict(dict(state.scaler))
 

@@ -183,6 +183,19 @@ def test_half_the_rate_rescues_a_diverged_training(
     assert steps[4:] == list(range(1 if place == "the beginning" else 4, 13))
 
 
+def test_a_training_goes_on_at_a_rate_chosen_anew(tiny_model, pictures, tmp_path, engine):
+    config = diverging(tiny_model, pictures, tmp_path / "out", 3.9, steps=12, save_every=1)
+    halved = run(engine, config, until=6)[-1]
+    assert halved.learning_rate == pytest.approx(3.9 / 2)
+    same = run(engine, config, resume=True, until=7)[-1]
+    assert same.learning_rate == pytest.approx(3.9 / 2)
+    slower = dataclasses.replace(config.optimiser, learning_rate=0.001)
+    end = run(engine, dataclasses.replace(config, optimiser=slower), resume=True, until=9)[-1]
+    assert end.learning_rate == pytest.approx(0.001)
+    again = run(engine, dataclasses.replace(config, optimiser=slower), resume=True, until=10)[-1]
+    assert (again.index, again.learning_rate) == (10, pytest.approx(0.001))
+
+
 def test_a_folder_with_a_training_is_not_overwritten(tiny_model, pictures, tmp_path, engine):
     config = training(Method.LORA, model=tiny_model, data=pictures, out=tmp_path / "out")
     run(engine, config, until=3)

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from core.errors import DatasetInvalid, InvalidRequest, ModelInvalid, SaveFailed
+from core.request import Precision
 from core.training.checkpoint import State, read_checkpoint, write_checkpoint
 from core.training.config import Method
+from core.training.config_parts import AdapterSettings
 from core.training.folder import Folder, check_begins
 from tests.core.training.conftest import training
 
@@ -128,7 +130,14 @@ def test_trainings_do_not_mix(folder, tmp_path):
     write_checkpoint(folder.checkpoint(3), state(), None)
     with pytest.raises(InvalidRequest, match="holds a training of 3 steps"):
         check_begins(folder, config, resume=False)
-    check_begins(folder, dataclasses.replace(config, steps=99, save_every=1), resume=True)
+    slower = dataclasses.replace(config.optimiser, learning_rate=1e-5)
+    may = {"steps": 99, "save_every": 1, "optimiser": slower, "precision": Precision.FP32}
+    check_begins(folder, dataclasses.replace(config, **may), resume=True)
+    other = dataclasses.replace(slower, weight_decay=0.5)
+    with pytest.raises(InvalidRequest, match=r"^optimiser\.weight_decay: is not as when"):
+        check_begins(folder, dataclasses.replace(config, optimiser=other), resume=True)
+    with pytest.raises(InvalidRequest, match=r"^adapter\.rank: is not as when"):
+        check_begins(folder, dataclasses.replace(config, adapter=AdapterSettings()), resume=True)
     with pytest.raises(InvalidRequest, match="batch_size: is not as when"):
         check_begins(folder, dataclasses.replace(config, batch_size=9), resume=True)
     mixed = dataclasses.replace(config, data=dataclasses.replace(config.data, folder=config.out))
