@@ -80,6 +80,7 @@ LIGHT = [
     "core.training.captioning",
     "core.training.config",
     "core.training.config_parts",
+    "core.training.material",
     "core.training.metadata_lines",
     "core.training.order",
     "core.training.pictures",

@@ -38,6 +38,11 @@ class Folder:
         return self.root / "config.json"
 
     @property
+    def material_file(self) -> Path:
+        """What it learned from when it began, JSON; see ``core.training.material``."""
+        return self.root / "material.json"
+
+    @property
     def log_file(self) -> Path:
         """One JSON object a step."""
         return self.root / "log.jsonl"

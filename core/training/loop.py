@@ -53,6 +53,7 @@ from core.training.config import DreamBooth, TextualInversion, TrainConfig
 from core.training.dataset import Dataset
 from core.training.defaults import usual_rate
 from core.training.folder import Folder, check_begins
+from core.training.material import compare_material, write_material
 from core.training.pictures import scanning
 from core.training.presets import memory_needed
 from core.training.recipes.choice import recipe_of
@@ -158,6 +159,11 @@ class _Course:
         self._fingerprints = Fingerprints.kept_in(self._place.cache)
         sha256 = self._fingerprints.of_model(identity.weights)
         self._examples = yield from self._scanned()
+        material = self._folder.material_file
+        if resume and self._folder.steps():
+            yield from compare_material(material, sha256, self._examples)
+        elif self._is_main:
+            write_material(material, config.model, sha256, self._examples)
         if self._is_main:
             self._folder.write_config(config)
         self._prior = yield from self._class_pictures(identity, sha256)

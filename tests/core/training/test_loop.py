@@ -196,6 +196,22 @@ def test_a_training_goes_on_at_a_rate_chosen_anew(tiny_model, pictures, tmp_path
     assert (again.index, again.learning_rate) == (10, pytest.approx(0.001))
 
 
+def test_what_changed_while_a_training_was_stopped_is_told(tiny_model, pictures, tmp_path, engine):
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    config = training(Method.LORA, model=model, data=pictures, out=tmp_path / "out")
+    run(engine, config, until=2)
+    (pictures / "0.txt").write_text("a green circle")
+    events = run(engine, config, resume=True, until=3)
+    told = [event.message for event in events if isinstance(event, Notice)]
+    assert any("1 picture or caption is not as when" in message for message in told)
+    weights = next(path for path in (model / "unet").glob("*.safetensors"))
+    tensors = safetensors.torch.load_file(weights)
+    safetensors.torch.save_file({name: 2 * one for name, one in tensors.items()}, weights)
+    with pytest.raises(InvalidRequest, match="has changed since the training began"):
+        run(engine, config, resume=True)
+    assert Folder(tmp_path / "out").steps() == (2, 3)
+
+
 def test_a_folder_with_a_training_is_not_overwritten(tiny_model, pictures, tmp_path, engine):
     config = training(Method.LORA, model=tiny_model, data=pictures, out=tmp_path / "out")
     run(engine, config, until=3)
