@@ -31,6 +31,8 @@ def unheard(method: Method, value: Callable[[str], object]) -> dict[str, str]:
         reasons |= dict.fromkeys(_ADAPTER, _tr("The whole model is learned, not a LoRA."))
     if method is Method.TEXTUAL_INVERSION:
         reasons["data.caption_dropout"] = _tr("A new word learns from captions that have it.")
+        reasons["data.trigger"] = _tr("It is called by the new word.")
+        reasons["optimiser.weight_decay"] = _tr("A new word stays as long as the model's own.")
     if not value("class_prompt"):
         no_class = _tr("No class is given to be kept.")
         reasons |= {"class_images": no_class, "prior_weight": no_class}

@@ -82,6 +82,7 @@ LIGHT = [
     "core.training.config_parts",
     "core.training.material",
     "core.training.metadata_lines",
+    "core.training.needs",
     "core.training.order",
     "core.training.pictures",
     "core.training.showing",

@@ -25,6 +25,7 @@ from core.request import DeviceName
 from core.train_options import settings_given
 from core.training.config import TrainConfig, from_json, to_json
 from core.training.folder import Folder
+from core.training.needs import check_needs
 from core.training.presets import with_preset
 
 FAULT = "The training ended, but what it made is not sound"
@@ -88,6 +89,12 @@ def read_config(arguments: argparse.Namespace, profile: Profile) -> TrainConfig:
     """
     values: dict[str, Any] = {}
     given = settings_given(arguments)
+    if arguments.resume and arguments.config is not None:
+        raise InvalidRequest(
+            "config",
+            "does not go with --resume, which goes on with the settings in the training's own "
+            "folder; leave it out, and give as options what is to change.",
+        )
     if arguments.resume:
         values = _json_of(_kept_settings(arguments, given, profile), "resume")
     elif arguments.config is not None:
@@ -96,7 +103,7 @@ def read_config(arguments: argparse.Namespace, profile: Profile) -> TrainConfig:
     values["method"] = str(arguments.method)
     for name, value in given.items():
         _put(values, name, value)
-    _check_served(given, values)
+    _check_given(given, values)
     if not values.get("data"):
         raise InvalidRequest("data", "is missing; name the folder of pictures.")
     if arguments.out is not None or "out" not in values:
@@ -115,15 +122,22 @@ def read_config(arguments: argparse.Namespace, profile: Profile) -> TrainConfig:
     return from_json(values)
 
 
-def _check_served(given: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    """Refuse options that would do nothing without another one."""
-    for name, other, option in (
-        ("class_images", "class_prompt", "--class-prompt"),
-        ("prior_weight", "class_prompt", "--class-prompt"),
-        ("optimiser.text_learning_rate", "train_text", "--train-text"),
-    ):
-        if name in given and not values.get(other):
-            raise InvalidRequest(name, f"does nothing without {option}; add that, or leave it out.")
+def _check_given(given: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Refuse options that would do nothing, also where they say what is so by default."""
+    check_needs(given, lambda name: _value_of(values, name))
+    for name in ("optimiser.learning_rate", "optimiser.text_learning_rate"):
+        if given.get(name) == 0:
+            raise InvalidRequest(
+                name, "0 learns nothing; leave it out for what suits the method, or give more."
+            )
+
+
+def _value_of(values: Mapping[str, Any], name: str) -> object:
+    """Give a setting from where the dots in its name lead; None if it is not there."""
+    found: object = values
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 def _kept_settings(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import reduce
 from typing import Any, ClassVar
 
 from core.errors import InvalidRequest
@@ -34,6 +35,7 @@ from core.training.config_parts import (
     OptimiserSettings,
     SampleSettings,
 )
+from core.training.needs import NEEDS, check_needs
 
 
 class Method(StrEnum):
@@ -95,6 +97,16 @@ class Training:
         check_bool("gradient_checkpointing", self.gradient_checkpointing)
         check_int("save_every", self.save_every, 0, MOST_STEPS)
         check_int("keep", self.keep, 1, 1000)
+        check_needs(self._changed(NEEDS), lambda name: _part(self, name))
+
+    def _changed(self, names: Iterable[str]) -> Iterator[str]:
+        """Give the settings among these that there are and that are not as they are by default."""
+        for name in names:
+            part, _, last = name.rpartition(".")
+            owner = _part(self, part) if part else self
+            for one in dataclasses.fields(owner):
+                if one.name == last and getattr(owner, last) != one.default:
+                    yield name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +159,18 @@ class TextualInversion(Training):
         if self.optimiser.text_learning_rate:
             raise InvalidRequest(
                 "text_learning_rate", "does not go with textual inversion; leave it out."
+            )
+        if "optimiser.weight_decay" in self._changed(["optimiser.weight_decay"]):
+            raise InvalidRequest(
+                "weight_decay",
+                "does not go with textual inversion, which keeps a word as long as the model's "
+                "own; leave it out.",
+            )
+        if self.data.trigger:
+            raise InvalidRequest(
+                "trigger",
+                f"does not go with textual inversion, which is called by {self.token}; leave it "
+                "out.",
             )
         check_text("init_word", self.init_word, empty_ok=False)
         check_int("vectors", self.vectors, 1, 64)
@@ -213,6 +237,11 @@ class Finetune(Training):
         check_bool("train_text", self.train_text)
         check_float("ema", self.ema, 0, 0.999999)
         check_bool("single_file", self.single_file)
+
+
+def _part(config: object, name: str) -> Any:
+    """Give what stands in a place, parted by dots; None where there is no such place."""
+    return reduce(lambda owner, one: getattr(owner, one, None), name.split("."), config)
 
 
 TrainConfig = LoraTraining | TextualInversion | DreamBooth | Finetune

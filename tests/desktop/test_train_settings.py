@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from desktop.train_more_fields import folded_fields
 from desktop.train_say import AS_LORA
 from desktop.train_settings import TrainSettings, all_leaves, free_name
 
-DATA = DataSettings(folder="/pictures/moons", resolution=256, flip=True, trigger="moon")
+DATA = DataSettings(folder="/pictures/moons", resolution=256, flip=True)
 SHARED = {
     "model": "mine",
     "out": "/trainings/moons",
@@ -39,7 +40,11 @@ SHARED = {
     "samples": SampleSettings(prompts=("a moon", "two moons"), every=20, seed=2**32 - 1),
 }
 CONFIGS = (
-    LoraTraining(**SHARED, adapter=AdapterSettings(rank=4, alpha=2.0), train_text=True),
+    LoraTraining(
+        **SHARED | {"data": dataclasses.replace(DATA, trigger="moonling")},
+        adapter=AdapterSettings(rank=4, alpha=2.0),
+        train_text=True,
+    ),
     TextualInversion(**SHARED, token="moonling", init_word="star", vectors=3),
     DreamBooth(**SHARED, instance_prompt="a sks moon", class_prompt="a moon", class_images=20),
     DreamBooth(**SHARED, instance_prompt="a sks moon", adapter=AdapterSettings(dora=True)),
@@ -69,6 +74,7 @@ def test_settings_of_other_methods_are_kept_and_not_asked_for():
     [
         (Method.TEXTUAL_INVERSION, {"train_text": True, "optimiser.text_learning_rate": 1e-5}),
         (Method.TEXTUAL_INVERSION, {"data.caption_dropout": 0.1}),
+        (Method.TEXTUAL_INVERSION, {"data.trigger": "moon", "optimiser.weight_decay": 0.1}),
         (Method.DREAMBOOTH, {"single_file": True}),
         (Method.LORA, {"optimiser.text_learning_rate": 1e-5}),
         (

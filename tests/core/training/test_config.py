@@ -77,6 +77,37 @@ def test_what_makes_no_sense_is_named(change, words):
         from_json({"method": "lora", "out": "o", "data": {"folder": "p"}} | change)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"samples": {"every": 5}}, r"samples\.every: does nothing without a sample prompt"),
+        ({"samples": {"seed": 5}}, r"samples\.seed: does nothing without a sample prompt"),
+        ({"data": {"folder": "p", "keep_tags": 2}}, r"data\.keep_tags: does nothing without tags"),
+        ({"loss": {"huber_delta": 0.2}}, r"loss\.huber_delta: does nothing without Huber"),
+        ({"optimiser": {"text_learning_rate": 0.1}}, "does nothing without text encoders"),
+        ({"class_images": 20}, "class_images: does nothing without a class prompt"),
+        ({"prior_weight": 0.5}, "prior_weight: does nothing without a class prompt"),
+    ],
+)
+def test_what_would_do_nothing_is_named(change, words):
+    whole = {"method": "dreambooth", "instance_prompt": "a sks star", "out": "o"}
+    with pytest.raises(InvalidRequest, match=words):
+        from_json(whole | {"data": {"folder": "p"}} | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"optimiser": OptimiserSettings(weight_decay=0.1)}, "weight_decay: does not go with"),
+        ({"data": DataSettings(folder="p", trigger="moon")}, "trigger: does not go with"),
+    ],
+)
+def test_what_a_new_word_has_no_use_for_is_named(change, words):
+    settings = {"out": "o", "data": DATA, "token": "<thing>", "init_word": "star"}
+    with pytest.raises(InvalidRequest, match=words):
+        TextualInversion(**settings | change)
+
+
 @pytest.mark.parametrize("values", [None, 3, [], "lora", {}])
 def test_what_is_no_object_of_settings_is_refused(values):
     with pytest.raises(InvalidRequest):
