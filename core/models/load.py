@@ -78,25 +78,61 @@ def load(
         tiny = None
         if identity.tiny_vae is not None:
             tiny = _tiny_vae(identity.tiny_vae, dtype).to(device).eval()
-        tokenizers = {name: _tokenizer(identity, name) for name in identity.text_encoders}
+        vae_files = vae_weights(vae) if vae is not None else _files_of(identity, "vae")
+        return dataclasses.replace(
+            _assembled(identity, modules, residence, device, dtype),
+            sha256=fingerprints.of_model(identity.weights),
+            vae_sha256=fingerprints.of_model(vae_files),
+            tiny_vae=tiny,
+            tiny_scaling_factor=1.0 if tiny is None else float(tiny.config["scaling_factor"]),
+        )
+
+
+def outline(identity: Identity) -> Components:
+    """Give a model's modules without their weights, to look at before those are read.
+
+    Raises:
+        ModelInvalid: If a configuration or a tokenizer is missing, damaged or contradicts another.
+    """
+    nowhere = torch.device("meta")
+    with quietly(), _all_kept():
+        modules = {
+            name: build_empty(_CLASSES[name], identity.configs[name], identity.path).eval()
+            for name in ("unet", *identity.text_encoders, "vae")
+        }
+        return _assembled(identity, modules, Residence(nowhere), nowhere, torch.float32)
+
+
+def _assembled(
+    identity: Identity,
+    modules: Mapping[str, Any],
+    residence: Residence,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Components:
+    """Put modules and their tokenizers together; hashes are left empty.
+
+    Raises:
+        ModelInvalid: If a tokenizer is missing, damaged or not of this model.
+    """
+    tokenizers = {name: _tokenizer(identity, name) for name in identity.text_encoders}
     if any(one.get_vocab() != other.get_vocab() for one, other in pairwise(tokenizers.values())):
         raise ModelInvalid(
             f"The two tokenizers of {identity.path} have different words; they are not of one "
             "model."
         )
-    vae_files = vae_weights(vae) if vae is not None else _files_of(identity, "vae")
     return Components(
         identity=identity,
-        sha256=fingerprints.of_model(identity.weights),
-        vae_sha256=fingerprints.of_model(vae_files),
+        sha256="",
+        vae_sha256="",
         tokenizer=tokenizers.get("text_encoder"),
         text_encoder=modules.get("text_encoder"),
         text_uses_mask=bool(identity.configs.get("text_encoder", {}).get("use_attention_mask")),
         unet=modules["unet"],
         vae=modules["vae"],
         scaling_factor=float(modules["vae"].config["scaling_factor"]),
-        tiny_vae=tiny,
-        tiny_scaling_factor=1.0 if tiny is None else float(tiny.config["scaling_factor"]),
+        tiny_vae=None,
+        tiny_scaling_factor=1.0,
         scheduler_config=identity.configs["scheduler"],
         device=device,
         dtype=dtype,

@@ -43,7 +43,7 @@ from core.models.catalog import resolve
 from core.models.components import Components
 from core.models.fingerprint import Fingerprints
 from core.models.identify import Identity, identify
-from core.models.load import load
+from core.models.load import load, outline
 from core.paths import expanded
 from core.request import MemoryMode, Precision, TextToImage
 from core.training.buckets import resolution_of
@@ -54,6 +54,7 @@ from core.training.dataset import Dataset
 from core.training.defaults import usual_rate
 from core.training.folder import Folder, check_begins
 from core.training.material import compare_material, write_material
+from core.training.optimisers import check_installed
 from core.training.pictures import scanning
 from core.training.presets import memory_needed
 from core.training.recipes.choice import recipe_of
@@ -140,6 +141,8 @@ class _Course:
         identity = identify(resolve(config.model))
         check_teachable(identity)
         self._recipe = recipe_of(config, identity.family)
+        check_installed(config.optimiser.name)
+        self._recipe.check(outline(identity))
         precision = training_precision(config.precision, self._place.device)
         self._accelerator = make_accelerator(self._place.device, precision)
         self._is_main = self._accelerator.is_main_process
@@ -227,6 +230,13 @@ class _Course:
         for problem in found.problems:
             yield Notice(message=f"Left out: {problem.path} {problem.reason}")
         yield from found.notices
+        captions = [one.caption for one in found.examples]
+        replaced = sum(self._recipe.caption(text, 0) != text for text in captions)
+        if replaced:
+            yield Notice(
+                message=f"{replaced} of {len(captions)} captions lack {trigger(config)!r}; "
+                "sentences that say nothing else take their place."
+            )
         return found.examples
 
     def _class_pictures(

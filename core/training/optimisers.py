@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, assert_never
+from importlib.util import find_spec
+from typing import assert_never
 
 import torch
 from torch import nn
@@ -37,6 +38,7 @@ def optimiser_of(settings: OptimiserSettings, groups: Sequence[Group]) -> torch.
     Raises:
         Unsupported: If what it needs is not installed.
     """
+    check_installed(settings.name)
     rows = [
         {
             "params": list(group.parameters),
@@ -63,21 +65,25 @@ def optimiser_of(settings: OptimiserSettings, groups: Sequence[Group]) -> torch.
             made: torch.optim.Optimizer = Prodigy(rows, safeguard_warmup=True)
             return made
         case OptimiserName.ADAMW_8BIT:
-            return _adamw_8bit(rows)
+            from bitsandbytes.optim import AdamW8bit
+
+            small: torch.optim.Optimizer = AdamW8bit(rows)
+            return small
         case unknown:
             assert_never(unknown)
 
 
-def _adamw_8bit(rows: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError as error:
+def check_installed(name: OptimiserName) -> None:
+    """Make sure that what an optimiser needs is there.
+
+    Raises:
+        Unsupported: If it is not.
+    """
+    if name is OptimiserName.ADAMW_8BIT and find_spec("bitsandbytes") is None:
         raise Unsupported(
             "adamw-8bit needs bitsandbytes, which is not installed; choose adafactor, which takes "
             "little memory too, or install it (pip install bitsandbytes)."
-        ) from error
-    made: torch.optim.Optimizer = AdamW8bit(rows)
-    return made
+        )
 
 
 def rate_factor(settings: OptimiserSettings, step: int, total: int) -> float:

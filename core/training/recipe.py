@@ -39,6 +39,16 @@ class Recipe(Protocol):
     def in_full(self) -> bool:
         """Whether the model's own weights learn, which half precision is too coarse for."""
 
+    def check(self, outline: Components) -> None:
+        """Look at a model before its weights are read: what fails then would fail after hours.
+
+        Args:
+            outline: The model, without weights.
+
+        Raises:
+            CoreError: If this model cannot be taught like this.
+        """
+
     def attach(self, components: Components) -> Taught:
         """Make a model ready to learn; what it adds begins by the global seed.
 

@@ -39,16 +39,31 @@ def add_adapters(
     Raises:
         InvalidRequest: If the model has no such layers.
     """
-    parts: dict[str, nn.Module] = {"unet": components.unet}
-    if text:
-        parts |= {tower.name: tower.encoder for tower in components.text_towers}
-    skipped = {tower.name: unread(components, tower) for tower in components.text_towers}
-    return {name: _add(part, name, settings, skipped.get(name)) for name, part in parts.items()}
+    parts = _parts(components, text=text)
+    chosen = {name: _chosen(components, name, part, settings) for name, part in parts.items()}
+    return {name: _add(part, chosen[name], settings) for name, part in parts.items()}
 
 
-def _add(
-    part: nn.Module, name: str, settings: AdapterSettings, skipped: re.Pattern[str] | None
-) -> list[nn.Parameter]:
+def check_adapters(components: Components, settings: AdapterSettings, *, text: bool) -> None:
+    """Look for layers that ``add_adapters`` would put adapters on.
+
+    Raises:
+        InvalidRequest: If a part of the model has none.
+    """
+    for name, part in _parts(components, text=text).items():
+        _chosen(components, name, part, settings)
+
+
+def _parts(components: Components, *, text: bool) -> dict[str, nn.Module]:
+    towers = {tower.name: tower.encoder for tower in components.text_towers if text}
+    return {"unet": components.unet} | towers
+
+
+def _chosen(
+    components: Components, name: str, part: nn.Module, settings: AdapterSettings
+) -> dict[str, int]:
+    """Choose a part's layers, and the rank of each one's adapter."""
+    skipped = {tower.name: unread(components, tower) for tower in components.text_towers}.get(name)
     modules = (
         (key, module)
         for key, module in part.named_modules()
@@ -60,6 +75,12 @@ def _add(
             "targets",
             f"the model's {name} has no layers of the kind {settings.targets}; choose others.",
         )
+    return ranks
+
+
+def _add(
+    part: nn.Module, ranks: Mapping[str, int], settings: AdapterSettings
+) -> list[nn.Parameter]:
     scale = (settings.alpha or settings.rank) / settings.rank
     others = {key: rank for key, rank in ranks.items() if rank != settings.rank}
     config = LoraConfig(

@@ -39,14 +39,13 @@ class FullRecipe:
     file_name = "final"
     in_full = True
 
-    def attach(self, components: Components) -> Taught:
-        """Let the UNet's weights learn, and the text encoders' if asked.
-
-        Raises:
-            Unsupported: If it is to be one file and cannot be: better now than in the end.
-        """
+    def check(self, outline: Components) -> None:
+        """Make sure that the model can be one file, if it is to be."""
         if self.single_file:
-            check_single_file(components)
+            check_single_file(outline)
+
+    def attach(self, components: Components) -> Taught:
+        """Let the UNet's weights learn, and the text encoders' if asked."""
         towers = [tower.encoder for tower in components.text_towers]
         freeze([components.unet, *towers])
         components.unet.requires_grad_(requires_grad=True)

@@ -15,7 +15,7 @@ from core.request import LoraUse, TextToImage
 from core.training.config_parts import AdapterSettings
 from core.training.optimisers import Group
 from core.training.recipe import Taught
-from core.training.recipes.adapters import add_adapters, pairs_of
+from core.training.recipes.adapters import add_adapters, check_adapters, pairs_of
 from core.training.student import Student, freeze
 
 
@@ -37,6 +37,10 @@ class LoraRecipe:
 
     file_name = "final.safetensors"
     in_full = False
+
+    def check(self, outline: Components) -> None:
+        """Look for the layers that get adapters."""
+        check_adapters(outline, self.adapter, text=self.train_text)
 
     def attach(self, components: Components) -> Taught:
         """Put adapters on a model whose own weights stay."""

@@ -62,16 +62,38 @@ class TextualInversionRecipe:
     file_name = "final.safetensors"
     in_full = False
 
+    def check(self, outline: Components) -> None:
+        """Make sure that the word is new, and that its first meaning is one it has room for.
+
+        Raises:
+            InvalidRequest: If it is not.
+        """
+        first = outline.text_towers[0]
+        self._templates = _known(first)
+        self._tokenizer = first.tokenizer
+        if _is_known(first, self.token):
+            raise InvalidRequest(
+                "token",
+                f"{self.token!r} is a word that the model knows and would not have any more; "
+                f"choose one of no meaning, like <{self.token}>.",
+            )
+        tokens = len(_ids(first, self.init_word, "init_word"))
+        if tokens > self.vectors:
+            raise InvalidRequest(
+                "init_word",
+                f"{self.init_word!r} is {tokens} tokens to the model and {self.token!r} has room "
+                f"for {self.vectors}; give it {tokens} vectors, or a shorter word.",
+            )
+
     def attach(self, components: Components) -> Taught:
         """Give a model a new word.
 
         Raises:
-            InvalidRequest: If the first meaning is none.
+            InvalidRequest: If the word is not new, or its first meaning does not do.
         """
+        self.check(components)
         towers = components.text_towers
         freeze([components.unet, *(tower.encoder for tower in towers)])
-        self._templates = _known(towers[0])
-        self._tokenizer = towers[0].tokenizer
         words = nn.ParameterDict()
         for tower in towers:
             # Begun on the CPU, so that it begins the same everywhere.
@@ -154,11 +176,17 @@ def _ids(tower: TextTower, word: str, field_name: str) -> list[int]:
     return ids
 
 
+def _is_known(tower: TextTower, word: str) -> bool:
+    """Whether a word is one token, and not the one for what is unknown."""
+    tokenizer: Any = tower.tokenizer
+    ids = tokenizer(word, add_special_tokens=False).input_ids
+    return len(ids) == 1 and ids[0] != tokenizer.unk_token_id
+
+
 def _known(tower: TextTower) -> tuple[str, ...]:
     """Choose the sentences of which each word is one token."""
-
-    def is_known(template: str) -> bool:
-        words = template.replace("{}", "").split()
-        return all(len(_ids(tower, word, "templates")) == 1 for word in words)
-
-    return tuple(template for template in TEMPLATES if is_known(template))
+    return tuple(
+        template
+        for template in TEMPLATES
+        if all(_is_known(tower, word) for word in template.replace("{}", "").split())
+    )

@@ -21,11 +21,17 @@ from core.errors import (
     TrainingDiverged,
     Unsupported,
 )
-from core.events import Checkpointed, Notice, Prepared, Sample, Trained, TrainStep
+from core.events import Checkpointed, Loading, Notice, Prepared, Sample, Trained, TrainStep
 from core.request import DeviceName, Precision
 from core.training.checkpoint import read_checkpoint
 from core.training.config import Method
-from core.training.config_parts import AdapterSettings, Crop, OptimiserSettings, SampleSettings
+from core.training.config_parts import (
+    AdapterSettings,
+    Crop,
+    OptimiserName,
+    OptimiserSettings,
+    SampleSettings,
+)
 from core.training.folder import Folder
 from core.training.seal import verdict_of
 from tests.core.training.conftest import training
@@ -295,15 +301,37 @@ def test_what_is_not_there_is_named(change, tiny_model, pictures, tmp_path, engi
         run(engine, training(Method.LORA, out=tmp_path / "out", **places))
 
 
-def test_what_cannot_be_one_file_is_refused_before_it_is_learned(
-    tiny_model, pictures, tmp_path, engine
+@pytest.mark.parametrize(
+    ("method", "changes", "said"),
+    [
+        (Method.DREAMBOOTH, {"single_file": True}, "one file"),
+        (Method.TEXTUAL_INVERSION, {"init_word": "a circle"}, "2 tokens"),
+        (Method.TEXTUAL_INVERSION, {"token": "circle"}, "a word that the model knows"),
+        (
+            Method.DREAMBOOTH,
+            {"optimiser": OptimiserSettings(name=OptimiserName.ADAMW_8BIT)},
+            "bitsandbytes",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_read(
+    method, changes, said, tiny_model, pictures, tmp_path, engine
 ):
-    config = training(
-        Method.FINETUNE, model=tiny_model, data=pictures, out=tmp_path / "out", single_file=True
-    )
-    with pytest.raises(Unsupported, match="one file"):
-        run(engine, config)
+    config = training(method, model=tiny_model, data=pictures, out=tmp_path / "out", **changes)
+    seen = []
+    with pytest.raises(CoreError, match=said):
+        seen.extend(engine.train(config))
+    assert [event for event in seen if not isinstance(event, Loading)] == []
     assert Folder(tmp_path / "out").read_log() == []
+
+
+def test_captions_without_the_new_word_are_counted(tiny_model, pictures, tmp_path, engine):
+    (pictures / "0.txt").write_text("a red <it>")
+    config = training(
+        Method.TEXTUAL_INVERSION, model=tiny_model, data=pictures, out=tmp_path / "out"
+    )
+    told = [e.message for e in run(engine, config, until=1) if isinstance(e, Notice)]
+    assert any("2 of 3 captions lack '<it>'" in message for message in told)
 
 
 def test_a_training_without_a_checkpoint_begins_its_log_anew(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from core.errors import InvalidRequest
 from core.models.families import Family
 from core.models.fingerprint import Fingerprints
 from core.models.identify import identify
-from core.models.load import load
+from core.models.load import load, outline
 from core.models.lora import AppliedLoras, Strength, bind
 from core.models.lora_file import read_lora
 from core.sampling.towers import word_table
@@ -150,10 +152,30 @@ def test_a_new_word_is_said_in_sentences_that_the_model_knows(tiny_model, loaded
     assert made.caption("moon " * 80 + "<it>", 1) in said
 
 
-def test_a_word_that_means_nothing_is_named(tiny_model, loaded):
-    made = TextualInversionRecipe(token="<it>", init_word=" \n", vectors=1, rate=1.0)
-    with pytest.raises(InvalidRequest, match="init_word"):
-        made.attach(loaded(tiny_model))
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"init_word": " \n"}, "init_word: .* means nothing to the model"),
+        ({"init_word": "a circle"}, "init_word: 'a circle' is 2 tokens .* has room for 1"),
+        ({"token": "circle"}, "token: 'circle' is a word that the model knows"),
+    ],
+)
+def test_a_word_that_will_not_do_is_named(change, said, tiny_model):
+    settings = {"token": "<it>", "init_word": "circle", "vectors": 1, "rate": 1.0}
+    made = TextualInversionRecipe(**settings | change)
+    with pytest.raises(InvalidRequest, match=said):
+        made.check(outline(identify(tiny_model)))
+    TextualInversionRecipe(**settings).check(outline(identify(tiny_model)))
+
+
+def test_layers_that_a_model_lacks_are_named_before_it_is_read(tiny_model):
+    model = outline(identify(tiny_model))
+    made = recipe(Method.LORA, adapter=AdapterSettings(targets=Targets.ATTENTION))
+    made.check(model)
+    assert all(weights.is_meta for weights in model.unet.parameters())
+    bare = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    with pytest.raises(InvalidRequest, match="the model's unet has no layers of the kind att"):
+        made.check(dataclasses.replace(model, unet=bare))
 
 
 @pytest.mark.parametrize("train_text", [False, True])
