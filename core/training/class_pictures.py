@@ -23,14 +23,12 @@ from core.events import (
     TrainingEvent,
 )
 from core.files import replace_file
-from core.images.reading import read_picture
+from core.images.reading import read_picture, sha256_of
 from core.images.writing import encode_picture
 from core.models.identify import Identity
 from core.request import MAX_SEED, TextToImage
 from core.training.config import DreamBooth
-from core.training.config_parts import DataSettings
 from core.training.order import derived
-from core.training.pictures import scan
 from core.training.showing import Example
 
 AT_ONCE = 8
@@ -73,9 +71,10 @@ def class_pictures(
     paths = [folder / f"{number:05d}.png" for number in range(config.class_images)]
     missing = [number for number, path in enumerate(paths) if not _is_whole(path)]
     if missing:
+        count = "1 picture" if len(missing) == 1 else f"{len(missing)} pictures"
         yield Notice(
-            message=f"The model draws {len(missing)} pictures of {config.class_prompt!r}, to "
-            f"remember what it knows of them; they are kept in {folder}."
+            message=f"The model draws {count} of {config.class_prompt!r}, to remember what it "
+            f"knows of that; kept in {folder}."
         )
     while missing:
         # In rows that follow one another, as the seeds of one request do.
@@ -91,10 +90,17 @@ def class_pictures(
         missing = missing[len(row) :]
         done = config.class_images - len(missing)
         yield Prepared(what="class pictures", index=done, total=config.class_images)
-    settings = DataSettings(folder=str(folder))
-    found = scan(settings, prompt=config.class_prompt, resolution=side)
-    wanted = set(paths)
-    return tuple(example for example in found.examples if example.path in wanted)
+    # Two that look alike count both: the person asked for so many.
+    return tuple(
+        Example(
+            path=path,
+            caption=config.class_prompt,
+            width=side,
+            height=side,
+            sha256=sha256_of(path, field="class_images"),
+        )
+        for path in paths
+    )
 
 
 def _is_whole(path: Path) -> bool:
