@@ -68,6 +68,22 @@ def test_rates_rise_and_go_on(schedule, expected):
     assert found == pytest.approx(expected, abs=1e-4)
 
 
+def test_prodigy_steps_as_it_says():
+    weights = nn.Parameter(torch.tensor([3.0, -2.0]))
+    settings = OptimiserSettings(name=OptimiserName.PRODIGY, weight_decay=0)
+    optimiser = optimiser_of(settings, [Group([weights], 1.0)])
+    rates, lengths = [], []
+    for _ in range(80):
+        before = weights.data.clone()
+        weights.grad = 2 * before
+        rates.append(set_rates(optimiser, 1.0))
+        optimiser.step()
+        lengths.append(float((weights.data - before).abs().max()))
+    # Like Adam's, a first step is as long as its rate.
+    assert lengths[0] == pytest.approx(rates[0], rel=0.3)
+    assert rates[-1] > 10 * rates[0]
+
+
 def test_each_group_keeps_its_own_rate():
     groups = [Group([nn.Parameter(torch.ones(1))], 0.4), Group([nn.Parameter(torch.ones(1))], 0.2)]
     optimiser = optimiser_of(OptimiserSettings(), groups)
