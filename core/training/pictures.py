@@ -1,8 +1,8 @@
 """The pictures of a folder that can be learned from, each with what it shows. Imports no torch.
 
-A picture's caption is, whichever there is first: the text in ``NAME.txt`` beside it, its line in
-the folder's ``metadata.jsonl``, the words of kohya's folder ``N_subject class``, those of its own
-name. Looked into are the folder itself, kohya's folders in it, and whatever files
+A picture's caption is, whichever there is first and is not empty: the text in ``NAME.txt`` beside
+it, its line in the folder's ``metadata.jsonl``, the words of kohya's folder ``N_subject class``,
+those of its own name. Looked into are the folder itself, kohya's folders in it, and whatever files
 ``metadata.jsonl`` names. Hidden files and folders are passed over.
 """
 
@@ -48,7 +48,7 @@ MOST_REPEATS = 10_000
 class Fault(StrEnum):
     """Why a file is left out."""
 
-    UNREADABLE = "cannot be read"
+    UNREADABLE = "unreadable"
     TOO_SMALL = "too small"
     EMPTY = "transparent all over"
     DUPLICATE = "there twice"
@@ -265,9 +265,7 @@ class _Search:
         if self.prompt is not None:
             return self.prompt
         beside = read_caption(candidate.path)
-        if beside is not None:
-            return beside
-        return words_of(candidate.path) if candidate.caption is None else candidate.caption
+        return beside or candidate.caption or words_of(candidate.path)
 
     def notices(self) -> Iterator[Notice]:
         """Say what should be known of the pictures that are kept."""
@@ -322,6 +320,6 @@ def _nothing_left(folder: Path, problems: list[Problem]) -> DatasetInvalid:
     fault, count = Counter(problem.fault for problem in problems).most_common(1)[0]
     first = next(problem for problem in problems if problem.fault is fault)
     return DatasetInvalid(
-        f"{folder} holds no picture that can be learned from: of {len(problems)} problems {count} "
-        f"are of files that are {fault}; {first.path.name} {first.reason}"
+        f"{folder} holds no picture that can be learned from ({count} of {len(problems)} files: "
+        f"{fault}); {first.path.name} {first.reason}"
     )

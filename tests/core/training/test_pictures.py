@@ -204,10 +204,21 @@ def test_nothing_left_is_an_error_with_the_commonest_reason(save, look, tmp_path
     for number in range(3):
         save(f"{number}.png", (20, 20))
     (tmp_path / "notes.md").touch()
-    with pytest.raises(
-        DatasetInvalid, match=r"3 are of files that are too small; 0.png is 20 x 20"
-    ):
+    said = r"learned from \(3 of 4 files: too small\); 0.png is 20 x 20"
+    with pytest.raises(DatasetInvalid, match=said):
         look(resolution=512)
+
+
+def test_an_empty_text_beside_a_picture_is_no_caption(save, look, tmp_path):
+    for name in ("red_star.png", "2_blue moon/1.png", "listed.png"):
+        save(name).with_suffix(".txt").write_text(" \n")
+    line = {"file_name": "listed.png", "text": "a ring"}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(line))
+    assert sorted(example.caption for example in look().examples) == [
+        "a ring",
+        "blue moon",
+        "red star",
+    ]
 
 
 def test_a_folder_that_is_not_there_is_an_error(look, tmp_path):
