@@ -293,11 +293,12 @@ def _read(kind: Any, values: object, name: str) -> Any:
 
 
 def _read_settings(kind: Any, values: object, name: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise InvalidRequest(name or "config", "must be an object of settings.")
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}
     before = f"{name}." if name else ""
+    if not isinstance(values, Mapping):
+        inner = ", ".join(before + one for one in fields)
+        raise InvalidRequest("config", f"{name} must be an object of settings: {inner}.")
     if unknown := sorted(str(key) for key in values.keys() - fields.keys()):
         raise InvalidRequest(before + unknown[0], f"is no setting; there are {', '.join(fields)}.")
     for one in fields.values():
