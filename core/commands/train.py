@@ -146,7 +146,8 @@ def _kept_settings(
     folder = Folder(_out(arguments, given, profile))
     if not folder.is_begun():
         raise InvalidRequest(
-            "resume", f"{folder.root} holds no training; name its folder, or start one."
+            "resume",
+            f"{folder.root} holds no training to go on with; name its folder, or start anew.",
         )
     return folder.config_file
 

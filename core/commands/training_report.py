@@ -109,7 +109,8 @@ class TrainingReport:
             case Trained():
                 self.close()
                 print_line(event.verdict)
-                print_line(f"{event.steps} steps, this run in {event.seconds:.1f} s.")
+                steps = "1 step" if event.steps == 1 else f"{event.steps} steps"
+                print_line(f"{steps}, this run in {event.seconds:.1f} s.")
                 tqdm.write(str(event.path), file=sys.stdout)
             case MemoryEstimate() if not self._estimated:
                 self._estimated = True

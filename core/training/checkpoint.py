@@ -105,8 +105,7 @@ def read_checkpoint(path: Path) -> State:
         pickle.UnpicklingError,
     ) as error:
         raise ModelInvalid(
-            f"The checkpoint {path} is damaged ({error}); delete it to go on from the one before, "
-            "or start anew."
+            f"The checkpoint {path} is damaged ({error}); its steps have to be learned anew."
         ) from error
 
 

@@ -148,7 +148,9 @@ class Folder:
             values = json.loads(self.config_file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise InvalidRequest(
-                "resume", f"{self.root} holds no training; start one without --resume."
+                "resume",
+                f"{self.root} holds no training to go on with; put back what was moved or deleted, "
+                "or start anew.",
             ) from error
         except (OSError, ValueError, RecursionError) as error:
             raise InvalidRequest(
@@ -198,6 +200,11 @@ class Folder:
         try:
             with self.log_file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
+        except FileNotFoundError as error:
+            raise SaveFailed(
+                f"{self.root} was moved or deleted while it was filled; put it back and resume, or "
+                "start anew."
+            ) from error
         except OSError as error:
             raise save_failed(self.root, error) from error
 
@@ -238,8 +245,8 @@ def check_begins(folder: Folder, config: TrainConfig, *, resume: bool) -> None:
     if not resume and folder.steps():
         raise InvalidRequest(
             "out",
-            f"{folder.root} holds a training of {folder.steps()[-1]} steps; resume it, or choose "
-            "another folder.",
+            f"{folder.root} holds a training that came to step {folder.steps()[-1]}; resume it, or "
+            "choose another folder.",
         )
     if resume and folder.steps() and config.steps < folder.steps()[-1]:
         raise InvalidRequest(

@@ -174,6 +174,8 @@ class _Course:
         state = None
         if resume:
             state = yield from self._latest()
+            if state is None:
+                yield Notice(message=f"{self._folder.root} holds no checkpoint; it begins anew.")
         elif self._is_main:
             self._folder.cut_log(0)
         factor = 1.0
@@ -254,21 +256,19 @@ class _Course:
 
     def _latest(self) -> Generator[TrainingEvent, None, State | None]:
         """Read the latest checkpoint that is whole; None where there is none."""
+        state = None
         for step in reversed(self._folder.steps()):
             try:
                 state = read_checkpoint(self._folder.checkpoint(step))
+                break
             except CoreError as error:
-                yield Notice(message=f"{error} The one before is taken, and this one made anew.")
+                yield Notice(message=f"{error} It is deleted.")
                 self._accelerator.wait_for_everyone()
                 if self._is_main:
                     shutil.rmtree(self._folder.checkpoint(step), ignore_errors=True)
-                continue
-            if self._is_main:
-                self._folder.cut_log(state.step)
-            return state
         if self._is_main:
-            self._folder.cut_log(0)
-        return None
+            self._folder.cut_log(0 if state is None else state.step)
+        return state
 
     def _attempt(
         self, identity: Identity, state: State | None, factor: float
@@ -376,7 +376,7 @@ class _Course:
         """Write what was learned where it is looked at before it is called done."""
         check = Check()
         result = session.result()
-        check_tensors(check, session.initial, result)
+        check_tensors(check, session.initial, result, self._config.steps)
         metadata = metadata_of(
             self._config,
             components,

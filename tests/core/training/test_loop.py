@@ -18,6 +18,7 @@ from core.errors import (
     CoreError,
     DatasetInvalid,
     InvalidRequest,
+    SaveFailed,
     TrainingDiverged,
     Unsupported,
 )
@@ -221,7 +222,7 @@ def test_what_changed_while_a_training_was_stopped_is_told(tiny_model, pictures,
 def test_a_folder_with_a_training_is_not_overwritten(tiny_model, pictures, tmp_path, engine):
     config = training(Method.LORA, model=tiny_model, data=pictures, out=tmp_path / "out")
     run(engine, config, until=3)
-    with pytest.raises(InvalidRequest, match="holds a training of 3 steps"):
+    with pytest.raises(InvalidRequest, match="holds a training that came to step 3"):
         run(engine, config)
     changed = dataclasses.replace(config, seed=4)
     with pytest.raises(InvalidRequest, match="seed: is not as when"):
@@ -257,7 +258,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tiny_model, pictures, 
     assert [event.index for event in events if isinstance(event, TrainStep)] == [5, 6]
     assert folder.steps() == (4, 6)
     told = [event.message for event in events if isinstance(event, Notice)]
-    assert any("is damaged" in message and "one before" in message for message in told)
+    assert any("is damaged" in message and "learned anew" in message for message in told)
 
 
 def test_class_pictures_are_made_once(tiny_model, pictures, tmp_path, engine):
@@ -334,13 +335,45 @@ def test_captions_without_the_new_word_are_counted(tiny_model, pictures, tmp_pat
     assert any("2 of 3 captions lack '<it>'" in message for message in told)
 
 
+def test_a_folder_that_went_while_the_training_was_paused_is_named(
+    tiny_model, pictures, tmp_path, engine
+):
+    config = training(Method.LORA, model=tiny_model, data=pictures, out=tmp_path / "out")
+    with closing(engine.train(config)) as events:
+        for event in events:
+            if isinstance(event, TrainStep) and event.index == 1:
+                break
+        shutil.rmtree(tmp_path / "out")
+        with pytest.raises(SaveFailed, match="out was moved or deleted"):
+            list(events)
+    with pytest.raises(InvalidRequest, match="holds no training to go on with"):
+        run(engine, config, resume=True)
+
+
+def test_a_first_step_without_decay_is_sound(tiny_model, pictures, tmp_path, engine):
+    still = OptimiserSettings(learning_rate=0.01, weight_decay=0)
+    config = training(
+        Method.LORA,
+        model=tiny_model,
+        data=pictures,
+        out=tmp_path / "out",
+        steps=1,
+        optimiser=still,
+        samples=SampleSettings(),
+    )
+    end = run(engine, config)[-1]
+    assert end.is_sound, end.verdict
+
+
 def test_a_training_without_a_checkpoint_begins_its_log_anew(
     tiny_model, pictures, tmp_path, engine
 ):
     config = training(Method.LORA, model=tiny_model, data=pictures, out=tmp_path / "out")
     run(engine, config, until=1)
     shutil.rmtree(Folder(tmp_path / "out").checkpoints)
-    run(engine, config, until=2)
+    events = run(engine, config, until=2, resume=True)
+    told = [event.message for event in events if isinstance(event, Notice)]
+    assert any("holds no checkpoint; it begins anew" in message for message in told)
     assert [row["step"] for row in Folder(tmp_path / "out").read_log()] == [1, 2]
 
 

@@ -128,7 +128,7 @@ def test_trainings_do_not_mix(folder, tmp_path):
         check_begins(folder, config, resume=True)
     folder.write_config(config)
     write_checkpoint(folder.checkpoint(3), state(), None)
-    with pytest.raises(InvalidRequest, match="holds a training of 3 steps"):
+    with pytest.raises(InvalidRequest, match="holds a training that came to step 3"):
         check_begins(folder, config, resume=False)
     slower = dataclasses.replace(config.optimiser, learning_rate=1e-5)
     may = {"steps": 99, "save_every": 1, "optimiser": slower, "precision": Precision.FP32}
