@@ -16,14 +16,15 @@ from typing import Any
 from core.commands.interrupts import between_events
 from core.commands.training_report import JsonTrainingReport, TrainingReport
 from core.errors import InvalidRequest, ModelInvalid
-from core.events import Loading, Studio, Trained
+from core.events import Loading, Notice, Studio, Trained
 from core.files import check_folder
 from core.models import catalog
 from core.models.identify import identify
 from core.paths import Profile, expanded
-from core.request import DeviceName
-from core.train_options import settings_given
-from core.training.config import TrainConfig, from_json, to_json
+from core.request import DeviceName, Precision
+from core.train_options import option_names, settings_given
+from core.training.config import TrainConfig, from_json, leaves, to_json
+from core.training.config_parts import Preset
 from core.training.folder import Folder
 from core.training.needs import check_needs
 from core.training.presets import with_preset
@@ -42,7 +43,8 @@ def run(
         CoreError: It cannot be done, or what came out is not sound.
         KeyboardInterrupt: It was stopped; it is kept as far as it came, and was named.
     """
-    config = read_config(arguments, profile)
+    asked = read_config(arguments, profile)
+    config = _fitted(asked, arguments)
     folder = Folder(Path(config.out))
     check_folder(folder.root)
     # Under a launcher of several processes the first one speaks for all.
@@ -52,6 +54,8 @@ def run(
     try:
         with closing(report):
             if speaks:
+                if arguments.preset is not None:
+                    report.show(Notice(message=_chosen(arguments.preset, asked, config)))
                 report.show(Loading(what="the engine"))
             engine = make_engine(arguments.device, profile)
             with closing(between_events(engine.train(config, resume=arguments.resume))) as events:
@@ -82,7 +86,7 @@ def read_config(arguments: argparse.Namespace, profile: Profile) -> TrainConfig:
     """Give what the words of the command line ask for.
 
     What a file of settings says is taken first, or what the training began with that is to go on,
-    then what a preset says, then the options.
+    then the options.
 
     Raises:
         InvalidRequest: Naming the setting that is missing or makes no sense.
@@ -113,13 +117,46 @@ def read_config(arguments: argparse.Namespace, profile: Profile) -> TrainConfig:
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, folder=data))
     if config.model not in catalog.names():
         config = dataclasses.replace(config, model=str(catalog.resolve(config.model)))
+    return config
+
+
+def _fitted(config: TrainConfig, arguments: argparse.Namespace) -> TrainConfig:
+    """Give the settings that a preset makes of others; what stands on the command line stays.
+
+    Raises:
+        InvalidRequest: If it takes more memory than that in every way.
+        Unsupported: If this machine has no such device.
+    """
     if arguments.preset is None:
         return config
-    values = to_json(with_preset(arguments.preset, config, identify(catalog.resolve(config.model))))
-    for name, value in given.items():
-        if name not in ("data.folder", "model"):
-            _put(values, name, value)
+    from core.device import resolve_device
+    from core.training.loop import half_precision, training_precision
+
+    device = resolve_device(arguments.device)
+    fitted = with_preset(
+        arguments.preset,
+        config,
+        identify(catalog.resolve(config.model)),
+        auto=training_precision(Precision.AUTO, device),
+        half=half_precision(device),
+    )
+    values, asked = to_json(fitted), to_json(config)
+    for name in settings_given(arguments):
+        _put(values, name, _value_of(asked, name))
     return from_json(values)
+
+
+def _chosen(preset: Preset, before: TrainConfig, after: TrainConfig) -> str:
+    """Say what a preset chose."""
+    options, old = option_names(), dict(leaves(to_json(before)))
+    changes = [
+        f"{options[name]} {'on' if value is True else 'off' if value is False else value}"
+        for name, value in leaves(to_json(after))
+        if value != old[name]
+    ]
+    if not changes:
+        return f"{preset} is enough as it is."
+    return f"To fit into {preset}: {', '.join(changes)}."
 
 
 def _check_given(given: Mapping[str, Any], values: Mapping[str, Any]) -> None:

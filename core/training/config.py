@@ -262,6 +262,15 @@ def to_json(config: TrainConfig) -> dict[str, Any]:
     return {"method": str(config.method)} | values
 
 
+def leaves(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Give settings and those within them by their places, parted by dots."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{before}{name}.")
+        else:
+            yield before + name, value
+
+
 def from_json(values: Mapping[str, Any]) -> TrainConfig:
     """Give back the settings that ``to_json`` wrote; what is not given is as it is by default.
 

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from core.errors import DatasetInvalid, InvalidRequest, SaveFailed
 from core.files import replace_file, save_failed
 from core.paths import exists
-from core.training.config import TrainConfig, from_json, to_json
+from core.training.config import TrainConfig, from_json, leaves, to_json
 
 _STEP = re.compile(r"step-(\d{8})")
 
@@ -279,19 +279,10 @@ long and how fast it learns, what it shows, and by which arithmetic."""
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Name the settings that are not as they were and must be, parted by dots."""
-    old, new = dict(_leaves(before)), dict(_leaves(now))
+    old, new = dict(leaves(before)), dict(leaves(now))
     may_change = tuple(f"{one}." for one in MAY_CHANGE)
     return sorted(
         name
         for name in old.keys() | new.keys()
         if old.get(name) != new.get(name) and not f"{name}.".startswith(may_change)
     )
-
-
-def _leaves(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Give settings and those within them by their names, parted by dots."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{before}{name}.")
-        else:
-            yield before + name, value

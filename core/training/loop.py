@@ -212,8 +212,7 @@ class _Course:
 
     def _memory(self, identity: Identity, precision: Precision) -> Iterator[TrainingEvent]:
         """Say what it will take, before anything is read."""
-        resolved = dataclasses.replace(self._config, precision=precision)
-        needed = memory_needed(resolved, identity).total
+        needed = memory_needed(self._config, identity, auto=precision).total
         free = free_memory(self._accelerator.device)
         yield MemoryEstimate(needed=needed, free=free, mode=MemoryMode.FULL)
         if needed > free:
@@ -441,8 +440,11 @@ def training_precision(precision: Precision, device: torch.device) -> Precision:
     """
     if precision is not Precision.AUTO:
         return resolve_precision(precision, device)
-    if device.type == "cpu":
-        return Precision.FP32
+    return Precision.FP32 if device.type == "cpu" else half_precision(device)
+
+
+def half_precision(device: torch.device) -> Precision:
+    """Give the number format of half the size that a device learns in; fp32 if there is none."""
     try:
         return resolve_precision(Precision.BF16, device)
     except Unsupported:

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 from core.errors import InvalidRequest
 from core.models.families import Family
 from core.models.identify import Identity
 from core.request_parts import Precision
 from core.training.config import DreamBooth, Finetune, TextualInversion, TrainConfig
-from core.training.config_parts import AdapterSettings, OptimiserName, Preset, Targets
+from core.training.config_parts import (
+    AdapterSettings,
+    OptimiserName,
+    OptimiserSettings,
+    Preset,
+    Targets,
+)
 
 _SIZES = {Preset.GB_8: 8, Preset.GB_16: 16, Preset.GB_24: 24}
 """Gigabytes of each."""
@@ -60,14 +65,18 @@ class Needed:
         return self.weights + self.learning + self.activations + _LIBRARIES
 
 
-def memory_needed(config: TrainConfig, identity: Identity) -> Needed:
+def memory_needed(
+    config: TrainConfig, identity: Identity, *, auto: Precision = Precision.FP32
+) -> Needed:
     """Estimate the memory that a training will take.
 
     Args:
         config: What is trained.
         identity: The model.
+        auto: The number format that the device chooses by itself.
     """
-    is_half = config.precision in (Precision.FP16, Precision.BF16)
+    precision = auto if config.precision is Precision.AUTO else config.precision
+    is_half = precision in (Precision.FP16, Precision.BF16)
     adapter = getattr(config, "adapter", None)
     in_full = isinstance(config, Finetune) or (isinstance(config, DreamBooth) and adapter is None)
     each = 4 if in_full or not is_half else 2
@@ -100,32 +109,67 @@ def _learning(config: TrainConfig, identity: Identity, adapter: AdapterSettings 
     return adapter.rank * each * (share + text_share) + adapter.conv_rank * each
 
 
-_LEVELS: tuple[dict[str, Any], ...] = (
-    {"batch_size": 4},
-    {"batch_size": 2},
-    {"batch_size": 1},
-    {"batch_size": 1, "gradient_checkpointing": True},
-    {"batch_size": 1, "gradient_checkpointing": True, "precision": Precision.BF16},
-    {
-        "batch_size": 1,
-        "gradient_checkpointing": True,
-        "precision": Precision.BF16,
-        "optimiser": {"name": OptimiserName.ADAFACTOR},
-    },
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """A way to train. It says all that presets choose, so that they undo one another."""
+
+    batch_size: int
+    gradient_checkpointing: bool = False
+    is_half: bool = False
+    is_frugal: bool = False
+
+    def of(self, config: TrainConfig, half: Precision) -> TrainConfig:
+        """Give a training's settings as they are in this way."""
+        return dataclasses.replace(
+            config,
+            batch_size=self.batch_size,
+            gradient_checkpointing=self.gradient_checkpointing,
+            precision=half if self.is_half else Precision.AUTO,
+            optimiser=self._optimiser(config.optimiser),
+        )
+
+    def _optimiser(self, before: OptimiserSettings) -> OptimiserSettings:
+        name = before.name
+        if self.is_frugal:
+            name = OptimiserName.ADAFACTOR
+        elif name is OptimiserName.ADAFACTOR:
+            name = OptimiserName.ADAMW
+        if name is before.name or before.name is not OptimiserName.PRODIGY:
+            return dataclasses.replace(before, name=name)
+        # Prodigy's rate is a factor, and far too much for any other.
+        return dataclasses.replace(before, name=name, learning_rate=0.0)
+
+
+_LEVELS = (
+    _Level(4),
+    _Level(2),
+    _Level(1),
+    _Level(1, gradient_checkpointing=True),
+    _Level(1, gradient_checkpointing=True, is_half=True),
+    _Level(1, gradient_checkpointing=True, is_half=True, is_frugal=True),
 )
-"""Ways to train, each slower or coarser than the one before, and smaller."""
+"""Each slower or coarser than the one before, and smaller."""
 
 _SHARE = 0.85
 """Of a machine's memory, what a training may have of it."""
 
 
-def with_preset(preset: Preset, config: TrainConfig, identity: Identity) -> TrainConfig:
+def with_preset(
+    preset: Preset,
+    config: TrainConfig,
+    identity: Identity,
+    *,
+    auto: Precision = Precision.FP32,
+    half: Precision = Precision.BF16,
+) -> TrainConfig:
     """Give a training's settings for so much memory: the first of a few ways that fits.
 
     Args:
         preset: How much memory there is.
         config: What is to be trained.
         identity: The model.
+        auto: The number format that the device chooses by itself.
+        half: The one of half the size that it can learn in, or fp32 if there is none.
 
     Raises:
         InvalidRequest: If it takes more than that in every way.
@@ -133,11 +177,8 @@ def with_preset(preset: Preset, config: TrainConfig, identity: Identity) -> Trai
     room = _SIZES[preset] * 1e9 * _SHARE
     needed = 0
     for level in _LEVELS:
-        changes = dict(level)
-        if "optimiser" in changes:
-            changes["optimiser"] = dataclasses.replace(config.optimiser, **changes["optimiser"])
-        changed = dataclasses.replace(config, **changes)
-        needed = memory_needed(changed, identity).total
+        changed = level.of(config, half)
+        needed = memory_needed(changed, identity, auto=auto).total
         if needed <= room:
             return changed
     raise InvalidRequest(

@@ -99,6 +99,18 @@ def test_a_file_of_settings_says_what_options_do(train, tmp_path):
     assert (first.seed, second.seed) == (0, 9)
 
 
+def test_a_preset_says_what_it_chose_and_leaves_what_was_given(train, tmp_path):
+    words = ["--rank", "2", "--preset", "8gb", "--steps", "1", "--lr", "0.01", "--device", "cpu"]
+    status, events, _ = train("lora", *words)
+    assert status == 0
+    told = [event["message"] for event in events if event["event"] == "notice"]
+    assert "To fit into 8gb: --batch 4." in told
+    assert Folder(tmp_path / "out").read_config().batch_size == 4
+    _, events, _ = train("lora", *words, "--batch", "2", out="again")
+    assert "8gb is enough as it is." in [event.get("message") for event in events]
+    assert Folder(tmp_path / "again").read_config().batch_size == 2
+
+
 def test_a_training_that_ended_learns_on(train, tmp_path):
     train("lora", "--rank", "2", *QUICK)
     status, events, _ = train("lora", "--resume", "--steps", "6", data=False)

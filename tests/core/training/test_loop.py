@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
 from contextlib import closing
 from pathlib import Path
 
@@ -333,6 +335,29 @@ def test_captions_without_the_new_word_are_counted(tiny_model, pictures, tmp_pat
     )
     told = [e.message for e in run(engine, config, until=1) if isinstance(e, Notice)]
     assert any("2 of 3 captions lack '<it>'" in message for message in told)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
+def test_a_disk_that_fills_names_what_is_kept(tiny_model, pictures, tmp_path, engine):
+    import resource
+
+    config = training(Method.LORA, model=tiny_model, data=pictures, out=tmp_path / "out")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    def go_on_without_room():
+        for event in engine.train(config):
+            if isinstance(event, Checkpointed):
+                resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
+
+    said = r"checkpoints takes no file .* kept up to step 2 in .*; resume it when files can be"
+    try:
+        with pytest.raises(SaveFailed, match=said):
+            go_on_without_room()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert Folder(tmp_path / "out").steps() == (2,)
 
 
 def test_a_folder_that_went_while_the_training_was_paused_is_named(

@@ -76,6 +76,44 @@ def test_each_saving_saves(sd1):
         assert total(more, sd1) > total(less, sd1)
 
 
+def test_a_larger_preset_takes_back_what_a_smaller_one_saved(sd1):
+    full = config(Method.FINETUNE, ema=0.0)
+    small = with_preset(Preset.GB_16, full, sd1)
+    assert (small.gradient_checkpointing, small.optimiser.name) == (True, OptimiserName.ADAFACTOR)
+    large = with_preset(Preset.GB_24, config(Method.LORA), sd1)
+    again = with_preset(
+        Preset.GB_24, dataclasses.replace(config(Method.LORA), **_saved(small)), sd1
+    )
+    assert again == large
+    assert (again.gradient_checkpointing, again.precision) == (False, Precision.AUTO)
+    assert again.optimiser.name is OptimiserName.ADAMW
+
+
+def _saved(small):
+    names = ("batch_size", "gradient_checkpointing", "precision", "optimiser")
+    return {name: getattr(small, name) for name in names}
+
+
+def test_a_preset_chooses_what_the_device_computes_in(sd1):
+    full = config(Method.FINETUNE, ema=0.0)
+    assert with_preset(Preset.GB_16, full, sd1).precision is Precision.BF16
+    older = with_preset(Preset.GB_16, full, sd1, auto=Precision.FP16, half=Precision.FP16)
+    assert older.precision is Precision.FP16
+
+
+def test_what_a_device_chooses_by_itself_counts(sd1):
+    lora = config(Method.LORA)
+    halves = memory_needed(lora, sd1, auto=Precision.BF16).total
+    assert halves == memory_needed(dataclasses.replace(lora, precision=Precision.BF16), sd1).total
+    assert halves < memory_needed(lora, sd1).total
+
+
+def test_a_factor_of_prodigy_is_no_rate_of_another(sd1):
+    prodigy = OptimiserSettings(name=OptimiserName.PRODIGY, learning_rate=1.0)
+    chosen = with_preset(Preset.GB_16, config(Method.FINETUNE, ema=0.0, optimiser=prodigy), sd1)
+    assert chosen.optimiser == OptimiserSettings(name=OptimiserName.ADAFACTOR)
+
+
 def test_the_rest_of_the_settings_stays(sd1):
     before = config(Method.LORA, seed=77)
     after = with_preset(Preset.GB_8, before, sd1)
