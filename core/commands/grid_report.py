@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from core.commands.report import as_json, print_event, print_line
+from core.commands.report import as_json, count_from, print_event, print_line
 from core.events import Event, Finished, Saved, Step
 from core.grid import Batch, Grid, work_of
 from core.grid_sheet import GridSheet
@@ -107,8 +107,7 @@ class GridProgressReport:
                 file=sys.stderr,
                 bar_format="{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]",
             )
-            # The bar appears when the first step is done; count the time that it took.
-            self._bar.start_t -= step.seconds
+            count_from(self._bar, step.seconds)
         first, last = self._saved + 1, self._saved + len(step.pictures)
         cells = f"cell {first}" if first == last else f"cells {first} to {last}"
         self._bar.set_description_str(

@@ -121,12 +121,18 @@ class ProgressReport:
         total = self._done + math.ceil(left / len(step.pictures)) * step.total
         if self._bar is None:
             self._bar = tqdm(total=total, unit="it", file=sys.stderr)
-            # The bar appears when the first step is done; count the time that it took.
-            self._bar.start_t -= step.seconds
+            count_from(self._bar, step.seconds)
         self._bar.total = total
         self._bar.update(self._done + step.index - self._bar.n)
         if step.index == step.total:
             self._done += step.total
+
+
+def count_from(bar: tqdm[None], seconds: float) -> None:
+    """Count the time that the first step took too: a bar appears when it is done."""
+    # A bar that ``TQDM_DISABLE`` switches off has no clock.
+    if not bar.disable:
+        bar.start_t -= seconds
 
 
 def print_event(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partialmethod
 from pathlib import Path
 
 import numpy as np
+import pytest
+from tqdm import tqdm
 
+from core.commands.grid_report import GridProgressReport
 from core.commands.report import ProgressReport, as_json
 from core.events import Event, ImageReady, MemoryEstimate, Saved, Step
+from core.grid import batches_of, make_grid
 from core.request import MemoryMode, TextToImage
 
 
@@ -39,6 +44,23 @@ def test_the_bar_reaches_its_end_after_a_lack_of_memory() -> None:
     for event in (step(1, 2), step(2, 2), saved(2), step(1, 3), step(2, 3), saved(3)):
         report.show(event)
     assert (report._bar.n, report._bar.total) == (6, 6)
+    report.close()
+
+
+@pytest.mark.parametrize("kind", ["pictures", "grid"])
+def test_a_bar_that_is_switched_off_stands_in_no_ones_way(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # tqdm reads TQDM_DISABLE once, when it is imported, into its defaults.
+    monkeypatch.setattr(tqdm, "__init__", partialmethod(tqdm.__init__, disable=True))
+    grid = make_grid(None, None, {}, lambda _: TextToImage(prompts=("a",)))
+    (batch,) = batches_of(grid)
+    report = GridProgressReport(grid) if kind == "grid" else ProgressReport()
+    for event in (step(1, 0), step(2, 0)):
+        if isinstance(report, GridProgressReport):
+            report.show(batch, event)
+        else:
+            report.show(event)
     report.close()
 
 
