@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from core.images.notations import Notation
 from core.images.samplers import SamplerMatch, match_sampler
 
 
@@ -104,10 +105,12 @@ class Foreign:
         program: The program, with its version if that is said.
         prompt: As the program has it, with its own marks for weights and LoRAs.
         negative_prompt: Likewise.
+        notation: What kind of marks those are.
         steps: Denoising steps.
         sampler: The sampling method by the program's own name.
         schedule: The noise schedule by the program's own name, where it is said apart.
         guidance_scale: Guidance scale.
+        guidance_rescale: Share by which guidance was rescaled.
         seed: The picture's own seed, 0 to 2**64 - 1 where the program is sound.
         width: In pixels, of what was sampled.
         height: In pixels, of what was sampled.
@@ -131,10 +134,12 @@ class Foreign:
     program: str
     prompt: str = ""
     negative_prompt: str = ""
+    notation: Notation = Notation.WEB_UI
     steps: int | None = None
     sampler: str = ""
     schedule: str = ""
     guidance_scale: float | None = None
+    guidance_rescale: float | None = None
     seed: int | None = None
     width: int | None = None
     height: int | None = None

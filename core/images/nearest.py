@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from core.images.foreign import Foreign, Match, UsedEmbedding, UsedLora, UsedSecondPass
+from core.images.notations import in_ours
 from core.images.readers.a1111 import LORA
 from core.request import (
     LATENT_SCALE,
@@ -149,9 +150,13 @@ class _Way:
         self.lost: list[str] = []
 
     def texts(self) -> None:
-        prompt, negative = self._found.prompt, self._found.negative_prompt
-        self._set("prompts", (_clean(LORA.sub("", prompt)),))
-        self._set("negative_prompt", _clean(LORA.sub("", negative)))
+        found = self._found
+        prompt, negative = (
+            _clean(in_ours(LORA.sub("", text), found.notation))
+            for text in (found.prompt, found.negative_prompt)
+        )
+        self._set("prompts", (prompt,))
+        self._set("negative_prompt", negative)
 
     def adapters(self, finder: Finder, family: str) -> None:
         loras, embeddings = [], []
@@ -233,6 +238,8 @@ class _Way:
         scale = self._found.guidance_scale
         if scale is not None:
             self._set("guidance_scale", self._held("guidance_scale", scale, 0.0, _MAX_GUIDANCE))
+        if share := self._found.guidance_rescale:
+            self._set("guidance_rescale", self._held("guidance_rescale", share, 0.0, 1.0))
 
     def scheduler(self, schedulers: Collection[SchedulerName]) -> None:
         sampler, match = self._found.sampler, self._found.match

@@ -3,18 +3,20 @@
 PNG has the graph as it ran under ``prompt`` and as it was drawn under ``workflow``; WebP has both
 in EXIF texts that begin with the same words (``comfy_extras/nodes_images.py``). The settings are
 those of the sampler that began from an empty latent or a picture; samplers behind it are passes
-over its result.
+over its result. One that does the same once more to the latents made larger is a second pass.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.images import exif_text
-from core.images.foreign import Foreign, UsedLora
+from core.images.foreign import Foreign, UsedEmbedding, UsedLora, UsedSecondPass
 from core.images.loose_json import as_float, as_int, as_object, as_shown, as_text, json_object
+from core.images.notations import Notation, embeddings_in
 from core.images.readers.comfy_graph import (
     FARTHEST,
     Graph,
@@ -40,7 +42,7 @@ _UNDERSTOOD = re.compile(
     r"LoraLoader(ModelOnly)?|Power Lora Loader.*|VAELoader|VAEDecode.*|Empty.*LatentImage|"
     r"LoadImage|VAEEncode|SaveImage|PreviewImage|SaveAnimated\w+|BasicScheduler|KarrasScheduler|"
     r"SDTurboScheduler|RandomNoise|CFGGuider|BasicGuider|Reroute.*|Primitive.*|CLIPSetLastLayer|"
-    r"Note|CLIPLoader|DualCLIPLoader|ConditioningZeroOut|LatentUpscale.*|"
+    r"RescaleCFG|Note|CLIPLoader|DualCLIPLoader|ConditioningZeroOut|LatentUpscale.*|"
     r".*(Text|String|Seed|Number|Int|Float)\w*( \(\w+\))?"
 )
 
@@ -97,19 +99,23 @@ def _foreign(graph: Graph) -> Foreign | None:
     positive = guider.link("positive") or guider.link("conditioning")
     prompts, understood = _texts(graph, positive)
     negatives, negative_understood = _texts(graph, guider.link("negative"))
-    model, clip_skip, loras = _model(graph, guider.link("model") or first.node.link("model"))
+    model_link = guider.link("model") or first.node.link("model")
+    model, clip_skip, loras = _model(graph, model_link)
     width, height, picture, vae_kind = _start(graph, first.latent)
     denoise = as_float(value_of(graph, sigmas, "denoise"))
-    others = _others(graph, first)
+    second_pass = _second_pass(graph, passes)
+    further = {} if second_pass else _further_passes(graph, passes)
     return Foreign(
         source="comfyui",
         program="ComfyUI",
         prompt=", ".join(prompts),
         negative_prompt=", ".join(negatives),
+        notation=Notation.COMFYUI,
         steps=as_int(value_of(graph, sigmas, "steps")),
         sampler=as_text(_sampler_name(graph, first.node)),
         schedule=_schedule(graph, sigmas),
         guidance_scale=_guidance(graph, first.node, guider),
+        guidance_rescale=_rescale(graph, model_link),
         seed=as_int(_seed(graph, first.node)),
         width=width,
         height=height,
@@ -119,7 +125,12 @@ def _foreign(graph: Graph) -> Foreign | None:
         vae=_vae(graph),
         clip_skip=clip_skip,
         loras=loras,
-        unexpressed=_further_passes(graph, passes) | others,
+        embeddings=tuple(
+            UsedEmbedding(name=name)
+            for name in embeddings_in(Notation.COMFYUI, *prompts, *negatives)
+        ),
+        second_pass=second_pass,
+        unexpressed=further | _others(graph, first),
         notes=tuple(_notes(prompts, negatives, understood=understood and negative_understood)),
     )
 
@@ -194,6 +205,13 @@ def _guidance(graph: Graph, sampler: Node, guider: Node) -> float | None:
     return as_float(value_of(graph, guider, "cfg") or value_of(graph, sampler, "cfg"))
 
 
+def _rescale(graph: Graph, model: Link | None) -> float | None:
+    """Give the share of a node that rescales guidance, between the model and the sampler."""
+    feeding = upstream(graph, model, lambda name: name in _MODEL_INPUTS)
+    node = next((node for _, node in feeding if node.kind == "RescaleCFG"), None)
+    return None if node is None else as_float(value_of(graph, node, "multiplier"))
+
+
 def _texts(graph: Graph, start: Link | None) -> tuple[list[str], bool]:
     """Give the texts that feed a conditioning, and whether each could be read.
 
@@ -243,15 +261,23 @@ def _model(graph: Graph, start: Link | None) -> tuple[str, int | None, tuple[Use
 
 
 def _loras(graph: Graph, node: Node) -> Iterator[UsedLora]:
-    if name := as_text(value_of(graph, node, "lora_name")):
-        weight = as_float(value_of(graph, node, "strength_model", "lora_wt", "strength"))
-        if name != "None" and weight != 0:
-            yield UsedLora(name=name, weight=1.0 if weight is None else weight)
+    name = as_text(value_of(graph, node, "lora_name"))
+    if name and name != "None":
+        weight = value_of(graph, node, "strength_model", "lora_wt", "strength")
+        text_weight = value_of(graph, node, "strength_clip", "clip_str")
+        yield from _lora(name, weight, 0 if node.kind == "LoraLoaderModelOnly" else text_weight)
     for key, value in node.inputs.items():
         entry = as_object(value) if key.lower().startswith("lora_") else {}
         if (name := as_text(entry.get("lora"))) and entry.get("on") is True:
-            weight = as_float(entry.get("strength"))
-            yield UsedLora(name=name, weight=1.0 if weight is None else weight)
+            yield from _lora(name, entry.get("strength"), entry.get("strengthTwo"))
+
+
+def _lora(name: str, weight: object, text_weight: object) -> Iterator[UsedLora]:
+    """Give a LoRA, unless it has no weight in either part of the model."""
+    unet, text = as_float(weight), as_float(text_weight)
+    unet = 1.0 if unet is None else unet
+    if unet != 0 or text not in (None, 0):
+        yield UsedLora(name=name, weight=unet, text_weight=None if text == unet else text)
 
 
 def _start(graph: Graph, latent: Link | None) -> tuple[int | None, int | None, str, bool]:
@@ -274,6 +300,49 @@ def _start(graph: Graph, latent: Link | None) -> tuple[int | None, int | None, s
 def _vae(graph: Graph) -> str:
     names = (value_of(graph, n, "vae_name") for n in graph.values() if n.kind == "VAELoader")
     return next((as_text(name) for name in names if name), "")
+
+
+def _second_pass(graph: Graph, passes: list[_Pass]) -> UsedSecondPass | None:
+    """Read the second of two passes, if it is the first one again over its latents made larger."""
+    if len(passes) != 2:
+        return None
+    second, first = passes
+    larger = graph.get(second.latent.node) if second.latent else None
+    source = larger.link("samples") if larger else None
+    if larger is None or source is None or source.node != first.name:
+        return None
+    strength = as_float(value_of(graph, second.node, "denoise"))
+    if not _is_repeated(graph, first.node, second.node) or not strength or not 0 < strength <= 1:
+        return None
+    steps = as_int(value_of(graph, second.node, "steps"))
+    by_size = larger.kind == "LatentUpscale"
+    width, height = (
+        as_int(value_of(graph, larger, name)) if by_size else None for name in ("width", "height")
+    )
+    scale = as_float(value_of(graph, larger, "scale_by"))
+    if not (width and height) and (larger.kind != "LatentUpscaleBy" or scale is None):
+        return None
+    return UsedSecondPass(
+        scale=None if by_size else scale,
+        width=width,
+        height=height,
+        # ComfyUI's steps are those that are run, ours those of a whole run.
+        steps=None if steps is None else math.ceil(steps / strength),
+        strength=strength,
+        upscaler="Latent",
+    )
+
+
+def _is_repeated(graph: Graph, first: Node, second: Node) -> bool:
+    """Whether a pass has the settings of the one before, its seed, steps and strength aside."""
+    named = (first.kind, second.kind) == ("KSampler", "KSampler")
+    links = ("model", "positive", "negative")
+    values = ("cfg", "sampler_name", "scheduler")
+    return (
+        named
+        and all(first.link(name) == second.link(name) for name in links)
+        and all(value_of(graph, first, name) == value_of(graph, second, name) for name in values)
+    )
 
 
 def _further_passes(graph: Graph, passes: list[_Pass]) -> dict[str, str]:

@@ -7,11 +7,12 @@ prompt has the negative one in brackets.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import shlex
 from typing import Any
 
-from core.images.foreign import Foreign, UsedLora, UsedRefiner
+from core.images.foreign import Foreign, UsedEmbedding, UsedLora, UsedRefiner, UsedSecondPass
 from core.images.loose_json import (
     as_float,
     as_int,
@@ -22,10 +23,15 @@ from core.images.loose_json import (
     json_object,
     says_nothing,
 )
+from core.images.notations import Notation, embeddings_in
 from core.images.texts import Texts
+from core.request import LATENT_SCALE
 
 _SOURCE = "invokeai"
 _LONGEST_COMMAND = 20_000
+_CALLS = re.compile(r"\.(?:and|blend|swap)\(")
+"""What combines prompts in its notation."""
+
 _NEGATIVE = re.compile(r"\[([^\[\]]*)\]")
 
 _TAKEN = {
@@ -35,6 +41,7 @@ _TAKEN = {
     "height",
     "seed",
     "cfg_scale",
+    "cfg_rescale_multiplier",
     "steps",
     "scheduler",
     "clip_skip",
@@ -46,6 +53,13 @@ _TAKEN = {
     "refiner_model",
     "refiner_start",
     "app_version",
+}
+_SECOND_PASS = {
+    "hrf_enabled",
+    "hrf_strength",
+    "hrf_method",
+    "hrf_scale",
+    "hrf_latent_interpolation_mode",
 }
 _HARMLESS = {
     "generation_mode",
@@ -72,17 +86,19 @@ def _from_metadata(values: dict[str, Any]) -> Foreign:
     model = as_object(values.get("model"))
     mode = as_text(values.get("generation_mode"))
     vae = as_object(values.get("vae"))
+    size, second_pass = _passes(values)
+    taken = _TAKEN | _HARMLESS | (_SECOND_PASS if second_pass else set())
     return Foreign(
         source=_SOURCE,
         program=f"InvokeAI {as_text(values.get('app_version'))}".strip(),
-        prompt=as_text(values.get("positive_prompt")),
-        negative_prompt=as_text(values.get("negative_prompt")),
+        **_texts(as_text(values.get("positive_prompt")), as_text(values.get("negative_prompt"))),
         steps=as_int(values.get("steps")),
         sampler=as_text(values.get("scheduler")),
         guidance_scale=as_float(values.get("cfg_scale")),
+        guidance_rescale=as_float(values.get("cfg_rescale_multiplier")),
         seed=as_int(values.get("seed")),
-        width=as_int(values.get("width")),
-        height=as_int(values.get("height")),
+        width=size[0],
+        height=size[1],
         strength=None if mode.endswith("txt2img") else as_float(values.get("strength")),
         start_picture=as_text(values.get("init_image")),
         model=_name(model),
@@ -91,10 +107,11 @@ def _from_metadata(values: dict[str, Any]) -> Foreign:
         refiner=_refiner(values),
         clip_skip=_layers(values.get("clip_skip")),
         loras=tuple(_lora(as_object(lora)) for lora in as_list(values.get("loras"))),
+        second_pass=second_pass,
         unexpressed={
             key: as_shown(value)
             for key, value in values.items()
-            if key not in _TAKEN | _HARMLESS and not says_nothing(value)
+            if key not in taken and not says_nothing(value)
         },
         details={
             key: as_shown(value)
@@ -102,6 +119,54 @@ def _from_metadata(values: dict[str, Any]) -> Foreign:
             if key in _HARMLESS and not says_nothing(value)
         },
     )
+
+
+def _texts(prompt: str, negative_prompt: str) -> dict[str, Any]:
+    """Give the prompts and what their notation says."""
+    names = embeddings_in(Notation.INVOKEAI, prompt, negative_prompt)
+    called = " ".join(dict.fromkeys(_CALLS.findall(f"{prompt} {negative_prompt}")))
+    return {
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "notation": Notation.INVOKEAI,
+        "embeddings": tuple(UsedEmbedding(name=name) for name in names),
+        "notes": (f"Prompts are not combined here: {called} is read as words.",) if called else (),
+    }
+
+
+_Size = tuple[int | None, int | None]
+
+
+def _passes(values: dict[str, Any]) -> tuple[_Size, UsedSecondPass | None]:
+    """Give the size of the first pass, and the second pass from it to the whole picture's size."""
+    width, height = as_int(values.get("width")), as_int(values.get("height"))
+    if values.get("hrf_enabled") is not True or not (width and height):
+        return (width, height), None
+    scale = as_float(values.get("hrf_scale"))
+    if scale is not None and scale > 1:
+        first = tuple(round(side / scale / LATENT_SCALE) * LATENT_SCALE for side in (width, height))
+    else:
+        first = _first_size(width, height, as_text(as_object(values.get("model")).get("base")))
+    upscaler = as_text(values.get("hrf_method"))
+    if upscaler == "ESRGAN":
+        is_large = width * height > 2 * first[0] * first[1]
+        upscaler = "RealESRGAN_x4plus" if is_large else "RealESRGAN_x2plus"
+    strength = as_float(values.get("hrf_strength"))
+    second = UsedSecondPass(width=width, height=height, strength=strength, upscaler=upscaler)
+    return (first[0], first[1]), second
+
+
+def _first_size(width: int, height: int, base: str) -> tuple[int, int]:
+    """Give the size whose area is the model's own, as its ``calculateHrfRes`` finds it."""
+    own = 1024 if base.startswith("sdxl") else 512
+    least = max(own / 2, own * math.sqrt(min(width, height) / max(width, height)))
+    long = least * max(width, height) / min(width, height)
+    sides = (long, least) if width > height else (least, long)
+    first = [
+        round(math.floor(min(side, whole)) / LATENT_SCALE) * LATENT_SCALE
+        for side, whole in zip(sides, (width, height), strict=True)
+    ]
+    return first[0], first[1]
 
 
 def _refiner(values: dict[str, Any]) -> UsedRefiner | None:
@@ -141,8 +206,7 @@ def _from_version_2(values: dict[str, Any]) -> Foreign:
     return Foreign(
         source=_SOURCE,
         program=f"InvokeAI {as_text(values.get('app_version'))}".strip(),
-        prompt=prompt,
-        negative_prompt=negative,
+        **_texts(prompt, negative),
         steps=as_int(image.get("steps")),
         sampler=as_text(image.get("sampler")),
         guidance_scale=as_float(image.get("cfg_scale")),

@@ -19,6 +19,7 @@ from core.images.loose_json import (
     json_object,
     says_nothing,
 )
+from core.images.notations import Notation
 from core.images.texts import Texts
 
 _FROM_PICTURE = ("Img2ImgRequest", "NativeInfillingRequest")
@@ -29,6 +30,7 @@ _TAKEN = {
     "sampler",
     "noise_schedule",
     "scale",
+    "cfg_rescale",
     "seed",
     "width",
     "height",
@@ -55,8 +57,6 @@ def read(texts: Texts) -> Foreign | None:
         return None
     prompt, more = _prompt(values, "v4_prompt")
     negative, more_negative = _prompt(values, "v4_negative_prompt")
-    from_picture = as_text(values.get("request_type")) in _FROM_PICTURE
-    strength = as_float(values.get("strength"))
     unexpressed = {
         key: as_shown(value)
         for key, value in values.items()
@@ -70,19 +70,27 @@ def read(texts: Texts) -> Foreign | None:
             (as_text(values.get("prompt")) or prompt or texts.get("Description", ""), *more)
         ),
         negative_prompt=", ".join((as_text(values.get("uc")) or negative, *more_negative)),
+        notation=Notation.NOVELAI,
         steps=as_int(values.get("steps")),
         sampler=as_text(values.get("sampler")),
         schedule=as_text(values.get("noise_schedule")),
         guidance_scale=as_float(values.get("scale")),
+        guidance_rescale=as_float(values.get("cfg_rescale")),
         seed=as_int(values.get("seed")),
         width=as_int(values.get("width")),
         height=as_int(values.get("height")),
-        strength=strength if from_picture or "noise" in values else None,
+        strength=as_float(values.get("strength")) if _is_from_picture(values) else None,
         model=texts.get("Source", ""),
         unexpressed=unexpressed,
         details={key: as_shown(value) for key, value in values.items() if key in _HARMLESS},
         notes=(joined,) if more or more_negative else (),
     )
+
+
+def _is_from_picture(values: dict[str, Any]) -> bool:
+    """Tell by the kind of request; older pictures do not say it, and have a noise if they are."""
+    kind = as_text(values.get("request_type"))
+    return kind in _FROM_PICTURE if kind else "noise" in values
 
 
 def _prompt(values: dict[str, Any], key: str) -> tuple[str, list[str]]:

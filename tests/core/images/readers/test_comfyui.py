@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from core.images.foreign import UsedLora
+from core.images.foreign import UsedEmbedding, UsedLora, UsedSecondPass
 from core.images.metadata import read_metadata
 from core.images.nearest import nearest
 from core.request import SchedulerName
@@ -51,7 +51,7 @@ def check_simple(found) -> None:
     assert found.match.scheduler is SchedulerName.DPMPP_2M_KARRAS
     assert (found.width, found.height, found.strength) == (512, 768, None)
     assert found.model == "sd15.safetensors"
-    assert found.loras == (UsedLora(name="fur.safetensors", weight=0.8),)
+    assert found.loras == (UsedLora(name="fur.safetensors", weight=0.8, text_weight=1.0),)
     assert (found.unexpressed, found.notes) == ({}, ())
 
 
@@ -160,6 +160,57 @@ def test_of_two_passes_the_first_gives_the_settings_and_the_second_is_named(buil
     assert found.unexpressed == {
         "Pass 2": "steps 10, cfg 5.0, sampler_name euler, scheduler normal, denoise 0.5"
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "size"),
+    [
+        ("LatentUpscaleBy", {"scale_by": 1.5}, {"scale": 1.5}),
+        ("LatentUpscale", {"width": 768, "height": 1152}, {"width": 768, "height": 1152}),
+    ],
+)
+def test_the_first_pass_again_over_larger_latents_is_a_second_pass(build, kind, inputs, size):
+    graph = simple() | {"20": node(kind, samples=["3", 0], **inputs)}
+    again = graph["3"]["inputs"] | {"seed": 9, "denoise": 0.6, "latent_image": ["20", 0]}
+    graph |= {
+        "21": node("KSampler", **again),
+        "8": node("VAEDecode", samples=["21", 0], vae=["4", 2]),
+    }
+    found = read_metadata(build.texts(prompt=graph))
+    assert found.second_pass == UsedSecondPass(**size, steps=34, strength=0.6, upscaler="Latent")
+    assert found.unexpressed == {}
+    near = nearest(found).settings["second_pass"]
+    # Of 34 steps at 0.6 run 20, as many as there.
+    assert (near.scale, near.upscaler, int(near.steps * near.strength)) == (1.5, "latent", 20)
+
+
+def test_each_half_of_a_lora_has_its_weight(build):
+    graph = simple()
+    graph["10"]["inputs"]["strength_clip"] = 0.0
+    (used,) = read_metadata(build.texts(prompt=graph)).loras
+    assert (used.weight, used.text_weight) == (0.8, 0.0)
+    graph["10"]["inputs"] |= {"strength_model": 0.0, "strength_clip": 0.8}
+    (used,) = read_metadata(build.texts(prompt=graph)).loras
+    assert (used.weight, used.text_weight) == (0.0, 0.8)
+    graph["10"] = node("LoraLoaderModelOnly", lora_name="a", strength_model=0.5, model=["4", 0])
+    (used,) = read_metadata(build.texts(prompt=graph)).loras
+    assert (used.weight, used.text_weight) == (0.5, 0.0)
+
+
+def test_embeddings_in_the_texts_are_named_and_become_words(build):
+    graph = simple()
+    graph["7"]["inputs"]["text"] = "(embedding:sub\\easyneg.pt:1.2), dog"
+    found = read_metadata(build.texts(prompt=graph))
+    assert found.embeddings == (UsedEmbedding(name="easyneg"),)
+    assert nearest(found).settings["negative_prompt"] == "(easyneg:1.2), dog"
+
+
+def test_a_node_that_rescales_guidance(build):
+    graph = simple() | {"90": node("RescaleCFG", model=["10", 0], multiplier=0.7)}
+    graph["3"]["inputs"]["model"] = ["90", 0]
+    found = read_metadata(build.texts(prompt=graph))
+    assert (found.guidance_rescale, found.unexpressed, len(found.loras)) == (0.7, {}, 1)
+    assert nearest(found).settings["guidance_rescale"] == 0.7
 
 
 def test_an_advanced_sampler_and_values_from_other_nodes(build):

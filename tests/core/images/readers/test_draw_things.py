@@ -3,7 +3,7 @@ from html import escape
 
 import pytest
 
-from core.images.foreign import UsedLora, UsedRefiner
+from core.images.foreign import UsedLora, UsedRefiner, UsedSecondPass
 from core.images.metadata import read_metadata
 from core.request import SchedulerName
 
@@ -71,6 +71,25 @@ def test_odd_values_are_left_out(build):
     odd = {"c": None, "scale": "x", "seed": -1, "size": "big", "lora": [5], "steps": [1]}
     found = read_metadata(build.jpeg_exif(build.exif(json.dumps(odd).encode())))
     assert (found.prompt, found.steps, found.width) == ("", None, None)
+
+
+def test_a_refiner_is_told_by_the_older_form_too(build):
+    values = VALUES | {"refiner": "sd_xl_refiner_1.0_f16.ckpt", "refiner_start": 0.7}
+    found = read_metadata(build.jpeg_exif(build.exif(json.dumps(values).encode())))
+    assert found.refiner == UsedRefiner(name="sd_xl_refiner_1.0_f16.ckpt", start=0.7)
+    assert found.unexpressed == {"sharpness": "2"}
+
+
+def test_a_pass_at_a_larger_size(build):
+    values = VALUES | {
+        "hires_fix": True,
+        "first_stage_size": "256x384",
+        "second_stage_strength": 0.6,
+    }
+    found = read_metadata(build.jpeg_exif(build.exif(json.dumps(values).encode())))
+    assert (found.width, found.height) == (256, 384)
+    assert found.second_pass == UsedSecondPass(width=512, height=768, strength=0.6)
+    assert found.unexpressed == {"sharpness": "2"}
 
 
 def test_a_refiner_is_told_by_the_newer_form(build):

@@ -1,7 +1,10 @@
 import json
 
-from core.images.foreign import UsedLora, UsedRefiner
+import pytest
+
+from core.images.foreign import UsedEmbedding, UsedLora, UsedRefiner, UsedSecondPass
 from core.images.metadata import read_metadata
+from core.images.nearest import nearest
 from core.request import SchedulerName
 
 VALUES = {
@@ -51,6 +54,46 @@ def test_a_refiner(build):
     found = read_metadata(build.texts(invokeai_metadata=values))
     assert found.refiner == UsedRefiner(name="fine", hash="blake3:ef", start=0.7)
     assert found.unexpressed == {"refiner_steps": "9"}
+
+
+def test_its_weights_embeddings_and_rescaling_become_ours(build):
+    values = VALUES | {
+        "positive_prompt": "a cat++ (on a roof)1.3",
+        "negative_prompt": "<easyneg>, dog",
+        "cfg_rescale_multiplier": 0.7,
+    }
+    found = read_metadata(build.texts(invokeai_metadata=values))
+    assert found.embeddings == (UsedEmbedding(name="easyneg"),)
+    assert (found.unexpressed, found.notes) == ({}, ())
+    settings = nearest(found).settings
+    assert settings["prompts"] == ("a (cat:1.21) (on a roof:1.3)",)
+    assert settings["negative_prompt"] == "easyneg, dog"
+    assert settings["guidance_rescale"] == 0.7
+
+
+def test_prompts_that_it_combined_are_said(build):
+    values = VALUES | {"positive_prompt": '("a cat", "a dog").blend(0.7, 0.3)'}
+    (note,) = read_metadata(build.texts(invokeai_metadata=values)).notes
+    assert ".blend(" in note
+
+
+@pytest.mark.parametrize(
+    ("more", "size", "upscaler"),
+    [
+        ({"hrf_method": "latent", "hrf_scale": 2}, (512, 768), "latent"),
+        # Its first pass has the area of the model's own size.
+        ({"hrf_method": "ESRGAN"}, (416, 624), "RealESRGAN_x4plus"),
+        ({"hrf_method": "bilinear"}, (416, 624), "bilinear"),
+    ],
+)
+def test_a_pass_at_a_larger_size(build, more, size, upscaler):
+    values = VALUES | {"width": 1024, "height": 1536, "hrf_enabled": True, "hrf_strength": 0.4}
+    found = read_metadata(build.texts(invokeai_metadata=values | more))
+    assert (found.width, found.height) == size
+    assert found.second_pass == UsedSecondPass(
+        width=1024, height=1536, strength=0.4, upscaler=upscaler
+    )
+    assert found.unexpressed == {}
 
 
 def test_the_form_of_version_3(build):

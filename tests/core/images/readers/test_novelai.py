@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from core.images.metadata import read_metadata
+from core.images.nearest import nearest
 from core.request import SchedulerName
 
 COMMENT = {
@@ -84,6 +85,23 @@ def test_a_picture_from_a_picture_has_a_strength(build):
     found = read_metadata(build.texts(**TEXTS | {"Comment": json.dumps(comment)}))
     assert found.strength == 0.7
     assert found.unexpressed["noise"] == "0.1"
+
+
+def test_a_picture_from_words_alone_has_none(build):
+    comment = COMMENT | {"strength": 0.7, "noise": 0.2}
+    assert read_metadata(build.texts(**TEXTS | {"Comment": json.dumps(comment)})).strength is None
+    del comment["request_type"]
+    assert read_metadata(build.texts(**TEXTS | {"Comment": json.dumps(comment)})).strength == 0.7
+
+
+def test_its_weights_and_its_rescaling_become_ours(build):
+    comment = COMMENT | {"prompt": "{{cat}}, [dog], (x)", "uc": "{a", "cfg_rescale": 0.3}
+    found = read_metadata(build.texts(**TEXTS | {"Comment": json.dumps(comment)}))
+    assert found.unexpressed == {"dynamic_thresholding": "true"}
+    settings = nearest(found).settings
+    assert settings["prompts"] == (r"(cat:1.103), (dog:0.9524), \(x\)",)
+    assert settings["negative_prompt"] == r"\{a"
+    assert settings["guidance_rescale"] == 0.3
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp"])
