@@ -184,11 +184,13 @@ def _hashes(pairs: Mapping[str, str], row: str, kind: str) -> dict[str, str]:
         for key, value in as_object(pairs.get("Hashes")).items()
         if key.startswith(kind) and isinstance(value, str)
     }
-    for part in pairs.get(row, "").split(","):
-        name, colon, value = part.rpartition(":")
-        if colon:
-            found[name.strip()] = value.strip()
-    return found
+    return found | named_values(pairs.get(row, ""))
+
+
+def named_values(row: str) -> dict[str, str]:
+    """Read ``name: value, name: value``."""
+    parts = (part.rpartition(":") for part in row.split(","))
+    return {name.strip(): value.strip() for name, colon, value in parts if colon}
 
 
 def _chosen(vae: str) -> str:

@@ -7,11 +7,12 @@ maker's note (``modules/private_logger.py``, ``modules/meta_parser.py``).
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from core.images import exif_text
-from core.images.foreign import Foreign, UsedLora, UsedRefiner
-from core.images.infotext import KEYWORD, parse_infotext
+from core.images.foreign import Foreign, UsedEmbedding, UsedLora, UsedRefiner
+from core.images.infotext import KEYWORD, Infotext, parse_infotext
 from core.images.loose_json import (
     as_float,
     as_int,
@@ -21,9 +22,12 @@ from core.images.loose_json import (
     json_object,
     says_nothing,
 )
-from core.images.readers.a1111 import from_infotext
+from core.images.notations import Notation, embeddings_in
+from core.images.readers.a1111 import from_infotext, named_values
 from core.images.texts import Texts
 
+_SOURCE = "fooocus"
+_OWN_VAE = "Default"
 _SCHEME = "fooocus_scheme"
 _SIZE = re.compile(r"\(?\s*(\d{1,6})\s*[,x]\s*(\d{1,6})\s*\)?")
 _TAKEN = {
@@ -51,6 +55,17 @@ _TAKEN = {
 _HARMLESS = {"metadata_scheme", "created_by", "performance", "adm_guidance", "styles", "sharpness"}
 
 
+_HARMLESS_PAIRS = {
+    "Raw prompt",
+    "Raw negative prompt",
+    "Styles",
+    "Performance",
+    "Sharpness",
+    "ADM Guidance",
+}
+"""The same of the web UI's form. The prompt is there with its styles written into it."""
+
+
 def read(texts: Texts) -> Foreign | None:
     """Read its text in either form; None if there is none."""
     for name in (KEYWORD, exif_text.USER_COMMENT, "Comment"):
@@ -60,8 +75,39 @@ def read(texts: Texts) -> Foreign | None:
     if _SCHEME in texts or texts.get(exif_text.SOFTWARE, "").startswith("Fooocus"):
         text = texts.get(KEYWORD) or texts.get(exif_text.USER_COMMENT)
         if text and (found := parse_infotext(text)).is_certain:
-            return from_infotext(found, source="fooocus")
+            return _from_text(found)
     return None
+
+
+def _from_text(found: Infotext) -> Foreign:
+    """Read the text of the web UI's form, where it names some things in a way of its own."""
+    pairs = dict(found.parameters)
+    if schedule := pairs.pop("Scheduler", ""):
+        pairs["Schedule type"] = schedule
+    if pairs.get("VAE", "").startswith(_OWN_VAE):
+        del pairs["VAE"]
+    if digits := pairs.pop("Refiner hash", ""):
+        pairs["Refiner"] = f"{pairs.get('Refiner', '')} [{digits}]"
+    weights = named_values(pairs.pop("Lora weights", ""))
+    details = {key: as_shown(pairs.pop(key)) for key in _HARMLESS_PAIRS & pairs.keys()}
+    said = from_infotext(replace(found, parameters=pairs), source=_SOURCE)
+    hashes = named_values(pairs.get("Lora hashes", ""))
+    loras = tuple(
+        UsedLora(name=name, weight=weight, hash=hashes.get(name, ""))
+        for name, text in weights.items()
+        if (weight := as_float(text)) is not None
+    )
+    return replace(_marked(said), loras=loras or said.loras, details={**details, **said.details})
+
+
+def _marked(found: Foreign) -> Foreign:
+    """Add what the notation of its prompts says, which is ComfyUI's."""
+    names = embeddings_in(Notation.COMFYUI, found.prompt, found.negative_prompt)
+    return replace(
+        found,
+        notation=Notation.COMFYUI,
+        embeddings=tuple(UsedEmbedding(name=name) for name in names),
+    )
 
 
 def _foreign(values: dict[str, Any]) -> Foreign:
@@ -69,8 +115,8 @@ def _foreign(values: dict[str, Any]) -> Foreign:
     prompt = _joined(values.get("full_prompt")) or as_text(values.get("prompt"))
     negative = _joined(values.get("full_negative_prompt")) or as_text(values.get("negative_prompt"))
     vae = as_text(values.get("vae"))
-    return Foreign(
-        source="fooocus",
+    found = Foreign(
+        source=_SOURCE,
         program=as_text(values.get("version")) or "Fooocus",
         prompt=prompt,
         negative_prompt=negative,
@@ -83,7 +129,7 @@ def _foreign(values: dict[str, Any]) -> Foreign:
         height=int(size[2]) if size else None,
         model=as_text(values.get("base_model")),
         model_hash=as_text(values.get("base_model_hash")),
-        vae="" if vae.startswith("Default") else vae,
+        vae="" if vae.startswith(_OWN_VAE) else vae,
         refiner=_refiner(values),
         clip_skip=as_int(values.get("clip_skip")),
         loras=_loras(values),
@@ -97,6 +143,7 @@ def _foreign(values: dict[str, Any]) -> Foreign:
         },
         details={key: as_shown(value) for key, value in values.items() if key in _HARMLESS},
     )
+    return _marked(found)
 
 
 def _joined(parts: object) -> str:

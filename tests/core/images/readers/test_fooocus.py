@@ -62,6 +62,26 @@ def test_the_web_uis_text(build):
     assert (found.source, found.program, found.seed) == ("fooocus", "Fooocus v2.5.5", 5)
 
 
+def test_what_the_web_uis_text_calls_in_a_way_of_its_own(build):
+    text = (
+        "cinematic still a cat\nNegative prompt: blurry\nSteps: 30, Sampler: DPM++ 2M, Seed: 5, "
+        "Size: 64x64, CFG scale: 4, Sharpness: 2, ADM Guidance: (1.5; 0.8; 0.3), Model: x, "
+        "Model hash: aeb7e9e689, Performance: Speed, Scheduler: karras, VAE: Default (model), "
+        "Raw prompt: a cat, Styles: \"['Fooocus V2']\", Refiner: fine, Refiner hash: 0123456789, "
+        'Lora hashes: "fur: 4852686128, b: 1", Lora weights: "fur: 0.3, b: -1", '
+        "Version: Fooocus v2.5.5"
+    )
+    found = read_metadata(build.texts(parameters=text, fooocus_scheme="a1111"))
+    assert found.loras == (
+        UsedLora(name="fur", weight=0.3, hash="4852686128"),
+        UsedLora(name="b", weight=-1.0, hash="1"),
+    )
+    assert found.match.scheduler is SchedulerName.DPMPP_2M_KARRAS
+    assert (found.vae, found.unexpressed) == ("", {})
+    assert found.refiner == UsedRefiner(name="fine", hash="0123456789")
+    assert (found.details["Raw prompt"], found.details["Performance"]) == ("a cat", "Speed")
+
+
 def test_a_refiner(build):
     values = VALUES | {"refiner_model": "fine", "refiner_switch": "0.5"}
     found = read_metadata(build.texts(parameters=values, fooocus_scheme="fooocus"))
