@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from core.images.beside import Beside
 from core.images.metadata import Recorded
 from core.models import catalog
 from core.models.library import Library
@@ -37,3 +38,26 @@ def found_again(found: Recorded, profile: Profile) -> Request:
         embeddings=placed(request.embeddings),
         controls=placed(request.controls),
     )
+
+
+def with_pictures(request: Request, folder: Path) -> Request:
+    """Give a request with the pictures that it begins from or follows as they lie in a folder now.
+
+    What is not found stays as it is named.
+    """
+    here = Beside(folder)
+
+    def place(path: str, sha256: str) -> str:
+        found = here.find(sha256, Path(path)) if sha256 else None
+        return path if found is None else str(found)
+
+    changes: dict[str, Any] = {
+        name: place(getattr(request, name), getattr(request, hash_name))
+        for name, hash_name in (("init_image", "init_sha256"), ("mask_image", "mask_sha256"))
+        if hasattr(request, name)
+    }
+    controls = (
+        dataclasses.replace(use, image=place(use.image, use.image_sha256))
+        for use in request.controls
+    )
+    return dataclasses.replace(request, controls=tuple(controls), **changes)

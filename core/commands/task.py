@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from core.commands.moved_files import found_again
+from core.commands.moved_files import found_again, with_pictures
 from core.commands.own_size import own_size
 from core.commands.taken_settings import hash_of, nearest_settings
 from core.errors import CoreError, InvalidRequest, ModelInvalid
@@ -145,7 +145,8 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
         )
     if isinstance(found, Foreign):
         return _nearest_task(picture, found, given, profile)
-    found = dataclasses.replace(found, request=found_again(found, profile))
+    request = with_pictures(found_again(found, profile), picture.parent)
+    found = dataclasses.replace(found, request=request)
     if "second_pass" in given and found.request.second_pass is not None:
         before = dataclasses.asdict(found.request.second_pass)
         if "upscaler" in given["second_pass"]:
