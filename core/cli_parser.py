@@ -275,7 +275,8 @@ def _add_mask(parser: argparse.ArgumentParser) -> None:
         "--outpaint",
         type=_sides,
         metavar="SIDE=N,...",
-        help="paint on beyond the edges: left, top, right, bottom in pixels",
+        help="paint on beyond the edges: left, top, right, bottom in pixels; a --mask-blur of 8 or "
+        "more hides the line where the picture ends",
     )
 
 

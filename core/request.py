@@ -289,9 +289,10 @@ class ImageToImage(TextToImage):
 class Inpaint(ImageToImage):
     """A part of a picture painted anew; every pixel outside of the mask stays as it was.
 
-    The whole picture is fitted to ``width`` x ``height``, without scaling where it is less than
-    8 pixels larger, and is the result's size. With ``only_masked`` the result has the size of the
-    picture in its file, and the masked part alone is scaled to ``width`` x ``height``.
+    The whole picture is fitted to ``width`` x ``height``, which is the result's size; where it is
+    less than 8 pixels larger it is cropped, and where it is less than 8 pixels smaller it keeps its
+    own size. With ``only_masked`` the result has the size of the picture in its file, and the
+    masked part alone is scaled to ``width`` x ``height``.
 
     Attributes:
         mask_image: Path of the mask, which is scaled to the picture: white is painted anew.
@@ -334,8 +335,8 @@ class Inpaint(ImageToImage):
 class Outpaint(ImageToImage):
     """A picture painted on beyond its edges.
 
-    ``width`` x ``height`` is the size of the whole; the picture is fitted, without scaling where
-    it is less than 8 pixels larger, to what the four sides leave of it.
+    ``width`` x ``height`` is the size of the whole; the picture is fitted to what the four sides
+    leave of it as in ``Inpaint``. Where it keeps its own size, the whole is as much smaller.
 
     Attributes:
         left: Pixels added, 0 to 4096.

@@ -14,17 +14,17 @@ _SIDES = {"left", "top", "right", "bottom"}
 
 
 def own_size(given: dict[str, Any]) -> dict[str, int]:
-    """Give the size that leaves every pixel of the start picture as it is, to a multiple of 8.
+    """Give the size at which every pixel of the start picture stays as it is.
 
-    Of a picture that is painted anew in part, up to 7 pixels of a side are cut off, and if one side
-    is given the other keeps its ratio; one that is painted on beyond its edges grows by so much
-    more.
+    It is the next multiple of 8, of which the picture keeps its own part; see
+    ``core.images.canvas``. If one side of a picture that is painted anew in part is given, the
+    other keeps its ratio.
 
     Args:
         given: Settings by the request's names.
 
     Returns:
-        ``width`` and ``height``, and the sides that grow; nothing for another kind of request.
+        ``width`` and ``height``; nothing for another kind of request.
     """
     known = given.keys() & {"width", "height"}
     is_masked = "mask_image" in given
@@ -34,26 +34,21 @@ def own_size(given: dict[str, Any]) -> dict[str, int]:
     if len(known) == 2 or given.get("only_masked") or (known and not is_masked):
         return {}
     size = size_of(expanded(Path(given["init_image"])), field="init_image")
-    if is_masked:
-        sides = zip(("width", "height"), size, strict=True)
-        scale = next((given[name] / side for name, side in sides if name in known), 1.0)
-        whole = _multiples(*(round(side * scale) for side in size))
-        return {name: side for name, side in whole.items() if name not in known}
-    grown: dict[str, int] = {}
-    for name, side, before, after in zip(
-        ("width", "height"), size, ("left", "top"), ("right", "bottom"), strict=True
-    ):
-        sum_ = side + given.get(before, 0) + given.get(after, 0)
-        rest = -sum_ % LATENT_SCALE
-        grown[name] = sum_ + rest
-        if rest:
-            end = before if before in given and after not in given else after
-            grown[end] = given.get(end, 0) + rest
-    return grown
-
-
-def _multiples(width: int, height: int) -> dict[str, int]:
+    if not known:
+        grown = (
+            size[0] + given.get("left", 0) + given.get("right", 0),
+            size[1] + given.get("top", 0) + given.get("bottom", 0),
+        )
+        return {"width": _next_multiple(grown[0]), "height": _next_multiple(grown[1])}
+    sides = zip(("width", "height"), size, strict=True)
+    scale = next(given[name] / side for name, side in sides if name in known)
+    whole = zip(("width", "height"), (round(side * scale) for side in size), strict=True)
     return {
         name: max(side - side % LATENT_SCALE, LATENT_SCALE)
-        for name, side in (("width", width), ("height", height))
+        for name, side in whole
+        if name not in known
     }
+
+
+def _next_multiple(side: int) -> int:
+    return side + -side % LATENT_SCALE

@@ -28,7 +28,7 @@ class Canvas:
     """A picture and the part of it that is painted anew.
 
     Attributes:
-        picture: ``(H, W, 3) uint8``, of the result's size.
+        picture: ``(H, W, 3) uint8``, of the result's size, which need be no multiple of 8.
         mask: ``(H, W) bool``.
         blur: Pixels inside of the mask over which the new fades into the old.
         box: What the run looks at.
@@ -95,9 +95,13 @@ def result_size(request: Request) -> tuple[int, int]:
     Raises:
         InvalidRequest: If they are those of a start picture that cannot be read.
     """
-    if isinstance(request, Inpaint) and request.only_masked:
-        return size_of(Path(request.init_image), field="init_image")
-    return request.final_size
+    if not isinstance(request, Inpaint | Outpaint):
+        return request.final_size
+    size = size_of(Path(request.init_image), field="init_image")
+    if isinstance(request, Inpaint):
+        return size if request.only_masked else _kept_size(size, request.width, request.height)
+    width, height = _kept_size(size, *request.kept_size)
+    return request.left + width + request.right, request.top + height + request.bottom
 
 
 def canvas_of(request: Inpaint | Outpaint) -> Canvas:
@@ -124,8 +128,10 @@ def _inpaint_canvas(request: Inpaint) -> Canvas:
         mask = as_mask(drawn, mask_path)
         box = _box_around(mask, request.padding, request.width / request.height)
     else:
-        picture = fitted(picture, request.width, request.height)
-        mask = as_mask(fitted(drawn, request.width, request.height), mask_path)
+        kept = _kept_size(picture.size, request.width, request.height)
+        notices += _cropping(picture.size, kept)
+        picture = fitted(picture, *kept)
+        mask = as_mask(fitted(drawn, *kept), mask_path)
         box = (0, 0, request.width, request.height)
     return Canvas(
         picture=np.array(picture),
@@ -140,7 +146,8 @@ def _inpaint_canvas(request: Inpaint) -> Canvas:
 
 def _outpaint_canvas(request: Outpaint) -> Canvas:
     picture = read_picture(Path(request.init_image), field="init_image")
-    kept = np.array(fitted(picture, *request.kept_size))
+    kept_size = _kept_size(picture.size, *request.kept_size)
+    kept = np.array(fitted(picture, *kept_size))
     sides = ((request.top, request.bottom), (request.left, request.right))
     old = np.pad(np.ones(kept.shape[:2], np.bool_), sides)
     # Of the picture, what lies so near to the new parts is painted anew with them.
@@ -152,14 +159,39 @@ def _outpaint_canvas(request: Outpaint) -> Canvas:
         box=(0, 0, request.width, request.height),
         width=request.width,
         height=request.height,
+        notices=tuple(_cropping(picture.size, kept_size)),
     )
+
+
+def _kept_size(size: tuple[int, int], width: int, height: int) -> tuple[int, int]:
+    """Give the size that a picture has on a canvas for which a run has so much room.
+
+    It keeps its own where the room is the next multiple of 8: what is over is drawn out of its
+    border for the run and cut off behind it.
+    """
+    return size if _is_cropped((width, height), size) else (width, height)
+
+
+def _cropping(size: tuple[int, int], kept: tuple[int, int]) -> list[str]:
+    """Say that a picture loses pixels at its edges, if it does."""
+    if kept == size or not _is_cropped(size, kept):
+        return []
+    return [
+        f"Of the picture's {size[0]} x {size[1]} pixels {kept[0]} x {kept[1]} are kept; leave out "
+        "width and height to keep them all."
+    ]
+
+
+def _is_cropped(size: tuple[int, int], kept: tuple[int, int]) -> bool:
+    """Whether one size is so little larger than another that it is cropped and not scaled."""
+    over = size[0] - kept[0], size[1] - kept[1]
+    return all(0 <= pixels < LATENT_SCALE for pixels in over)
 
 
 def fitted(image: Image.Image, width: int, height: int) -> Image.Image:
     """Scale and crop to cover a size; only crop where that takes less than 8 pixels of a side."""
-    over = image.width - width, image.height - height
-    if all(0 <= pixels < LATENT_SCALE for pixels in over):
-        left, top = over[0] // 2, over[1] // 2
+    if _is_cropped(image.size, (width, height)):
+        left, top = (image.width - width) // 2, (image.height - height) // 2
         return image.crop((left, top, left + width, top + height))
     return fit(image, width, height)
 

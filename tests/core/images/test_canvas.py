@@ -64,6 +64,43 @@ def test_the_whole_picture_is_cropped_and_not_scaled_to_a_multiple_of_8(tmp_path
     assert np.argwhere(canvas.area())[0].tolist() == [18, 38]
 
 
+def test_a_picture_keeps_its_size_where_the_run_has_room_for_it(tmp_path, picture):
+    request = inpaint(tmp_path, (40, 20, 60, 61), width=104, height=64)
+    canvas = canvas_of(request)
+    start = canvas.start()
+    assert (start.shape, canvas.area().shape) == ((64, 104, 3), (64, 104))
+    np.testing.assert_array_equal(start[:HEIGHT, :WIDTH], picture)
+    np.testing.assert_array_equal(start[HEIGHT:, :WIDTH], np.repeat(picture[-1:], 3, axis=0))
+    result = canvas.finish(np.full((64, 104, 3), 255, np.uint8))
+    assert result.shape == picture.shape
+    assert result_size(request) == (WIDTH, HEIGHT)
+    np.testing.assert_array_equal(result[~canvas.mask], picture[~canvas.mask])
+
+
+def test_pixels_that_are_cut_off_are_said(tmp_path, picture):
+    canvas = canvas_of(inpaint(tmp_path, (40, 20, 60, 40), width=96, height=56))
+    (notice,) = canvas.notices
+    assert notice.startswith("Of the picture's 100 x 61 pixels 96 x 56 are kept")
+
+
+def test_a_picture_grows_by_what_is_asked_for_and_no_more(tmp_path, picture):
+    request = Outpaint(
+        prompts=("a",),
+        init_image=str(tmp_path / "picture.png"),
+        width=112,
+        height=64,
+        left=5,
+        top=1,
+    )
+    canvas = canvas_of(request)
+    assert canvas.start().shape == (64, 112, 3)
+    result = canvas.finish(np.full((64, 112, 3), 255, np.uint8))
+    assert result.shape == (62, 105, 3)
+    assert result_size(request) == (105, 62)
+    np.testing.assert_array_equal(result[1:, 5:], picture)
+    assert (result[0] == 255).all()
+
+
 def test_a_mask_of_another_size_is_scaled_and_it_is_said(tmp_path, picture):
     request = inpaint(tmp_path, (40, 20, 60, 40), only_masked=True)
     mask = np.zeros((2, 2), np.uint8)
