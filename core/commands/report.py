@@ -19,6 +19,7 @@ from core.events import (
     Saved,
     Step,
 )
+from core.models.copying import format_size
 
 
 class JsonReport:
@@ -150,8 +151,11 @@ def print_event(
         case Finished():
             many = "picture" if event.pictures == 1 else "pictures"
             print_line(f"{event.pictures} {many} in {event.seconds:.1f} s.")
-        case ImageReady() | MemoryEstimate():
-            pass  # Where memory is short, a notice says so.
+        case MemoryEstimate():
+            needed, free = format_size(event.needed), format_size(event.free)
+            print_line(f"Needs about {needed} of {free} of free memory (memory {event.mode}).")
+        case ImageReady():
+            pass  # Its path is told, once it is saved.
         case _:
             assert_never(event)
 

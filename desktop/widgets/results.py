@@ -7,7 +7,7 @@ from pathlib import Path
 from PySide6.QtCore import QPoint, Signal, Slot
 from PySide6.QtWidgets import QMenu, QVBoxLayout, QWidget
 
-from core.events import Loading, Notice, Saved, Step
+from core.events import Loading, MemoryEstimate, Notice, Saved, Step
 from core.paths import Profile
 from core.request import Request
 from desktop.jobs import JobQueue, JobSnapshot, JobState, QueueSnapshot
@@ -155,6 +155,8 @@ class Results(QWidget):
             return  # A training shows itself.
         if isinstance(event, Loading):
             self.run_bar.show_busy(self.tr("Loading {0}").format(event.what))
+        elif isinstance(event, MemoryEstimate):
+            self.run_bar.show_needed(event)
         elif isinstance(event, Step):
             self.run_bar.show_progress(Progress.of(event))
         elif isinstance(event, Saved):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel
 
+from core.events import MemoryEstimate
+from core.models.copying import format_size
 from desktop.progress import Progress, duration
 from desktop.theme import mark
 from desktop.widgets.icon_button import IconButton
@@ -33,6 +35,13 @@ class RunBar(StatusLine):
         self.row.addWidget(self.clear)
         self.row.addLayout(self.buttons)
         self.show_waiting(0)
+
+    def show_needed(self, estimate: MemoryEstimate) -> None:
+        """Say what the run will take of the memory there is; its tooltip keeps it."""
+        needed, free = format_size(estimate.needed), format_size(estimate.free)
+        text = self.tr("Needs about {0} of memory; {1} are free").format(needed, free)
+        self.show_busy(text)
+        self.setToolTip(text)
 
     def show_progress(self, progress: Progress) -> None:
         """Say how far the run is."""

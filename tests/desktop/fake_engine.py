@@ -14,6 +14,7 @@ from core.events import (
     Finished,
     ImageReady,
     Loading,
+    MemoryEstimate,
     Notice,
     Pixels,
     Preview,
@@ -21,7 +22,7 @@ from core.events import (
     Step,
     TrainingEvent,
 )
-from core.request import PreviewDecoder, Request
+from core.request import MemoryMode, PreviewDecoder, Request
 from core.training.caption_events import Captioned, CaptionEvent, CaptionsDone
 from core.training.caption_request import CaptionRequest
 from core.training.captions import caption_path, picture_paths, read_caption, write_caption
@@ -122,6 +123,7 @@ class FakeEngine:
 
     def _run(self, request: Request, preview: PreviewSettings) -> Generator[Event, None, None]:
         yield Loading(what=f"the model {request.model}")
+        yield MemoryEstimate(needed=42 * 10**6, free=21_600_000_000, mode=MemoryMode.FULL)
         if self.error:
             error, self.error = self.error, None
             raise error

@@ -86,6 +86,8 @@ def test_canvas_shows_the_run_while_it_goes_on(session):
     assert "it/s" in text
     assert "left" in text
     assert session.results.run_bar.bar.value() == 500
+    needed = "Needs about 42.0 MB of memory; 21.6 GB are free"
+    assert session.results.run_bar.toolTip() == needed
 
 
 def test_previews_off_show_nothing_before_the_end(session):

@@ -67,3 +67,10 @@ def test_a_bar_that_is_switched_off_stands_in_no_ones_way(
 def test_a_program_is_told_what_a_run_will_take() -> None:
     event = MemoryEstimate(needed=5, free=8, mode=MemoryMode.LOW)
     assert as_json(event) == {"event": "memory", "needed": 5, "free": 8, "mode": "low"}
+
+
+def test_a_person_is_told_what_a_run_will_take(capsys: pytest.CaptureFixture[str]) -> None:
+    event = MemoryEstimate(needed=42 * 10**6, free=21_600_000_000, mode=MemoryMode.FULL)
+    ProgressReport().show(event)
+    told = "Needs about 42.0 MB of 21.6 GB of free memory (memory full).\n"
+    assert capsys.readouterr().err == told
