@@ -13,16 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import InvalidRequest
-from core.grid_axes import PARAMETERS, Axis, Settings, check_count
-from core.request import ImageToImage, Request, TextToImage
-
-_UNTOUCHED = {
-    field.name: field.default
-    for field in dataclasses.fields(TextToImage)
-    if field.name.startswith(("negative", "guidance_", "precision", "vae", "refiner"))
-    and field.name != "guidance_scale"
-}
-"""What goes without saying while it stands at its default."""
+from core.grid_axes import Axis, Settings, check_count
+from core.grid_words import in_common
+from core.request import ImageToImage, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +82,7 @@ class Grid:
 
     def same_settings(self) -> dict[str, str]:
         """Give name and words of the settings that all cells have in common, prompts excepted."""
-        said: dict[str, str] = {}
-        requests = [cell.request for cell in self.cells]
-        for parameter in PARAMETERS:
-            values = {tuple(getattr(r, f, None) for f in parameter.fields) for r in requests}
-            shown = parameter.fields and parameter.name not in ("prompt", "width", "height")
-            if len(values) > 1 or not shown:
-                continue
-            (found,) = values
-            value = found[0] if len(parameter.fields) == 1 else found
-            if value is not None and value != _UNTOUCHED.get(parameter.fields[0]):
-                said[parameter.name] = parameter.label(value)
-        return said
+        return in_common([cell.request for cell in self.cells])
 
 
 def check_axes(x: Axis | None, y: Axis | None) -> None:

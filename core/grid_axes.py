@@ -8,7 +8,8 @@ up to 50 by tens. Imports no torch.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
@@ -18,6 +19,7 @@ from typing import Any
 
 from core.errors import InvalidRequest
 from core.request import ControlUse, LoraUse, Precision, SchedulerName, parse_choice
+from core.sampling.prompt_syntax import take_loras
 
 MAX_CELLS = 1000
 """Pictures of one grid at most, as of any other request."""
@@ -80,11 +82,15 @@ class Parameter:
     @property
     def title(self) -> str:
         """What a sheet calls it."""
-        return self.name.replace("-", " ").capitalize()
+        words = self.name.replace("-", " ")
+        return _TITLES.get(self.name, words.capitalize())
 
     def changes(self, given: Settings, value: Any) -> Settings:
         """Give the settings that ``value`` stands for, where ``given`` are those without it."""
         return {self.fields[0]: value} if self.put is None else self.put(given, value)
+
+
+_TITLES = {"vae": "VAE", "lora-weight": "LoRA weight", "control-weight": "ControlNet weight"}
 
 
 def _choice(name: str, enum: type[StrEnum], *, reloads: bool = False) -> Parameter:
@@ -101,11 +107,27 @@ _path = partial(Parameter, read=str, what="path", label=_path_text)
 
 
 def _weigh_loras(given: Settings, weight: float) -> Settings:
-    """Give every LoRA of the settings this weight."""
-    loras: tuple[LoraUse, ...] = given.get("loras", ())
+    """Give every LoRA of the settings this weight, those that the prompt names included.
+
+    Raises:
+        InvalidRequest: There is none, or one has a weight of its own.
+    """
+    parted = [take_loras(prompt, "prompts") for prompt in given.get("prompts", ())]
+    named = tuple(
+        LoraUse(path=tag.name, weight=tag.weight, text_weight=tag.text_weight)
+        for tag in dict.fromkeys(tag for _, tags in parted for tag in tags)
+    )
+    loras: tuple[LoraUse, ...] = given.get("loras", ()) + named
     if not loras:
         raise InvalidRequest("lora-weight", "has no LoRA to weigh; name one by --lora.")
-    return {"loras": tuple(replace(use, weight=weight, text_weight=None) for use in loras)}
+    for use in loras:
+        if {use.weight, use.text_weight} - {1.0, None}:
+            raise InvalidRequest(
+                "lora-weight", f"weighs {use.path} too; leave out the weight that is given with it."
+            )
+    weighed = tuple(replace(use, weight=weight, text_weight=None) for use in loras)
+    prompts = {"prompts": tuple(text.strip() for text, _ in parted)} if named else {}
+    return {"loras": weighed, **prompts}
 
 
 def _weigh_controls(given: Settings, weight: float) -> Settings:
@@ -165,16 +187,32 @@ class Axis:
     """A setting and the values that it takes along one side of the grid.
 
     Attributes:
+        option: Where it was asked for, ``"x"`` or ``"y"``.
         parameter: The setting.
         values: What it takes, one after another; no two are equal.
     """
 
+    option: str
     parameter: Parameter
-    values: tuple[Any, ...]
+    values: tuple[Any, ...] = ()
 
     def __len__(self) -> int:
         """Give how many values there are."""
         return len(self.values)
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Name the axis where something is amiss with what it varies.
+
+        Raises:
+            InvalidRequest: Of ``"x guidance"``, as it was raised of the setting within.
+        """
+        try:
+            yield
+        except InvalidRequest as error:
+            if error.field not in (self.parameter.name, *self.parameter.fields):
+                raise
+            raise InvalidRequest(f"{self.option} {self.parameter.name}", error.reason) from error
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -197,8 +235,8 @@ def read_axis(option: str, words: str) -> Axis:
         words: The words.
 
     Raises:
-        InvalidRequest: Of ``option`` if there is no such setting, else of the setting, if a value
-            is empty, cannot be read or stands there twice, or there are too many.
+        InvalidRequest: Of ``option`` if there is no such setting, else of the axis, if a value is
+            empty, cannot be read or stands there twice, or there are too many.
     """
     name, equals, rest = words.partition("=")
     parameter = next((p for p in PARAMETERS if p.name == name.strip().lower()), None)
@@ -207,14 +245,29 @@ def read_axis(option: str, words: str) -> Axis:
         raise InvalidRequest(
             option, f"{words!r} is not NAME=V1,V2,... with a NAME that can vary: {names}."
         )
+    axis = Axis(option, parameter)
+    with axis.named():
+        return replace(axis, values=tuple(_values(parameter, rest)))
+
+
+def naming(*axes: Axis | None) -> ExitStack:
+    """Name each of the axes where something is amiss with what it varies; see ``Axis.named``."""
+    stack = ExitStack()
+    for axis in axes:
+        if axis is not None:
+            stack.enter_context(axis.named())
+    return stack
+
+
+def _values(parameter: Parameter, words: str) -> list[Any]:
     values: list[Any] = []
-    for text in _parted(parameter, rest):
+    for text in _parted(parameter, words):
         values += _read(parameter, text)
         check_count(len(values))
     for i, value in enumerate(values):
         if value in values[:i]:
             raise InvalidRequest(parameter.name, f"{parameter.label(value)} stands there twice.")
-    return Axis(parameter, tuple(values))
+    return values
 
 
 def check_count(cells: int) -> None:

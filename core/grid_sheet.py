@@ -135,7 +135,7 @@ def lines_of(record: dict[str, Any]) -> list[tuple[str, str]]:
     files = [file for row in record["cells"] for file in row]
     if record["prompt"]:
         lines.append(("Prompt", record["prompt"]))
-    lines += [(name.capitalize(), words) for name, words in record["settings"].items()]
+    lines += [(name[:1].upper() + name[1:], words) for name, words in record["settings"].items()]
     return [*lines, ("Pictures", f"{sum(f is not None for f in files)} of {len(files)}")]
 
 

@@ -28,7 +28,7 @@ from core.events import (
 )
 from core.files import check_folder
 from core.grid import Batch, Grid, batches_of, check_axes, make_grid
-from core.grid_axes import PARAMETERS, Axis, Settings, read_axis
+from core.grid_axes import PARAMETERS, Axis, Settings, naming, read_axis
 from core.grid_sheet import GridSheet
 from core.images.canvas import canvas_of
 from core.images.reading import read_start_image, size_of
@@ -116,6 +116,14 @@ def _grid(arguments: argparse.Namespace, profile: Profile) -> tuple[Grid, tuple[
         None if words is None else read_axis(option, words)
         for option, words in (("x", arguments.x), ("y", arguments.y))
     )
+    with naming(x, y):
+        return _laid_out(arguments, profile, x, y)
+
+
+def _laid_out(
+    arguments: argparse.Namespace, profile: Profile, x: Axis | None, y: Axis | None
+) -> tuple[Grid, tuple[str, ...]]:
+    """Give the grid of two axes; see ``_grid``."""
     given = settings_given(arguments)
     _check_words(arguments, given, x, y)
     count = given.pop("count", 1)
@@ -183,7 +191,7 @@ def _with_seeds(
 ) -> tuple[Axis | None, Axis | None]:
     """Lay ``count`` seeds along the side that is free."""
     parameter = next(p for p in PARAMETERS if p.name == "seed")
-    seeds = Axis(parameter, tuple(range(seed, seed + count)))
+    seeds = Axis("x" if x is None else "y", parameter, tuple(range(seed, seed + count)))
     return (seeds, y) if x is None else (x, seeds)
 
 

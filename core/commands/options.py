@@ -89,4 +89,6 @@ def told(error: CoreError, command: str) -> str:
     if not isinstance(error, InvalidRequest):
         return str(error)
     name = _OPTIONS.get(command, {}).get(error.field, error.field)
+    if command == "grid" and name.partition(" ")[0] in ("x", "y"):
+        name = f"--{name}"
     return f"{name}: {error.reason}"

@@ -198,11 +198,11 @@ def test_a_run_stopped_before_any_picture_leaves_nothing(call, engine, tmp_path)
 
 
 NONSENSE = [
-    (["a", "--x", "colour=red"], "NAME that can vary"),
+    (["a", "--x", "colour=red"], "--x: 'colour=red' is not NAME"),
     (["a", "--x", "steps=4", "--y", "steps=5"], "both axes"),
-    (["a", "--x", "steps=4,,5"], "empty value"),
+    (["a", "--y", "steps=4,,5"], "--y steps: has an empty value"),
     (["a", "--x", "seed=1..100", "--y", "steps=1..100"], "10000 pictures"),
-    (["a", "--x", "guidance=1,101"], "--guidance: 101"),
+    (["a", "--x", "guidance=1,101"], "--x guidance: 101"),
     (["a", "--x", "strength=0.5,1"], "add --init"),
     (["a", "--x", "init=no-such.png"], "no-such.png"),
     (["a", "--x", "model=starter,no-such-model"], "no-such-model"),
@@ -212,7 +212,7 @@ NONSENSE = [
         ["a", "--x", "seed=1,2", "--control", "no-such-net", "--control-image", "no.png"],
         "There is no ControlNet 'no-such-net'",
     ),
-    (["a", "--guidance", "2", "--x", "guidance=1,3"], "leave out one"),
+    (["a", "--guidance", "2", "--x", "guidance=1,3"], "--x guidance: is given for all"),
     (["a", "--x", "prompt=b|c"], "leave out one"),
     (["a", "--x", "seed=1,2", "--count", "2"], "count: "),
     (["--from", "no-such.png", "--x", "seed=1,2"], "no-such.png"),

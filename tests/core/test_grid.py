@@ -3,7 +3,17 @@ import pytest
 from core.errors import InvalidRequest
 from core.grid import batches_of, check_axes, make_grid
 from core.grid_axes import read_axis
-from core.request import ImageToImage, LoraUse, TextToImage
+from core.grid_words import in_common
+from core.request import (
+    ControlUse,
+    EmbeddingUse,
+    ImageToImage,
+    Inpaint,
+    LoraUse,
+    Outpaint,
+    SecondPass,
+    TextToImage,
+)
 
 
 def grid_of(x=None, y=None, **given):
@@ -105,11 +115,56 @@ def test_what_needs_guidance_is_refused_without(axis):
 
 
 def test_the_weight_of_all_loras_can_be_varied_and_needs_one():
-    loras = (LoraUse(path="fox", weight=0.3, text_weight=0.1), LoraUse(path="fur"))
+    loras = (LoraUse(path="fox"), LoraUse(path="fur"))
     grid = grid_of("lora-weight=0,0.5", loras=loras)
     assert [[use.weight for use in c.request.loras] for c in grid.cells] == [[0, 0], [0.5, 0.5]]
-    assert grid.cells[1].request.loras[0].text_weight is None
     with pytest.raises(InvalidRequest, match="--lora"):
         grid_of("lora-weight=0,0.5")
     with pytest.raises(InvalidRequest, match="both axes"):
         check_axes(read_axis("x", "lora-weight=0,1"), read_axis("y", "lora-weight=2,3"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"loras": (LoraUse(path="fur"), LoraUse(path="fox", weight=0.3))},
+        {"loras": (LoraUse(path="fox", text_weight=0.3),)},
+        {"prompts": ("a <lora:fox:0.3>",)},
+    ],
+)
+def test_a_weight_that_is_given_is_not_varied_too(given):
+    with pytest.raises(InvalidRequest, match="weighs fox too"):
+        grid_of("lora-weight=0,0.5", **given)
+
+
+def test_a_lora_that_the_prompt_names_is_weighed():
+    grid = grid_of("lora-weight=0,0.5", prompts=("a <lora:fox:1>",))
+    requests = [cell.request for cell in grid.cells]
+    assert [r.prompts for r in requests] == [("a",)] * 2
+    assert [r.loras for r in requests] == [(LoraUse(path="fox", weight=w),) for w in (0, 0.5)]
+
+
+def test_what_pictures_are_made_of_is_said():
+    given = {
+        "loras": (LoraUse(path="/l/fur.safetensors"),),
+        "embeddings": (EmbeddingUse(path="/e/x.pt", token="sks"),),
+        "controls": (ControlUse(path="/c/canny", image="/p/cat.png", weight=0.5),),
+        "second_pass": SecondPass(scale=2, strength=0.4),
+    }
+    made_of = {
+        "embedding": "sks",
+        "ControlNet": "canny over cat.png at 0.5",
+        "second pass": "2 times, strength 0.4, lanczos",
+    }
+    said = grid_of("steps=4,5", **given).same_settings()
+    assert said.items() >= {**made_of, "LoRA": "fur.safetensors at 1"}.items()
+    varied = grid_of("lora-weight=0,0.5", **given)
+    assert varied.same_settings().items() >= {**made_of, "LoRA": "fur.safetensors"}.items()
+    assert varied.axes[0].parameter.title == "LoRA weight"
+
+
+def test_the_part_that_is_painted_is_said():
+    start = {"prompts": ("a",), "init_image": "/p/cat.png"}
+    masked = Inpaint(**start, mask_image="/p/m.png", mask_invert=True, only_masked=True)
+    assert in_common([masked])["mask"] == "m.png, inverted, blur 4, only masked with 32 around"
+    assert in_common([Outpaint(**start, left=8, top=16)])["painted on"] == "left 8, top 16, blur 0"
