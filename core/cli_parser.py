@@ -113,7 +113,7 @@ def _add_upscale(commands: Commands, everywhere: argparse.ArgumentParser) -> Non
         "--strength",
         type=float,
         metavar="S",
-        help="share replaced then (0.35); with --upscaler 0 replaces nothing, without a model",
+        help="share replaced then (0.2); with --upscaler 0 replaces nothing, without a model",
     )
     parser.add_argument(
         "--window",

@@ -400,7 +400,8 @@ class Upscale(ImageToImage):
     """
 
     kind: ClassVar[str] = "upscale"
-    STRENGTH: ClassVar[float] = 0.35
+    STRENGTH: ClassVar[float] = 0.2
+    """Each window is told of the whole: with more, those without the subject paint it again."""
 
     window: int = 0
     upscaler: str = Enlarging.LANCZOS
