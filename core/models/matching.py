@@ -23,6 +23,9 @@ _HASH = re.compile(rf"[0-9a-f]{{{FIRST_HASH_DIGITS}}}|[0-9a-f]{{10,64}}")
 
 TENSOR_HASH_DIGITS = 12
 
+_CONVERTED = re.compile(r"(_lora)?(_f16|_q[0-9]p)+\Z")
+"""What Draw Things puts behind the name of a file that it converts."""
+
 _WEB_UI_UPSCALERS = {
     "R-ESRGAN 4x+": "RealESRGAN_x4plus",
     "R-ESRGAN 4x+ Anime6B": "RealESRGAN_x4plus_anime_6B",
@@ -71,14 +74,14 @@ class Matching:
         return None if found is None else found[0]
 
     def _find(self, kind: Kind, name: str, written: str) -> tuple[Match, Entry] | None:
-        wanted, digits = plain_name(name), hash_digits(written)
-        entries = sorted(self._entries(kind), key=lambda entry: not _is_called(entry, wanted))
+        wanted, digits = _names(name), hash_digits(written)
+        entries = sorted(self._entries(kind), key=lambda entry: _rank(entry, wanted))
         if digits:
             for entry in entries:
                 if self._has_hash(entry, digits):
                     return _match(entry, is_sure=True), entry
         for entry in entries[:1]:
-            if wanted and _is_called(entry, wanted):
+            if _rank(entry, wanted) < len(wanted):
                 return _match(entry, is_sure=not digits), entry
         return None
 
@@ -107,8 +110,16 @@ def hash_digits(written: str) -> str:
     return digits if _HASH.fullmatch(digits) else ""
 
 
-def _is_called(entry: Entry, wanted: str) -> bool:
-    return bool(wanted) and wanted in (entry.name.casefold(), plain_name(entry.path.name))
+def _names(name: str) -> tuple[str, ...]:
+    """Give what the file may be called here: the name, then it without Draw Things' endings."""
+    plain = plain_name(name)
+    return tuple(filter(None, dict.fromkeys((plain, _CONVERTED.sub("", plain)))))
+
+
+def _rank(entry: Entry, wanted: tuple[str, ...]) -> int:
+    """Give which of the names a file has; as many as there are if it has none."""
+    own = (entry.name.casefold(), plain_name(entry.path.name))
+    return next((i for i, name in enumerate(wanted) if name in own), len(wanted))
 
 
 def _match(entry: Entry, *, is_sure: bool) -> Match:

@@ -65,6 +65,18 @@ def test_a_lora_is_found_by_its_file_by_its_tensors_and_by_its_name(shelf, tmp_p
     assert find(UsedLora(name="fur_v2")) is None
 
 
+@pytest.mark.parametrize("ending", ["_lora_f16", "_f16", "_lora_q8p", "_q6p_q8p"])
+def test_a_file_is_found_by_its_name_in_draw_things(shelf, tmp_path, ending):
+    fur = add(shelf, write_lora(tmp_path / "fur_v2.safetensors"))
+    match = Matching(shelf).lora(UsedLora(name=f"fur_v2{ending}.ckpt"))
+    assert match is not None
+    assert match.path == str(fur)
+    own = add(shelf, write_lora(tmp_path / f"fur_v2{ending}.safetensors", 2.0))
+    match = Matching(shelf).lora(UsedLora(name=f"fur_v2{ending}.ckpt"))
+    assert match is not None
+    assert match.path == str(own)
+
+
 def test_a_hash_goes_before_a_name(shelf, tmp_path):
     add(shelf, write_lora(tmp_path / "fur.safetensors", 1.0))
     other = add(shelf, write_lora(tmp_path / "other.safetensors", 2.0))
