@@ -69,6 +69,12 @@ def check_float(field: str, value: object, low: float, high: float) -> None:
         raise InvalidRequest(field, f"{value!r} must be a number from {low:g} to {high:g}.")
 
 
+def check_above(field: str, value: object, low: float, high: float) -> None:
+    """Refuse what is no number above ``low`` and up to ``high``."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low < value <= high:
+        raise InvalidRequest(field, f"{value!r} must be a number above {low:g} and up to {high:g}.")
+
+
 def check_bool(field: str, value: object) -> None:
     """Refuse what is neither true nor false."""
     if not isinstance(value, bool):

@@ -9,6 +9,7 @@ from typing import ClassVar
 from core.errors import InvalidRequest
 from core.request_checks import (
     MAX_STEPS,
+    check_above,
     check_choice,
     check_float,
     check_int,
@@ -135,9 +136,7 @@ class SecondPass:
         Raises:
             InvalidRequest: Naming the first field that is wrong and what would be right.
         """
-        check_float("second_pass.scale", self.scale, 1.0, 8.0)
-        if self.scale == 1:
-            raise InvalidRequest("second_pass.scale", "must be above 1.")
+        check_above("second_pass.scale", self.scale, 1.0, 8.0)
         check_float("second_pass.strength", self.strength, 0.0, 1.0)
         check_int("second_pass.steps", self.steps, 0, MAX_STEPS)
         check_text("second_pass.upscaler", self.upscaler, empty_ok=False)

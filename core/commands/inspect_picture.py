@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path, PurePath
 from typing import Any, assert_never
 
 from core.grid_sheet import lines_of, read_sheet
-from core.images.foreign import Foreign, UsedRefiner, UsedSecondPass
+from core.images.foreign import Foreign, UsedEmbedding, UsedLora, UsedRefiner, UsedSecondPass
 from core.images.lineage import Ancestor, lineage_of
-from core.images.metadata import Metadata, Recorded, read_metadata
+from core.images.metadata import NEWER, Metadata, Recorded, is_newer, read_metadata
 from core.images.nearest import Finder, nearest
 from core.models.library import Library
 from core.models.matching import Matching
@@ -20,6 +20,22 @@ from core.request import ControlUse, ImageToImage, Preprocessor, Request, to_jso
 from core.terminal import harmless
 
 _HASH_SHOWN = 12
+
+_TOLD_APART = {
+    "kind",
+    "prompts",
+    "negative_prompt",
+    "seed",
+    "count",
+    "controls",
+    "loras",
+    "embeddings",
+    "second_pass",
+    "refiner",
+    "refiner_sha256",
+    "refiner_start",
+}
+"""The settings of a record that have lines of their own."""
 
 
 def run(arguments: argparse.Namespace, library: Library) -> None:
@@ -38,7 +54,7 @@ def run(arguments: argparse.Namespace, library: Library) -> None:
     elif arguments.json:
         print(json.dumps({"path": str(path)} | _as_json(found, ancestors, finder)))
     elif found is None:
-        print(f"{path} does not say how it was made.")
+        print(f"{path}: {NEWER}" if is_newer(path) else f"{path} does not say how it was made.")
     else:
         for name, value in _lines(found, ancestors, finder):
             print(f"{harmless(name)}: {harmless(str(value))}")
@@ -87,6 +103,7 @@ def _ours(found: Recorded) -> dict[str, Any]:
         "schedule": "",
         "scheduler": str(request.scheduler),
         "guidance_scale": request.guidance_scale,
+        "guidance_rescale": request.guidance_rescale,
         "seed": found.seed,
         "width": request.width,
         "height": request.height,
@@ -97,14 +114,8 @@ def _ours(found: Recorded) -> dict[str, Any]:
         "vae": PurePath(request.vae).name,
         "refiner": _as_object(_refiner(request)),
         "clip_skip": None,
-        "loras": [
-            {"name": Path(use.path).stem, "weight": use.weight, "hash": use.short_hash}
-            for use in request.loras
-        ],
-        "embeddings": [
-            {"name": use.token or Path(use.path).stem, "hash": use.sha256[:_HASH_SHOWN]}
-            for use in request.embeddings
-        ],
+        "loras": [asdict(replace(used, name=Path(used.name).stem)) for used in _loras(request)],
+        "embeddings": [asdict(used) for used in _embeddings(request)],
         "second_pass": to_json(request)["second_pass"],
         "unexpressed": {},
         "details": {},
@@ -114,6 +125,20 @@ def _ours(found: Recorded) -> dict[str, Any]:
 
 def _as_object(used: UsedRefiner | UsedSecondPass | None) -> dict[str, Any] | None:
     return None if used is None else asdict(used)
+
+
+def _loras(request: Request) -> list[UsedLora]:
+    return [
+        UsedLora(name=use.path, weight=use.weight, hash=use.short_hash, text_weight=use.text_weight)
+        for use in request.loras
+    ]
+
+
+def _embeddings(request: Request) -> list[UsedEmbedding]:
+    return [
+        UsedEmbedding(name=use.token or Path(use.path).stem, hash=use.sha256[:_HASH_SHOWN])
+        for use in request.embeddings
+    ]
 
 
 def _refiner(request: Request) -> UsedRefiner | None:
@@ -134,6 +159,7 @@ def _foreign(found: Foreign, finder: Finder) -> dict[str, Any]:
         "schedule": found.schedule,
         "scheduler": str(found.match.scheduler) if found.match else None,
         "guidance_scale": found.guidance_scale,
+        "guidance_rescale": found.guidance_rescale,
         "seed": found.seed,
         "width": found.width,
         "height": found.height,
@@ -144,12 +170,12 @@ def _foreign(found: Foreign, finder: Finder) -> dict[str, Any]:
         "vae": found.vae,
         "refiner": _as_object(found.refiner),
         "clip_skip": found.clip_skip,
-        "loras": [{"name": x.name, "weight": x.weight, "hash": x.hash} for x in found.loras],
-        "embeddings": [{"name": x.name, "hash": x.hash} for x in found.embeddings],
+        "loras": [asdict(used) for used in found.loras],
+        "embeddings": [asdict(used) for used in found.embeddings],
         "second_pass": _as_object(found.second_pass),
         "unexpressed": dict(found.unexpressed),
         "details": dict(found.details),
-        "not_honoured": list(nearest(found, finder=finder).lost),
+        "not_honoured": _lost(found, finder),
     }
 
 
@@ -186,15 +212,19 @@ def _lines(
     """Give name and value of what a person would ask for first."""
     if isinstance(found, Foreign):
         return _foreign_lines(found, finder)
-    hidden = {"kind", "prompts", "negative_prompt", "seed", "count", "controls"}
-    hidden |= {"refiner", "refiner_sha256", "refiner_start"}
-    settings = {k: v for k, v in to_json(found.request).items() if k not in hidden}
+    settings = {
+        name: value
+        for name, value in to_json(found.request).items()
+        if name not in _TOLD_APART and value not in (None, "", [])
+    }
     return [
         ("Prompt", found.request.prompt_of(found.picture)),
         ("Negative prompt", found.request.negative_prompt or "none"),
         ("Seed", found.seed),
         *_named(settings),
         *_taking_over(_refiner(found.request)),
+        *_adapters(_loras(found.request), _embeddings(found.request)),
+        *_repeated(found.request),
         *(("Control", _followed(use)) for use in found.request.controls),
         ("Picture", f"{found.picture + 1} of {found.request.total}"),
         ("Model hash", found.model_sha256 or "none, as no model took part"),
@@ -230,6 +260,7 @@ def _foreign_lines(found: Foreign, finder: Finder) -> list[tuple[str, object]]:
         "steps": found.steps,
         "sampler": " ".join(filter(None, (found.sampler, found.schedule))) or None,
         "guidance_scale": found.guidance_scale,
+        "guidance_rescale": found.guidance_rescale or None,
         "size": size,
         "strength": found.strength,
         "start_picture": found.start_picture or None,
@@ -243,14 +274,54 @@ def _foreign_lines(found: Foreign, finder: Finder) -> list[tuple[str, object]]:
         ("Negative prompt", found.negative_prompt or "none"),
         *_named({name: value for name, value in settings.items() if value is not None}),
         *_taking_over(found.refiner),
-        *(("LoRA", f"{x.name} at {x.weight:g} {x.hash}".strip()) for x in found.loras),
-        *(("Embedding", f"{x.name} {x.hash}".strip()) for x in found.embeddings),
+        *_adapters(found.loras, found.embeddings),
         *_second_pass(found.second_pass),
         *found.unexpressed.items(),
         *found.details.items(),
         ("Made by", found.program),
-        *(("Not honoured", sentence) for sentence in nearest(found, finder=finder).lost),
+        *(("Not honoured", sentence) for sentence in _lost(found, finder)),
     ]
+
+
+def _adapters(
+    loras: Iterable[UsedLora], embeddings: Iterable[UsedEmbedding]
+) -> list[tuple[str, object]]:
+    """Give a line for each."""
+    lines: list[tuple[str, object]] = []
+    for lora in loras:
+        texts = lora.text_weight
+        more = "" if texts is None else f" ({texts:g} in the text encoder)"
+        lines.append(("LoRA", f"{lora.name} at {lora.weight:g}{more} {lora.hash}".strip()))
+    lines += [("Embedding", f"{used.name} {used.hash}".strip()) for used in embeddings]
+    return lines
+
+
+def _repeated(request: Request) -> list[tuple[str, object]]:
+    """Say of a second pass of ours what of another program's is said, and its window."""
+    if (second := request.second_pass) is None:
+        return []
+    used = UsedSecondPass(
+        scale=second.scale,
+        steps=second.steps or None,
+        strength=second.strength,
+        upscaler=second.upscaler,
+    )
+    window = f", window {second.window}" if second.window else ""
+    return [(name, f"{value}{window}") for name, value in _second_pass(used)]
+
+
+def _lost(found: Foreign, finder: Finder) -> list[str]:
+    """Say what of another program's picture could not be made here, the model first."""
+    lost = list(nearest(found, finder=finder).lost)
+    named = found.model or found.model_hash
+    if named and finder.model(found.model, found.model_hash) is None:
+        digits = f" (hash {found.model_hash})" if found.model and found.model_hash else ""
+        lost.insert(
+            0,
+            f"The model {named}{digits} is not in the library and is not used; add it by "
+            "`stepwise models add`, or name another by --model.",
+        )
+    return lost
 
 
 def _taking_over(used: UsedRefiner | None) -> list[tuple[str, object]]:

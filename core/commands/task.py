@@ -14,7 +14,7 @@ from core.commands.own_size import own_size
 from core.commands.taken_settings import hash_of, nearest_settings
 from core.errors import CoreError, InvalidRequest, ModelInvalid
 from core.images.foreign import Foreign
-from core.images.metadata import Recorded, read_metadata
+from core.images.metadata import NEWER, Recorded, is_newer, read_metadata
 from core.models import catalog
 from core.models.families import Distillation
 from core.models.identify import identify
@@ -140,9 +140,10 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
     except InvalidRequest as error:
         raise InvalidRequest("from", error.reason) from error
     if found is None:
-        raise InvalidRequest(
-            "from", f"{picture} does not say how it was made; give a picture that this app saved."
-        )
+        why = "does not say how it was made; give a picture that this app saved."
+        if is_newer(picture):
+            why = f"cannot be made again. {NEWER}"
+        raise InvalidRequest("from", f"{picture} {why}")
     if isinstance(found, Foreign):
         return _nearest_task(picture, found, given, profile)
     request = with_pictures(found_again(found, profile), picture.parent)

@@ -7,6 +7,7 @@ calls the picture the work of a trained model. Imports no torch.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ from core.request import ImageToImage, Request, from_json, to_json
 
 KEYWORD = "stepwise"
 VERSION = 1
+
+NEWER = f"A newer version of {APP_NAME} made it; update this one to make it again as it was."
+"""What is to be said of a record that this version cannot read."""
 
 MOST_ANCESTORS = 32
 """Hashes of start pictures that a record keeps, the nearest ones."""
@@ -148,7 +152,20 @@ def read_metadata(path: Path) -> Metadata | None:
     Raises:
         InvalidRequest: Of ``image``, if the file is no picture that can be opened.
     """
-    return _first(read_texts(path)) or _first(read_hidden_texts(path))
+    texts = read_texts(path)
+    found = _first(texts) or _first(read_hidden_texts(path))
+    if isinstance(found, Foreign) and _is_newer(texts):
+        return dataclasses.replace(found, notes=(NEWER, *found.notes))
+    return found
+
+
+def is_newer(path: Path) -> bool:
+    """Tell whether a picture has a record that a newer version of this program wrote.
+
+    Raises:
+        InvalidRequest: See ``read_metadata``.
+    """
+    return _is_newer(read_texts(path))
 
 
 def read_record(path: Path) -> Recorded | None:
@@ -164,9 +181,19 @@ def _first(texts: Texts) -> Metadata | None:
     return next((found for read in _READERS if (found := read(texts)) is not None), None)
 
 
+def _is_newer(texts: Texts) -> bool:
+    record = _record_in(texts)
+    wrote = record.get("version") if record else None
+    return isinstance(wrote, int) and wrote > VERSION
+
+
+def _record_in(texts: Texts) -> dict[str, Any] | None:
+    return json_object(texts.get(KEYWORD) or texts.get(xmp.RECORD))
+
+
 def _read_ours(texts: Texts) -> Recorded | None:
     """Read our record; None if it is not there, damaged, or of a later version."""
-    record = json_object(texts.get(KEYWORD) or texts.get(xmp.RECORD))
+    record = _record_in(texts)
     try:
         return _recorded(record) if record and record["version"] == VERSION else None
     except (KeyError, TypeError, ValueError, RecursionError, InvalidRequest):

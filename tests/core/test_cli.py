@@ -391,7 +391,7 @@ NONSENSE = [
     (["a", "--mask-blur", "3"], "add --init"),
     (["a", "--outpaint", "left=8"], "add --init"),
     (["a", "--init", "x.png", "--outpaint", "left=8"], "x.png does not exist"),
-    (["a", "--hires-scale", "1"], "--hires-scale: must be above 1"),
+    (["a", "--hires-scale", "1"], "--hires-scale: 1.0 must be a number above 1 and up to 8"),
     (["a", "--hires-scale", "nan"], "--hires-scale: nan"),
     (["a", "--hires-scale", "8", "--width", "1024"], "makes the width 8192"),
     (["a", "--hires-strength", "0"], "--hires-strength: 0 of"),
@@ -743,6 +743,8 @@ def test_inspect_of_another_programs_picture(tmp_path, capsys):
     assert "LoRA: fur at 0.5" in lines
     assert "Tiling: True" in lines
     assert "Made by: AUTOMATIC1111 v1.9.3" in lines
+    model = "The model other (hash 0123456789) is not in the library and is not used; add it by "
+    assert f"Not honoured: {model}`stepwise models add`, or name another by --model." in lines
     lost = "The LoRA fur at 0.5 is not in the library and is not applied; add its file by "
     assert f"Not honoured: {lost}`stepwise models add`." in lines
     assert cli.main(["inspect", str(picture), "--json"]) == 0
@@ -759,6 +761,7 @@ def test_inspect_of_another_programs_picture(tmp_path, capsys):
         "schedule": "Karras",
         "scheduler": "dpm++sde",
         "guidance_scale": 4.0,
+        "guidance_rescale": None,
         "seed": 99,
         "width": 65,
         "height": 72,
@@ -769,7 +772,7 @@ def test_inspect_of_another_programs_picture(tmp_path, capsys):
         "vae": "",
         "refiner": None,
         "clip_skip": 2,
-        "loras": [{"name": "fur", "weight": 0.5, "hash": ""}],
+        "loras": [{"name": "fur", "weight": 0.5, "hash": "", "text_weight": None}],
         "embeddings": [],
         "second_pass": None,
         "unexpressed": {"Tiling": "True"},
@@ -796,22 +799,29 @@ def test_inspect_lets_no_picture_steer_the_terminal(tmp_path, capsys):
     assert out.isprintable() or set(out) - set("\n") == {c for c in out if c.isprintable()}
 
 
-def test_inspect_tells_what_a_picture_was_made_from(run, pictures, start_picture, capsys):
-    sha256 = hashlib.sha256(start_picture.read_bytes()).hexdigest()
-    info = PngInfo()
-    request = ImageToImage(prompts=("a",), init_image=str(start_picture), init_sha256=sha256)
+def of_record(folder: Path, request: Request, *, version: int = 1, **more: object) -> Path:
+    """Save a picture with a record of ours, and with other texts where they are given."""
     record = {
-        "version": 1,
+        "version": version,
         "app": "Stepwise 0.1",
         "request": to_json(request),
         "picture": 0,
-        "seed": 0,
+        "seed": request.seed,
         "model_sha256": "ab" * 32,
-        "ancestors": [sha256, "cd" * 32],
     }
-    info.add_text("stepwise", json.dumps(record))
-    picture = start_picture.with_name("made.png")
-    Image.new("RGB", (8, 8)).save(picture, pnginfo=info)
+    info = PngInfo()
+    if ancestors := more.pop("ancestors", None):
+        record["ancestors"] = ancestors
+    for name, text in ({"stepwise": json.dumps(record)} | more).items():
+        info.add_text(name, text)
+    Image.new("RGB", (8, 8)).save(folder / "made.png", pnginfo=info)
+    return folder / "made.png"
+
+
+def test_inspect_tells_what_a_picture_was_made_from(run, pictures, start_picture, capsys):
+    sha256 = hashlib.sha256(start_picture.read_bytes()).hexdigest()
+    request = ImageToImage(prompts=("a",), init_image=str(start_picture), init_sha256=sha256)
+    picture = of_record(start_picture.parent, request, ancestors=[sha256, "cd" * 32])
     assert cli.main(["inspect", str(picture)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2] == f"Made from (1): {start_picture}, hash {sha256[:12]}"
@@ -821,6 +831,31 @@ def test_inspect_tells_what_a_picture_was_made_from(run, pictures, start_picture
         {"sha256": sha256, "path": str(start_picture), "program": None, "prompt": None},
         {"sha256": "cd" * 32, "path": None, "program": None, "prompt": None},
     ]
+
+
+def test_inspect_says_of_ours_what_there_is_in_words(tmp_path, capsys):
+    request = TextToImage(
+        prompts=("a",),
+        loras=(LoraUse(path="/l/fur.safetensors", weight=0.5, text_weight=0.2, short_hash="ab"),),
+        embeddings=(EmbeddingUse(path="/e/x.pt", token="sks", sha256="cd" * 32),),
+        second_pass=SecondPass(strength=0.4, window=64),
+    )
+    picture = of_record(tmp_path, request)
+    assert cli.main(["inspect", str(picture)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "LoRA: /l/fur.safetensors at 0.5 (0.2 in the text encoder) ab" in lines
+    assert "Embedding: sks cdcdcdcdcdcd" in lines
+    assert "Second pass: 2 times, strength 0.4, upscaler lanczos, window 64" in lines
+    assert not [line for line in lines if line.endswith((": ", ": None", ": []"))]
+
+
+@pytest.mark.parametrize("texts", [{}, FOREIGN], ids=["alone", "beside-the-web-uis-text"])
+def test_a_record_of_a_newer_version_is_said_to_be_one(run, tmp_path, capsys, texts):
+    picture = of_record(tmp_path, TextToImage(prompts=("a",)), version=2, **texts)
+    assert cli.main(["inspect", str(picture)]) == 0
+    assert "A newer version of Stepwise made it; update this one" in capsys.readouterr().out
+    assert run("--from", str(picture)) == (0 if texts else 1)
+    assert "A newer version of Stepwise made it" in capsys.readouterr().err
 
 
 def test_inspect_says_that_a_picture_says_nothing(start_picture, capsys):
