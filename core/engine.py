@@ -71,7 +71,7 @@ from core.sampling import memory
 from core.sampling.batch import Job, check_plans
 from core.sampling.batches import make_pictures
 from core.sampling.inpaint import Area, area_of
-from core.sampling.served import base_alone, check_served, ignored
+from core.sampling.served import base_alone, check_served, ignored, plain_words, unused_words
 from core.sampling.settle import settled
 from core.sampling.vae import Vae
 from core.training.config import TrainConfig
@@ -205,7 +205,7 @@ class TorchEngine:
         request = dataclasses.replace(request, precision=precision)
         identity = identify(resolve(request.model))
         check_served(request, identity)
-        if notice := ignored(request, identity):
+        for notice in filter(None, (ignored(request, identity), plain_words(request))):
             yield Notice(message=notice)
         if (teaching := _teaching(request, identity)) and (
             doubts := teaching.doubts(request.scheduler)
@@ -278,6 +278,8 @@ class TorchEngine:
         self._in_picture = False
         loaded = self._load(key, request)
         yield from loaded.use(request, controls.files, refiner)
+        if notice := unused_words(request, loaded.adapters.words):
+            yield Notice(message=notice)
         decode = yield from loaded.decoder(preview.decoder, self._cache)
         self._in_picture = True
         vae = Vae(

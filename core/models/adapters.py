@@ -131,6 +131,11 @@ class Adapters:
         return True
 
     @property
+    def words(self) -> frozenset[str]:
+        """The words for the request's own embeddings."""
+        return frozenset(embedding.token for embedding in self._embeddings.values())
+
+    @property
     def vectors(self) -> dict[str, Mapping[str, Tensor]]:
         """The words that stand for vectors ``(n, D)`` of their own, for each text encoder."""
         bundled = [embedding for _, brought in self._loras.values() for embedding in brought]

@@ -35,6 +35,13 @@ _CHOICE_MARK = re.compile(rf"{_ESCAPE}|[{{}}|]")
 _TAG_MARK = re.compile(rf"{_ESCAPE}|<(?:lora|lyco):([^<>:{{}}|\\]+)((?::[^<>:{{}}|\\]*)*)>")
 _NUMBER = re.compile(r":\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))\s*\Z")
 _BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_FOREIGN_MARK = re.compile(
+    rf"{_ESCAPE}"
+    r"|(?P<mark>\[[^\[\]]{0,200}:\s*[0-9]*\.?[0-9]+\s*\]|\[[^\[\]|]{0,200}\|[^\[\]]{0,200}\]"
+    r"|\bAND\b|<hypernet:[^<>]{1,200}>|(?<!\w)__[\w/ *-]{1,100}?__(?!\w))"
+)
+"""Prompt editing, alternation, composition, hypernetworks and files of wildcards."""
+
 _OPENED_BY = {")": "(", "]": "["}
 
 
@@ -84,6 +91,12 @@ def parse(prompt: str) -> tuple[Part, ...]:
 def escape(text: str) -> str:
     """Write a text so that it is read as it stands (the word BREAK aside)."""
     return re.sub(rf"[{_SPECIAL}]", lambda found: "\\" + found[0], text)
+
+
+def foreign_marks(prompt: str) -> tuple[str, ...]:
+    """Give the marks of the web UI and its extensions that have no meaning here, each once."""
+    marks = (mark["mark"] for mark in _FOREIGN_MARK.finditer(prompt))
+    return tuple(dict.fromkeys(mark for mark in marks if mark))
 
 
 def choose(prompt: str, seed: int) -> str:
