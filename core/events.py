@@ -96,6 +96,7 @@ class ImageReady:
         device: What computed it: ``"cpu"``, ``"cuda"``, ``"mps"``; sums differ in their last bits
             from one to another.
         left: How many pictures of the same batch follow it; they are finished too.
+        tokens: How many its prompt has, those that the text encoder adds aside; 0 if it read none.
     """
 
     request: Request
@@ -106,6 +107,7 @@ class ImageReady:
     model_sha256: str
     device: str
     left: int = field(default=0, compare=False)
+    tokens: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

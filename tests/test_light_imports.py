@@ -65,6 +65,7 @@ LIGHT = [
     "core.sampling.prompt_syntax",
     "core.sampling.served",
     "core.sampling.settle",
+    "core.sampling.token_count",
     "core.training.buckets",
     "core.training.captions",
     "core.train_options",

@@ -64,6 +64,7 @@ def as_json(event: Event) -> dict[str, Any]:
                 "seed": event.image.seed,
                 "picture": event.image.picture,
                 "prompt": request.prompt_of(event.image.picture),
+                "tokens": event.image.tokens,
                 "width": event.image.pixels.shape[1],
                 "height": event.image.pixels.shape[0],
                 "seconds": round(event.image.seconds, 4),

@@ -175,6 +175,7 @@ def make_batch(
             model_sha256=job.components.sha256,
             device=job.components.device.type,
             left=len(given) - number,
+            tokens=job.experts[0].texts.count(request.prompt_of(picture)),
         )
     if any(unet.fell_back for unet in unets):
         yield Notice(message=_fp32_notice("UNet", job))

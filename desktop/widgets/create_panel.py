@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from PySide6.QtCore import QSize, Signal, Slot
+from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtGui import QKeySequence, QTextCursor
 from PySide6.QtWidgets import (
+    QLabel,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -16,6 +17,7 @@ from PySide6.QtWidgets import (
 from core.errors import InvalidRequest
 from core.models.catalog import ModelCard
 from core.request import MAX_COUNT, MAX_SIDE, MAX_STEPS, Request
+from desktop.prompt_length import PromptLength
 from desktop.settings import CreateSettings
 from desktop.theme import mark
 from desktop.widgets.advanced import Advanced
@@ -49,6 +51,11 @@ class CreatePanel(QWidget):
         """Build the controls around the choice of ``models``."""
         super().__init__()
         self.prompt = PromptBox(self.tr("Prompt"), self.tr("Describe the picture"), lines=(4, 12))
+        self.length = QLabel()
+        mark(self.length, "quiet")
+        self.length.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.length.setToolTip(self.tr("The text encoder reads 75 tokens at a time, a block."))
+        self._length = PromptLength(self)
         self.negative = PromptBox(
             self.tr("Negative prompt"), self.tr("What to keep away from"), lines=(2, 6)
         )
@@ -202,6 +209,10 @@ class CreatePanel(QWidget):
             tip = self.tr("Make this picture when those before it are done")
         self.generate.setToolTip(f"{tip}  ({keys})")
 
+    def close_down(self) -> None:
+        """Count no more tokens."""
+        self._length.close()
+
     def _lay_out(self) -> None:
         grid = rows(
             (
@@ -219,7 +230,9 @@ class CreatePanel(QWidget):
         column = QVBoxLayout(content)
         column.setContentsMargins(16, 16, 16, 12)
         column.setSpacing(12)
-        column.addLayout(captioned(self.tr("Prompt"), self.prompt))
+        prompt = captioned(self.tr("Prompt"), self.prompt)
+        prompt.addWidget(self.length)
+        column.addLayout(prompt)
         column.addLayout(captioned(self.tr("Negative prompt"), self.negative))
         column.addWidget(self.start)
         column.addLayout(grid)
@@ -231,6 +244,7 @@ class CreatePanel(QWidget):
         self.generate.clicked.connect(self.generate_requested)
         self.stop.clicked.connect(self.stop_requested)
         self.model.chosen.connect(self._on_model)
+        self._length.known.connect(self.length.setText)
         for signal in (
             self.prompt.textChanged,
             self.negative.textChanged,
@@ -272,6 +286,8 @@ class CreatePanel(QWidget):
         """Let every control say whether it has a say."""
         self.start.set_steps(int(self.steps.value()))
         card = self._card
+        if card is not None:
+            self._length.ask(card.path, self.prompt.toPlainText().strip())
         # What other models ignore they ignore at guidance 1 alone.
         ignored = card.ignored if card is not None and card.guidance_embedding else {}
         unguided = self.guidance.value() <= 1

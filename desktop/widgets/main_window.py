@@ -115,6 +115,7 @@ class MainWindow(QMainWindow):
         self._remember_training()
         self.train.changed.disconnect(self._remember_training)
         self._jobs.close()
+        self.panel.close_down()
         self.page.results.close_down()
         self.train.close_down()
         self._remember_controls()

@@ -72,6 +72,17 @@ def test_first_window_stands_at_the_models_defaults(session):
     assert values.guidance_scale == 3.0
 
 
+def test_the_prompts_length_is_told(session):
+    session.set(prompt="a red disc")
+    session.wait(lambda: session.panel.length.text() == "3 tokens")
+    session.set(prompt="disc " * 96)
+    session.wait(lambda: session.panel.length.text() == "96 tokens, 2 blocks")
+    session.set(prompt="(disc:1.3)")
+    session.wait(lambda: session.panel.length.text() == "1 token")
+    session.set(prompt="")
+    session.wait(lambda: not session.panel.length.text())
+
+
 def test_canvas_shows_the_run_while_it_goes_on(session):
     session.hold_at(3)
     session.generate(count=4, steps=6)

@@ -1,0 +1,35 @@
+"""CLIP's vocabulary from the merges that lie beside this module (MIT, see LICENSE there).
+
+Radford et al. 2021, arXiv:2103.00020; https://github.com/openai/CLIP. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+START = "<|startoftext|>"
+END = "<|endoftext|>"
+MAX_LENGTH = 77
+"""Tokens of a prompt, both special ones included."""
+
+WORD_END = "</w>"
+
+_MERGES = Path(__file__).parent / "merges.txt"
+
+
+def bundled_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Give the tokens' numbers, and the pairs that are merged, in their order."""
+    lines = _MERGES.read_text(encoding="utf-8").splitlines()
+    merges = [(left, right) for left, _, right in (line.partition(" ") for line in lines)]
+    letters = _byte_letters()
+    tokens = [*letters, *(letter + WORD_END for letter in letters)]
+    tokens += [left + right for left, right in merges]
+    tokens += [START, END]
+    return {token: number for number, token in enumerate(tokens)}, merges
+
+
+def _byte_letters() -> list[str]:
+    """Give a printable letter for each byte, in the order in which CLIP numbers them."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return [chr(byte) for byte in printable] + [chr(256 + k) for k in range(len(others))]
