@@ -50,7 +50,8 @@ def optimiser_of(settings: OptimiserSettings, groups: Sequence[Group]) -> torch.
     ]
     match settings.name:
         case OptimiserName.ADAMW:
-            return torch.optim.AdamW(rows)
+            # All of it in one pass over memory, where the plain one takes a dozen for each weight.
+            return torch.optim.AdamW(rows, fused=True)
         case OptimiserName.ADAFACTOR:
             # torch's own scales rates by each weight's size, and adapters begin at zero.
             from transformers.optimization import Adafactor

@@ -45,6 +45,20 @@ def test_weight_decay_is_for_those_that_decay():
     assert decays.tolist() == pytest.approx([0.95, 0.95])
 
 
+def test_adamw_is_the_plain_one_in_a_single_pass():
+    ours, plain = nn.Parameter(torch.linspace(-1, 1, 33)), nn.Parameter(torch.linspace(-1, 1, 33))
+    optimisers = (
+        optimiser_of(OptimiserSettings(), [Group([ours], 0.1)]),
+        torch.optim.AdamW([plain], 0.1, weight_decay=OptimiserSettings().weight_decay),
+    )
+    assert optimisers[0].defaults["fused"]
+    for step in range(3):
+        for weights, optimiser in zip((ours, plain), optimisers, strict=True):
+            weights.grad = torch.linspace(step, 2, 33)
+            optimiser.step()
+    torch.testing.assert_close(ours, plain)
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed"
 )
