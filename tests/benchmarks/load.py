@@ -14,8 +14,6 @@ import json
 import mmap
 import resource
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from core.bench_training import timed
 from core.models.clip_tokenizer.bundled import bundled_tokenizer
 from core.models.fingerprint import Fingerprints
 from core.models.identify import Identity, identify
@@ -95,13 +94,6 @@ def touch(identity: Identity) -> None:
     build()
 
 
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Give the wall and the CPU seconds of a call."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
 def memory() -> dict[str, int]:
     """Read this process's memory in bytes, by Linux's names."""
     lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
@@ -122,12 +114,13 @@ def main() -> None:
     # Hashes are computed once in a file's life; they are no part of a warm start.
     fingerprints.of_model(identity.weights)
     held: list[object] = []
+    cpu = torch.device("cpu")
 
     def run() -> None:
         held[:] = [
             load(
                 identity,
-                device=torch.device("cpu"),
+                device=cpu,
                 dtype=torch.float32,
                 fingerprints=fingerprints,
             )
@@ -135,16 +128,16 @@ def main() -> None:
 
     before = memory()
     size = sum(path.stat().st_size for path in identity.weights.values())
-    first = timed(run)
+    first = timed(run, cpu)
     after = memory()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
         1 if sys.platform == "darwin" else 1024
     )
     held.clear()
-    floors = [timed(lambda: touch(identity)) for _ in range(options.repeat)]
+    floors = [timed(lambda: touch(identity), cpu) for _ in range(options.repeat)]
     loads = []
     for _ in range(options.repeat):
-        loads.append(timed(run))
+        loads.append(timed(run, cpu))
         held.clear()
     floor, best = min(floors), min(loads)
     sys.stdout.write(
