@@ -215,6 +215,8 @@ class _Delegate(QStyledItemDelegate):
         editor.setObjectName("captionEditor")
         editor.setAccessibleName(self.tr("Caption"))
         editor.document().setDocumentMargin(2)
+        # The margin counts as a change, and only what the person changes is to be kept.
+        editor.document().setModified(False)
         editor.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         editor.finished.connect(lambda hint: self._finish(editor, hint))
         return editor

@@ -429,6 +429,22 @@ def test_caption_is_edited_in_the_grid(train, moons):
     train.wait(lambda: (moons / "p1.txt").read_text() == "a moon in a tree\n")
 
 
+@pytest.mark.parametrize("key", [Qt.Key.Key_Return, Qt.Key.Key_Tab, None])
+def test_caption_that_is_only_looked_at_stays_as_it_is(train, moons, key):
+    train.page.side.show_part(PICTURES)
+    grid = train.page.pictures.grid
+    grid.setCurrentIndex(train.page.pictures.rows.index(1))
+    grid.edit(grid.currentIndex())
+    editor = grid.findChild(QPlainTextEdit, "captionEditor")
+    assert editor.toPlainText() == "a moon, number 1"
+    if key is None:
+        train.panel.name.setFocus()
+    else:
+        train.session.press(key, at=editor)
+    train.session.close()
+    assert (moons / "p1.txt").read_text() == "a moon, number 1"
+
+
 def test_words_are_found_replaced_and_counted(train):
     tools = train.page.pictures.tools
     tools.old.setText("moon")
