@@ -98,7 +98,7 @@ class TrainSettings:
             InvalidRequest: Naming the first setting that is wrong.
         """
         if not self.folder:
-            raise InvalidRequest("data", "is empty; choose a folder of pictures to learn from.")
+            raise InvalidRequest("data", "none are chosen; drop a folder of them, or choose one.")
         nested: dict[str, Any] = {"method": str(self.method), "model": self.model}
         nested["out"] = str(self.out(trainings))
         nested["data"] = {"folder": self.folder}

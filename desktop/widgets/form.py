@@ -48,7 +48,7 @@ def captioned(text: str, control: QWidget) -> QVBoxLayout:
     return column
 
 
-def fill_panel(panel: QWidget, content: QWidget, main: QWidget, stop: QWidget) -> None:
+def fill_panel(panel: QWidget, content: QWidget, main: QWidget, stop: QWidget) -> QScrollArea:
     """Give a panel its controls, which scroll, and below them two buttons, which do not.
 
     Args:
@@ -56,6 +56,9 @@ def fill_panel(panel: QWidget, content: QWidget, main: QWidget, stop: QWidget) -
         content: The controls.
         main: What the panel is for; it takes the room there is.
         stop: What ends that.
+
+    Returns:
+        What the controls scroll in.
     """
     scroll = QScrollArea()
     scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -76,3 +79,4 @@ def fill_panel(panel: QWidget, content: QWidget, main: QWidget, stop: QWidget) -
     layout.addWidget(footer)
     # Nothing may be cut off at the right.
     panel.setMinimumWidth(content.minimumSizeHint().width() + 12)
+    return scroll

@@ -98,11 +98,10 @@ class TrainForm(QObject):
                 return control
         return None
 
-    def reveal(self, control: FieldControl) -> None:
-        """Unfold what hides a control and put the focus on it."""
+    def unfold(self, control: FieldControl) -> None:
+        """Open what hides a control."""
         if fold := self.folds.get(control.field.group):
             fold.set_open(shown=True)
-        control.widget.setFocus()
 
     def _block(self, group: Group, only: tuple[str, ...] = ()) -> QWidget:
         """Lay out a group's controls below each other."""

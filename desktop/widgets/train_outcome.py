@@ -121,10 +121,10 @@ class TrainOutcome(QFrame):
                     config.out if config is not None else ""
                 )
             case _:
+                kept = self.tr("Nothing had been saved, so that it begins anew.")
                 if training.saved:
-                    text = self.tr("What step {0} had learned is kept; it goes on from there.")
-                    return text.format(training.saved)
-                return self.tr("Nothing had been saved, so that it begins anew.")
+                    kept = self.tr("What step {0} had learned is kept; it goes on from there.")
+                return f"{training.message}\n{kept.format(training.saved)}".strip()
 
     def _draw_sign(self) -> None:
         role = QPalette.ColorRole.BrightText if self._grave else QPalette.ColorRole.Link

@@ -105,10 +105,8 @@ class TrainPage(QWidget):
         try:
             config = self.panel.take_config()
             if is_taken(Path(config.out)):
-                self.panel.name.setFocus()
-                raise InvalidRequest(
-                    "name", f"{config.out} is there already; choose another, or open that training."
-                )
+                taken = f"{config.out} is there already; choose another, or open that training."
+                raise self.panel.at_fault(InvalidRequest("out", taken))
         except CoreError as error:
             self.show_error(str(error))
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import (
     QFileDialog,
@@ -147,13 +147,22 @@ class TrainPanel(QWidget):
         """Give the training that the controls ask for.
 
         Raises:
-            InvalidRequest: If they contradict each other; the one at fault has the focus.
+            InvalidRequest: If they contradict each other; the one at fault is named and has the focus.
         """
         try:
             return self.values().config(self._trainings)
         except InvalidRequest as error:
-            self._focus(error.field)
-            raise
+            raise self.at_fault(error) from error
+
+    def at_fault(self, error: InvalidRequest) -> InvalidRequest:
+        """Turn to the control that an error is about, and name it as the person sees it."""
+        label, widget = self._control_of(error.field)
+        if widget is None:
+            return error
+        widget.setFocus()
+        # What was just unfolded has its place once it has been laid out.
+        QTimer.singleShot(0, widget, lambda: self._scroll.ensureWidgetVisible(widget))
+        return InvalidRequest(label, error.reason)
 
     def show_training(self, training: TrainingSnapshot) -> None:
         """Let the buttons say what they do now, and hold the controls while they have no say."""
@@ -236,15 +245,20 @@ class TrainPanel(QWidget):
         self.place.set_text(str(out))
         self.usual_place.setVisible(bool(self._parent))
 
-    def _focus(self, field: str) -> None:
-        if field == "data":
-            self.well.setFocus()
-        elif field == "model":
-            self.model.setFocus()
-        elif field == "out":
-            self.name.setFocus()
-        elif control := self.form.control_at_fault(field):
-            self.form.reveal(control)
+    def _control_of(self, setting: str) -> tuple[str, QWidget | None]:
+        """Give the label and the widget of a setting's control, made visible."""
+        match setting:
+            case "data":
+                return self.tr("Pictures"), self.well
+            case "model":
+                return self.tr("Model"), self.model
+            case "out":
+                return self.tr("Name"), self.name
+        control = self.form.control_at_fault(setting)
+        if control is None:
+            return "", None
+        self.form.unfold(control)
+        return control.field.label, control.widget
 
     def _connect(self) -> None:
         self.method.currentIndexChanged.connect(self._on_change)
@@ -299,7 +313,7 @@ class TrainPanel(QWidget):
         column.addWidget(self.locked)
         column.addWidget(self._controls)
         column.addStretch(1)
-        fill_panel(self, content, self.start, self.stop)
+        self._scroll = fill_panel(self, content, self.start, self.stop)
 
 
 PRESETS = {Preset.GB_8: "8 GB", Preset.GB_16: "16 GB", Preset.GB_24: "24 GB"}

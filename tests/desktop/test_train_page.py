@@ -290,7 +290,7 @@ def test_whole_model_is_chosen(train, monkeypatch):
 def test_dreambooth_shows_class_pictures_and_asks_for_what_is_missing(train):
     train.set(Method.DREAMBOOTH, **{"samples.prompts": ()})
     train.panel.press()
-    assert "instance_prompt" in train.banner()
+    assert train.banner() == "The thing: is empty."
     assert train.panel.form.controls["instance_prompt"].widget.hasFocus()
     train.set(
         Method.DREAMBOOTH,
@@ -315,10 +315,22 @@ def test_error_is_one_sentence_and_can_be_tried_again(train):
     train.panel.press()
     train.wait_phase(Phase.FAILED)
     assert train.banner() == "It needs 9 GB and 6 GB are free; take a smaller batch."
+    assert train.banner() in train.page.progress.outcome.text.text()
     assert train.panel.method.isEnabled()
     train.page.progress.outcome.resume.click()
     train.wait_phase(Phase.FINISHED)
     assert [resume for _, resume in train.engine.trainings] == [False, False]
+
+
+def test_control_at_fault_is_named_as_it_is_labelled_and_brought_into_sight(train):
+    train.session.window.resize(1180, 560)
+    train.set(**{"data.background": "white"})
+    control = train.panel.form.controls["data.background"].widget
+    assert not control.isVisible()
+    train.panel.press()
+    assert train.banner().startswith("Background: 'white' is no colour")
+    train.wait(lambda: not control.visibleRegion().isEmpty())
+    assert control.hasFocus()
 
 
 def test_bug_is_shown_as_one(train, caplog):
@@ -332,7 +344,7 @@ def test_bug_is_shown_as_one(train, caplog):
 def test_without_pictures_nothing_begins(session):
     session.window.shell.show_page(TRAIN)
     session.train.panel.press()
-    assert "choose a folder" in session.train.banner.message.text()
+    assert session.train.banner.message.text().startswith("Pictures: none are chosen")
     assert session.train.panel.well.hasFocus()
     assert session.engine.trainings == []
 
