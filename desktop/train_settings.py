@@ -16,7 +16,7 @@ from core.errors import InvalidRequest
 from core.models.library_names import slug
 from core.paths import exists
 from core.training.config import KINDS, Method, TrainConfig, from_json, to_json
-from core.training.folder import Folder
+from core.training.folder import MAY_CHANGE, Folder
 from desktop.train_say import AS_LORA, unheard
 
 Plain = bool | int | float | str | tuple[str, ...]
@@ -54,7 +54,7 @@ class TrainSettings:
         parent: Folder that holds the training's own; empty for the profile's.
         values: All other settings of all methods that are not as they are by default, by their
             names in a configuration, parted by dots.
-        unfinished: Folder of a training that was begun and has not ended, or empty.
+        opened: Folder of the training that was in sight, or empty.
     """
 
     method: Method = Method.LORA
@@ -63,7 +63,7 @@ class TrainSettings:
     name: str = ""
     parent: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
-    unfinished: str = ""
+    opened: str = ""
 
     def out(self, trainings: Path) -> Path:
         """Give the folder of the training that these controls ask for.
@@ -105,9 +105,20 @@ class TrainSettings:
         # What stands in a control that has no say is for another time.
         silent = unheard(self.method, self.value)
         for name in leaves(self.method).keys() - silent.keys():
-            part, _, last = name.rpartition(".")
-            place = nested.setdefault(part, {}) if part else nested
-            place[last] = self.value(name)
+            _put(nested, name, self.value(name))
+        return from_json(nested)
+
+    def changed(self, config: TrainConfig) -> TrainConfig:
+        """Give a training that was begun with what these controls say and it may have changed.
+
+        Raises:
+            InvalidRequest: Naming the first setting that is wrong.
+        """
+        nested = to_json(config)
+        silent = unheard(self.method, self.value)
+        for name in leaves(config.method).keys() - silent.keys():
+            if may_change(name):
+                _put(nested, name, self.value(name))
         return from_json(nested)
 
     @classmethod
@@ -130,6 +141,18 @@ class TrainSettings:
             parent=str(out.parent),
             values=values,
         )
+
+
+def may_change(name: str) -> bool:
+    """Whether a training that goes on may have another value of a setting."""
+    return any(name == one or name.startswith(f"{one}.") for one in MAY_CHANGE)
+
+
+def _put(nested: dict[str, Any], name: str, value: Plain) -> None:
+    """Put a setting where the dot in its name leads."""
+    part, _, last = name.rpartition(".")
+    place = nested.setdefault(part, {}) if part else nested
+    place[last] = value
 
 
 @cache

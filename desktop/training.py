@@ -32,13 +32,13 @@ from desktop.images import shown
 from desktop.jobs import JobQueue, JobSnapshot, JobState
 from desktop.loss_curve import LossCurve
 from desktop.studio import Teaching
+from desktop.training_diary import MOST_LINES, Diary, Ended
 from desktop.training_folder import Record, Shot, Usable, latest_usable, read_training
 from desktop.training_words import told
 
 BEAT_MS = 80
 """Events come faster than anyone looks; so often the window is told of them."""
 
-MOST_LINES = 2000
 LIVE_SIDE = 256
 
 
@@ -111,11 +111,13 @@ class Training(QObject):
 
     Signals:
         changed(TrainingSnapshot): After every change, but no more often than anyone looks.
+        opened(TrainingSnapshot): A folder has been read; comes before the change.
         shown(QImage): A picture on its way, a sample's or one of the class.
         failed(str): A sentence on why a folder cannot be opened.
     """
 
     changed = Signal(object)
+    opened = Signal(object)
     shown = Signal(QImage)
     failed = Signal(str)
     _read = Signal(object)
@@ -129,6 +131,9 @@ class Training(QObject):
         self._is_to_stop = False
         self.curve = LossCurve()
         self._snapshot = TrainingSnapshot()
+        self._diary: Diary | None = None
+        self._writer = QThreadPool(self)
+        self._writer.setMaxThreadCount(1)
         self._pool = QThreadPool(self)
         self._beat = QTimer(self, singleShot=True, interval=BEAT_MS)
         self._beat.timeout.connect(self._tell)
@@ -149,13 +154,25 @@ class Training(QObject):
             self._snapshot = TrainingSnapshot(config=config)
             self._enqueue(Teaching(config))
 
-    def resume(self) -> None:
-        """Go on with a training that was paused or stopped, or has failed."""
-        config, phase = self._snapshot.config, self._snapshot.phase
-        if config is not None and phase in (Phase.PAUSED, Phase.STOPPED, Phase.FAILED):
+    def resume(self, config: TrainConfig | None = None) -> None:
+        """Go on with a training that was paused or stopped, has failed, or is to learn more.
+
+        Args:
+            config: What of its settings is another now; None for none.
+        """
+        config, phase = config or self._snapshot.config, self._snapshot.phase
+        if config is not None and not phase.is_busy and phase is not Phase.NONE:
+            self._change(config=config)
             # One that failed before its first checkpoint begins once more.
             begun = bool(Folder(Path(config.out)).steps())
             self._enqueue(Teaching(config, resume=begun))
+
+    def forget(self) -> None:
+        """Show none any more, while none goes on."""
+        if not self._snapshot.phase.is_busy:
+            self.curve = LossCurve()
+            self._snapshot, self._diary = TrainingSnapshot(), None
+            self._tell()
 
     def pause(self) -> None:
         """End after the present step, with a checkpoint, to go on later."""
@@ -168,7 +185,7 @@ class Training(QObject):
         """End for good, with a checkpoint; the controls are free for another training."""
         self._is_to_stop = True
         if self._snapshot.phase is Phase.PAUSED:
-            self._change(phase=Phase.STOPPED)
+            self._end(Phase.STOPPED)
             self._tell()
         else:
             self.pause()
@@ -176,15 +193,19 @@ class Training(QObject):
     def open(self, root: Path) -> None:
         """Read a training's folder, so that it can be looked at and gone on with."""
         if not self._snapshot.phase.is_busy:
-            self._pool.start(lambda: self._read.emit(_read_or_refuse(root)))
+            self._pool.start(lambda: self._read.emit(self._read_or_refuse(root)))
 
     def close(self) -> None:
-        """Read no more."""
+        """Read no more, and leave nothing unwritten."""
         self._pool.clear()
         self._pool.waitForDone()
+        self._write()
+        self._writer.waitForDone()
 
     def _enqueue(self, work: Teaching) -> None:
         self._is_to_stop = False
+        if self._diary is None or not work.resume:
+            self._diary = Diary(Path(work.config.out), anew=not work.resume)
         self._change(phase=Phase.WAITING, doing="", share=None, message="", made=None)
         self._note(self.tr("Going on") if work.resume else self.tr("Beginning"))
         job = self._jobs.enqueue(work)
@@ -202,15 +223,21 @@ class Training(QObject):
         if self._snapshot.phase.is_busy:
             return
         self.curve = found.curve
-        is_over = found.usable is not None and not found.usable.step
+        self._diary = Diary(Path(found.config.out), anew=False)
+        ended = found.ended
         self._snapshot = TrainingSnapshot(
-            phase=Phase.FINISHED if is_over else Phase.PAUSED,
+            phase=_phase_of(found),
             config=found.config,
-            step=found.config.steps if is_over else found.step,
+            step=found.config.steps if found.is_over else found.step,
             shots=found.shots,
             saved=found.step,
             usable=found.usable,
+            made=found.made,
+            lines=found.lines,
+            message=ended.message if ended is not None else "",
+            is_bug=ended is not None and ended.is_bug,
         )
+        self.opened.emit(self._snapshot)
         self._tell()
 
     @Slot()
@@ -298,18 +325,36 @@ class Training(QObject):
                 self._change(phase=Phase.FINISHED)
             case JobState.FAILED:
                 self._note(job.message)
-                self._change(phase=Phase.FAILED, message=job.message, is_bug=job.is_bug)
+                self._change(message=job.message, is_bug=job.is_bug)
                 self._change(usable=usable or self._snapshot.usable)
+                self._end(Phase.FAILED)
             case _:
-                phase = Phase.STOPPED if self._is_to_stop else Phase.PAUSED
                 self._note(self.tr("Stopped") if self._is_to_stop else self.tr("Paused"))
-                self._change(phase=phase, usable=usable or self._snapshot.usable)
+                self._change(usable=usable or self._snapshot.usable)
+                self._end(Phase.STOPPED if self._is_to_stop else Phase.PAUSED)
         self._change(doing="", share=None)
         self._tell()
 
+    def _end(self, phase: Phase) -> None:
+        """Take down how it ended, so that it is found so again."""
+        self._change(phase=phase)
+        now = self._snapshot
+        if self._diary is not None and phase in (Phase.STOPPED, Phase.FAILED):
+            has_failed = phase is Phase.FAILED
+            ended = Ended(
+                saved=now.saved, has_failed=has_failed, message=now.message, is_bug=now.is_bug
+            )
+            self._diary.end(ended)
+
     def _note(self, line: str) -> None:
-        now = datetime.now().astimezone().strftime("%H:%M:%S")
-        self._change(lines=(*self._snapshot.lines, f"{now}  {line}")[-MOST_LINES:])
+        text = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  {line}"
+        self._change(lines=(*self._snapshot.lines, text)[-MOST_LINES:])
+        if self._diary is not None:
+            self._diary.note(text)
+
+    def _write(self) -> None:
+        if self._diary is not None:
+            self._writer.start(self._diary.write)
 
     def _change(self, **changes: object) -> None:
         change: Callable[..., TrainingSnapshot] = dataclasses.replace
@@ -317,13 +362,21 @@ class Training(QObject):
 
     def _tell(self) -> None:
         self._beat.stop()
+        self._write()
         self.changed.emit(self._snapshot)
 
+    def _read_or_refuse(self, root: Path) -> Record | CoreError:
+        self._writer.waitForDone()
+        try:
+            return read_training(root)
+        except CoreError as error:
+            return error
+        except OSError as error:
+            return InvalidRequest("out", f"{root} cannot be opened ({error.strerror or error}).")
 
-def _read_or_refuse(root: Path) -> Record | CoreError:
-    try:
-        return read_training(root)
-    except CoreError as error:
-        return error
-    except OSError as error:
-        return InvalidRequest("out", f"{root} cannot be opened ({error.strerror or error}).")
+
+def _phase_of(found: Record) -> Phase:
+    """Tell where a training stands that nobody is at work on."""
+    if found.ended is not None:
+        return Phase.FAILED if found.ended.has_failed else Phase.STOPPED
+    return Phase.FINISHED if found.is_over else Phase.PAUSED

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import DatasetInvalid, InvalidRequest
+from core.errors import DatasetInvalid, InvalidRequest, ModelInvalid
+from core.events import Trained
 from core.training.config import TrainConfig
 from core.training.folder import Folder
+from core.training.seal import is_sound, verdict_of
 from desktop.loss_curve import LossCurve
+from desktop.training_diary import Ended, read_diary
 
 _SAMPLE = re.compile(r"step-(\d+)-(\d+)\.png")
 _FINAL = ("final", "final.safetensors")
@@ -53,6 +57,11 @@ class Record:
         shots: Its samples.
         step: Steps of its latest checkpoint.
         usable: What it made, or what the latest checkpoint has of it.
+        made: What came out, with the verdict on it; None if it has more to learn, or if nobody has
+            looked at it.
+        is_over: Whether it has come to its last step and made something.
+        lines: What the window has told of it, oldest first.
+        ended: How it ended before that, if the window saw it end.
     """
 
     config: TrainConfig
@@ -60,6 +69,10 @@ class Record:
     shots: tuple[Shot, ...]
     step: int
     usable: Usable | None
+    made: Trained | None
+    is_over: bool
+    lines: tuple[str, ...]
+    ended: Ended | None
 
 
 def read_training(root: Path) -> Record:
@@ -74,7 +87,8 @@ def read_training(root: Path) -> Record:
             f"{root} holds no training; choose a folder with a {folder.config_file.name} in it."
         )
     try:
-        config = folder.read_config()
+        # It may have been moved since.
+        config = dataclasses.replace(folder.read_config(), out=str(root))
     except InvalidRequest as error:
         raise DatasetInvalid(f"The training in {root} cannot be opened: {error.reason}") from error
     curve = LossCurve()
@@ -82,8 +96,37 @@ def read_training(root: Path) -> Record:
         if isinstance(row.get("loss"), int | float):
             curve.append(row["step"], float(row["loss"]))
     step = max(folder.steps(), default=0)
-    usable = next((Usable(root / name) for name in _FINAL if (root / name).exists()), None)
-    return Record(config, curve, shots_in(folder), step, usable or latest_usable(folder))
+    final = next((root / name for name in _FINAL if (root / name).exists()), None)
+    # Where it has learned on since, what it made before is not what it is learning now.
+    is_over = final is not None and (not step or step >= config.steps)
+    usable = None if is_over else latest_usable(folder)
+    if usable is None and final is not None:
+        usable = Usable(final)
+    lines, ended = read_diary(root)
+    return Record(
+        config=config,
+        curve=curve,
+        shots=shots_in(folder),
+        step=step,
+        usable=usable,
+        made=_judged(final, config.steps) if is_over and final is not None else None,
+        is_over=is_over,
+        lines=lines,
+        # One that was gone on with elsewhere has ended otherwise.
+        ended=ended if ended is not None and ended.saved == step else None,
+    )
+
+
+def _judged(made: Path, steps: int) -> Trained | None:
+    """Give what was made with the verdict that was written into it."""
+    try:
+        verdict = verdict_of(made)
+        sound = is_sound(verdict)
+    except ModelInvalid as error:
+        verdict, sound = str(error), False
+    if not verdict:
+        return None
+    return Trained(path=made, is_sound=sound, verdict=verdict, steps=steps, seconds=0.0)
 
 
 def latest_usable(folder: Folder) -> Usable | None:

@@ -12,6 +12,9 @@ from core.models.safetensors_header import read_with_metadata
 KEY = "stepwise.verdict"
 """The name of the verdict in a file's metadata."""
 
+FAULT = "The self-check found a fault: "
+"""How the verdict on what is not sound begins."""
+
 FILE_NAME = "training.json"
 """The file of a folder that has it."""
 
@@ -51,3 +54,8 @@ def verdict_of(made: Path) -> str:
         return str(values[KEY])
     except (OSError, ValueError, LookupError, TypeError):
         return ""
+
+
+def is_sound(verdict: str) -> bool:
+    """Whether a verdict finds nothing wrong."""
+    return not verdict.startswith(FAULT)

@@ -18,6 +18,7 @@ from torch import Tensor
 from core.errors import CoreError
 from core.events import Engine, Event, ImageReady, Pixels, PreviewSettings
 from core.request import PreviewDecoder, TextToImage
+from core.training.seal import FAULT
 
 SMALLEST_CHANGE = 0.05
 """Mean difference of two pictures' values, 0 to 255, from which a file is said to do something."""
@@ -49,7 +50,7 @@ class Check:
     def verdict(self) -> str:
         """What was found, in one sentence."""
         if self.faults:
-            return "The self-check found a fault: " + " ".join(self.faults)
+            return FAULT + " ".join(self.faults)
         changed = f"; a picture changes by {self.change:.1f} of 255" if self.change else ""
         return (
             f"The self-check is passed: read again, all {self.tensors} tensors finite and "

@@ -12,7 +12,7 @@ from core.training.config import Method
 from desktop.train_fields import Field, Group, fields_in_sight
 from desktop.train_more_fields import folded_fields, folds
 from desktop.train_say import AS_LORA, unheard
-from desktop.train_settings import TrainSettings, all_leaves, leaves
+from desktop.train_settings import TrainSettings, all_leaves, leaves, may_change
 from desktop.widgets.availability import set_unavailable
 from desktop.widgets.field_control import FieldControl, control_of
 from desktop.widgets.fold import Fold
@@ -54,7 +54,7 @@ class TrainForm(QObject):
             self.controls[field.name] = control_of(field, kind)
         self._grids: dict[Group, QGridLayout] = {}
         self._method = Method.LORA
-        self._is_setting = False
+        self._is_setting = self._is_begun = False
         self.every = self._block(Group.SAMPLES, ("samples.every",))
         self.prompts = _whole_line(self.controls["samples.prompts"])
         self.method_rows = self._block(Group.METHOD)
@@ -88,6 +88,12 @@ class TrainForm(QObject):
         """Show the controls that a method has."""
         if method is not self._method:
             self._method = method
+            self._refresh()
+
+    def set_begun(self, *, begun: bool) -> None:
+        """Let only that be changed which a training that has begun may have otherwise."""
+        if begun is not self._is_begun:
+            self._is_begun = begun
             self._refresh()
 
     def control_at_fault(self, error_field: str) -> FieldControl | None:
@@ -139,6 +145,9 @@ class TrainForm(QObject):
             if group in self.folds:
                 self.folds[group].setVisible(any(shown))
         reasons = unheard(self._method, lambda name: self.controls[name].value())
+        if self._is_begun:
+            fixed = self.tr("It stays as it was when the training began.")
+            reasons |= {name: fixed for name in self.controls if not may_change(name)}
         for name, control in self.controls.items():
             set_unavailable(control.widget, reasons.get(name, ""))
 

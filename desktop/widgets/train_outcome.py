@@ -6,10 +6,13 @@ from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
 
+from core.training.config import TrainConfig
+from core.training.config_parts import MOST_STEPS
 from desktop.icons import tinted_pixmap
 from desktop.theme import mark
 from desktop.training import Phase, TrainingSnapshot
 from desktop.widgets.icon_button import IconButton
+from desktop.widgets.slider_spin import CalmSpin
 
 
 class TrainOutcome(QFrame):
@@ -18,11 +21,13 @@ class TrainOutcome(QFrame):
     Signals:
         use_requested(): What was learned is to be put to use on the Create page.
         resume_requested(): The training is to go on.
+        more_requested(int): It is to learn so many steps more.
         show_requested(): The folder of the training is wanted.
     """
 
     use_requested = Signal()
     resume_requested = Signal()
+    more_requested = Signal(int)
     show_requested = Signal()
 
     def __init__(self) -> None:
@@ -44,6 +49,16 @@ class TrainOutcome(QFrame):
         self.use.clicked.connect(self.use_requested)
         self.resume = QPushButton(self.tr("Resume"))
         self.resume.clicked.connect(self.resume_requested)
+        self._config: TrainConfig | None = None
+        self.more = CalmSpin()
+        self.more.setDecimals(0)
+        self.more.setPrefix("+ ")
+        self.more.setSuffix(self.tr(" steps"))
+        self.more.setAccessibleName(self.tr("Steps more"))
+        self.more.setToolTip(self.tr("How many steps more it learns"))
+        self.learn_on = QPushButton(self.tr("Learn On"))
+        self.learn_on.setToolTip(self.tr("Go on where it ended, as if it had not"))
+        self.learn_on.clicked.connect(lambda: self.more_requested.emit(int(self.more.value())))
         self.folder = IconButton("folder", self.tr("Show the training's folder"))
         self.folder.clicked.connect(self.show_requested)
         words = QVBoxLayout()
@@ -56,6 +71,8 @@ class TrainOutcome(QFrame):
         row.addWidget(self._sign, 0, Qt.AlignmentFlag.AlignTop)
         row.addLayout(words, 1)
         row.addWidget(self.use)
+        row.addWidget(self.more)
+        row.addWidget(self.learn_on)
         row.addWidget(self.resume)
         row.addWidget(self.folder)
         self.hide()
@@ -77,6 +94,12 @@ class TrainOutcome(QFrame):
         self.use.setToolTip(self.tr("Make pictures with what has been learned"))
         self.resume.setText(self.tr("Resume") if training.saved else self.tr("Try Again"))
         self.resume.setVisible(training.phase in (Phase.STOPPED, Phase.FAILED))
+        for widget in (self.more, self.learn_on):
+            widget.setVisible(is_over and training.saved > 0)
+        if config != self._config:
+            self._config = config
+            self.more.setRange(1, MOST_STEPS - config.steps)
+            self.more.setValue(max(config.steps // 2, 1))
         self._grave = training.phase is Phase.FAILED or (
             training.made is not None and not training.made.is_sound
         )

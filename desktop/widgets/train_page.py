@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal, Slot
@@ -11,6 +12,7 @@ from PySide6.QtWidgets import QFileDialog, QSplitter, QVBoxLayout, QWidget
 from core.errors import CoreError, InvalidRequest
 from core.models.listing import Listed
 from core.paths import Profile
+from core.training.config import TrainConfig
 from core.training.config_parts import Preset
 from core.training.folder import Folder
 from desktop.captioning import CaptionRun
@@ -48,7 +50,6 @@ class TrainPage(QWidget):
         super().__init__()
         self._profile = profile
         self._shown = (Phase.NONE, "")
-        self._begun = ""
         self._opening = ""
         self.panel = TrainPanel(models, profile.root / "trainings")
         self.folder = PictureFolder(self)
@@ -72,27 +73,19 @@ class TrainPage(QWidget):
 
     def values(self) -> TrainSettings:
         """Give what is to be remembered."""
-        values, training = self.panel.values(), self.training.snapshot
-        open_still = training.phase.is_held or training.phase is Phase.FAILED
-        unfinished = training.config.out if training.config is not None and open_still else ""
+        config = self.training.snapshot.config
         # Until it has been read, nothing is known of the one that was left open.
-        unfinished = unfinished or self._opening
-        return TrainSettings(
-            method=values.method,
-            model=values.model,
-            folder=values.folder,
-            name=values.name,
-            parent=values.parent,
-            values=values.values,
-            unfinished=unfinished,
-        )
+        opened = self._opening
+        if config is not None and Folder(Path(config.out)).is_begun():
+            opened = config.out
+        return dataclasses.replace(self.panel.values(), opened=opened)
 
     def restore(self, values: TrainSettings) -> None:
-        """Bring everything back as it was left, a training that has not ended included."""
+        """Bring everything back as it was left, the training that was in sight included."""
         self.panel.set_values(values)
-        self._opening = values.unfinished
-        if values.unfinished:
-            self.training.open(Path(values.unfinished))
+        self._opening = values.opened
+        if values.opened:
+            self.training.open(Path(values.opened))
 
     def show_error(self, message: str) -> None:
         """Say in the banner what went wrong."""
@@ -115,7 +108,6 @@ class TrainPage(QWidget):
             self.folder.refresh()  # It may have been mended meanwhile.
             return
         self.side.show_part(PROGRESS)
-        self._begun = config.out
         self.training.begin(config)
 
     @Slot()
@@ -206,6 +198,7 @@ class TrainPage(QWidget):
         self.pictures.tools.failed.connect(self.show_error)
         self.progress.outcome.use_requested.connect(self._use)
         self.progress.outcome.resume_requested.connect(self._resume)
+        self.progress.outcome.more_requested.connect(self._learn_on)
         self.progress.outcome.show_requested.connect(self._show_folder)
         self.bar.stop_requested.connect(self.captions.stop)
         self.captions.changed.connect(self._show_all)
@@ -214,6 +207,7 @@ class TrainPage(QWidget):
         self.folder.told.connect(self._on_told)
         self.folder.gathered.connect(self._on_gathered)
         training.changed.connect(self._on_training)
+        training.opened.connect(self._on_opened)
         training.failed.connect(self._on_unreadable)
 
     @Slot()
@@ -223,11 +217,37 @@ class TrainPage(QWidget):
             # Nothing is there to go on with: what the controls say counts.
             self.start()
             return
-        if training.config is not None and not training.phase.is_held:
-            self.panel.set_values(TrainSettings.of(training.config))
+        if training.config is not None:
+            self._go_on(training.config, training)
+
+    @Slot(int)
+    def _learn_on(self, more: int) -> None:
+        training = self.training.snapshot
+        if training.config is not None:
+            steps = training.config.steps + more
+            self._go_on(dataclasses.replace(training.config, steps=steps), training)
+
+    def _go_on(self, config: TrainConfig, training: TrainingSnapshot) -> None:
+        """Go on with the training in sight, as ``config`` says."""
         self.banner.hide()
+        if training.saved and not Folder(Path(config.out)).steps():
+            self.training.forget()
+            self.show_error(
+                self.tr("{0} is gone, and what had been learned with it; start anew.").format(
+                    config.out
+                )
+            )
+            return
+        try:
+            if training.phase is Phase.PAUSED:
+                config = self.panel.take_changes(config)
+            else:
+                self.panel.set_values(TrainSettings.of(config))
+        except CoreError as error:
+            self.show_error(str(error))
+            return
         self.side.show_part(PROGRESS)
-        self.training.resume()
+        self.training.resume(config)
 
     @Slot()
     def _use(self) -> None:
@@ -290,10 +310,22 @@ class TrainPage(QWidget):
     @Slot(object)
     def _on_training(self, training: TrainingSnapshot) -> None:
         now = (training.phase, "" if training.config is None else training.config.out)
-        before, self._shown, self._opening = self._shown, now, ""
+        before, self._shown = self._shown, now
         if now != before:
-            self._on_phase(training)
+            self._on_phase(training, before[0])
         self._show_all()
+
+    @Slot(object)
+    def _on_opened(self, training: TrainingSnapshot) -> None:
+        """Turn to a training that was opened, with its settings in the controls."""
+        is_restored, self._opening = bool(self._opening), ""
+        self.side.show_part(PROGRESS)
+        if training.config is None or (is_restored and not training.phase.is_held):
+            return  # The controls hold what the next one is to be.
+        values = TrainSettings.of(training.config)
+        # The name of one that has ended is taken.
+        name = values.name if training.phase.is_held else ""
+        self.panel.set_values(dataclasses.replace(values, name=name))
 
     @Slot(str)
     def _on_unreadable(self, message: str) -> None:
@@ -301,19 +333,9 @@ class TrainPage(QWidget):
         self.show_error(message)
         self.changed.emit()
 
-    def _on_phase(self, training: TrainingSnapshot) -> None:
-        config = training.config
-        if (
-            self.training.snapshot.phase.is_held
-            and config is not None
-            and config.out != self._begun
-        ):
-            # One that was opened brings its settings along.
-            self._begun = config.out
-            self.panel.set_values(TrainSettings.of(config))
-            self.side.show_part(PROGRESS)
+    def _on_phase(self, training: TrainingSnapshot, before: Phase) -> None:
         self.panel.show_training(training)
-        if training.phase is Phase.FAILED:
+        if training.phase is Phase.FAILED and before.is_busy:
             if training.is_bug:
                 self.banner.show_fault(training.message, self._profile.logs)
             else:

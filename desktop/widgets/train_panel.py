@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 from core.errors import InvalidRequest
 from core.training.config import Method, TrainConfig
 from core.training.config_parts import Preset
+from core.training.folder import Folder, check_begins
 from desktop.theme import mark
 from desktop.train_fields import method_names
 from desktop.train_settings import TrainSettings
@@ -147,12 +148,25 @@ class TrainPanel(QWidget):
         """Give the training that the controls ask for.
 
         Raises:
-            InvalidRequest: If they contradict each other; the one at fault is named and has the focus.
+            InvalidRequest: Naming the control at fault, which has the focus.
         """
         try:
             return self.values().config(self._trainings)
         except InvalidRequest as error:
             raise self.at_fault(error) from error
+
+    def take_changes(self, config: TrainConfig) -> TrainConfig:
+        """Give a training that is to go on, with what the controls say of it now.
+
+        Raises:
+            InvalidRequest: If it cannot go on so, naming the control at fault, which has the focus.
+        """
+        try:
+            changed = self.values().changed(config)
+            check_begins(Folder(Path(config.out)), changed, resume=True)
+        except InvalidRequest as error:
+            raise self.at_fault(error) from error
+        return changed
 
     def at_fault(self, error: InvalidRequest) -> InvalidRequest:
         """Turn to the control that an error is about, and name it as the person sees it."""
@@ -174,10 +188,19 @@ class TrainPanel(QWidget):
             self.name.clear()
         self._held = out
         self._describe()
-        self._controls.setEnabled(not is_held)
+        self._controls.setEnabled(not phase.is_busy)
+        self.form.set_begun(begun=is_held)
+        fixed = self.tr("It stays as it was when the training began.") if is_held else ""
+        for control in self._fixed():
+            set_unavailable(control, fixed)
         self.locked.setVisible(is_held)
         self.locked.setText(
-            self.tr("These are the settings of the present training; end it to change them.")
+            self.tr(
+                "These are the settings of the present training. How long it learns, its samples "
+                "and its checkpoints can be changed here; end it to change the others."
+            )
+            if phase is Phase.PAUSED
+            else self.tr("These are the settings of the present training; pause it to change some.")
         )
         text, tip, icon_tip = self._words(phase)
         keys = QKeySequence("Ctrl+Return").toString(QKeySequence.SequenceFormat.NativeText)
@@ -193,6 +216,11 @@ class TrainPanel(QWidget):
         """Do what the strong button does now."""
         if self.start.isEnabled():
             self.start.click()
+
+    def _fixed(self) -> tuple[QWidget, ...]:
+        """Give the controls beside the form's that a training that has begun cannot have others."""
+        places = (self.name, self.choose_place, self.usual_place)
+        return (self.method, self.model, self.well, *self.presets.values(), *places)
 
     def _words(self, phase: Phase) -> tuple[str, str, str]:
         """Give the text and the tooltip of the strong button, and the tooltip of the other one."""

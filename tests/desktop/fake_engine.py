@@ -43,6 +43,7 @@ class FakeEngine:
         steps_done: Steps of the present run, over all its batches.
         batched: Whether the pictures of a request are made together or one after the other.
         error: Raised instead of the next run's first step; used once.
+        fault: Raised at the next step; used once.
         notice: Said before the first step, if there is one.
         step_seconds: How long a step takes.
     """
@@ -58,6 +59,7 @@ class FakeEngine:
         self.steps_done = 0
         self.batched = True
         self.error: Exception | None = None
+        self.fault: Exception | None = None
         self.notice = ""
         self.step_seconds = 0.0
         self.thread: int | None = None
@@ -118,6 +120,9 @@ class FakeEngine:
         """Take a step, once the gate lets it through."""
         if self.steps_done >= self.stop_at:
             self.gate.wait(30)
+        if self.fault:
+            error, self.fault = self.fault, None
+            raise error
         self.steps_done += 1
         time.sleep(self.step_seconds)
 

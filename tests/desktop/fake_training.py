@@ -32,6 +32,7 @@ from core.training.config import (
     TrainConfig,
 )
 from core.training.folder import Folder
+from core.training.seal import FAULT, is_sound, seal
 from tests.desktop.shelf_files import embedding, lora
 
 SIDE = 128
@@ -67,7 +68,8 @@ class FakeTraining:
                 every = self.config.samples.every
                 if (every and step % every == 0) or step == self.config.steps:
                     yield from self.samples(step)
-                if self.config.save_every and step % self.config.save_every == 0:
+                is_last = step == self.config.steps
+                if is_last or (self.config.save_every and step % self.config.save_every == 0):
                     yield self.checkpoint(step)
         except GeneratorExit:
             self.checkpoint(step)
@@ -75,10 +77,14 @@ class FakeTraining:
         if self.config.data.flip:
             yield Notice(message="Every other showing is mirrored.")
         made = self.make(self.folder.root / "final")
+        verdict = f"{made.name} loads again, and its pictures differ from the model's."
+        if self.config.data.use_masks:
+            verdict = f"{FAULT}A picture with it is as without it."
+        seal(made, verdict)
         yield Trained(
             path=made,
-            is_sound=not self.config.data.use_masks,
-            verdict=f"{made.name} loads again, and its pictures differ from the model's.",
+            is_sound=is_sound(verdict),
+            verdict=verdict,
             steps=self.config.steps,
             seconds=time.perf_counter() - began,
         )

@@ -1,3 +1,5 @@
+import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from core.models.verdict import Kind
 from core.request import TextToImage
 from core.training.config import DreamBooth, Finetune, LoraTraining, Method, TextualInversion
 from core.training.config_parts import Preset
+from core.training.folder import Folder
 from desktop.jobs import JobState
 from desktop.training import Phase
 from desktop.widgets.main_window import CREATE, TRAIN
@@ -381,9 +384,121 @@ def test_restart_brings_the_draft_back(open_window, moons):
     assert panel.values().value("vectors") == 4
 
 
-def test_unfinished_training_that_is_gone_is_told_once(open_window, moons):
-    import shutil
+def test_restart_shows_what_came_out_and_what_the_check_found(open_window, moons):
+    first = TrainSession(open_window(), moons)
+    first.set(**{"data.use_masks": True})
+    first.panel.press()
+    first.wait_phase(Phase.FINISHED)
+    first.set(steps=99)
+    lines = first.training.snapshot.lines
+    first.session.close()
+    again = open_window().train
+    again.window().shell.show_page(TRAIN)
+    outcome = again.progress.outcome
+    first.wait(lambda: again.training.snapshot.phase is Phase.FINISHED)
+    assert "found something wrong" in outcome.title.text()
+    assert "A picture with it is as without it." in outcome.text.text()
+    assert again.training.snapshot.lines == lines
+    assert "Checkpoint after step 5" in again.progress.log.toPlainText()
+    # The controls hold the next training, not the one that has ended.
+    assert again.panel.values().value("steps") == 99
 
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_restart_shows_how_it_ended(open_window, moons, fails):
+    first = TrainSession(open_window(), moons)
+    first.run_to(6)
+    if fails:
+        first.engine.fault = OutOfMemory("It needs 9 GB and 6 GB are free.")
+    else:
+        first.panel.stop.click()
+    first.go_on()
+    phase = Phase.FAILED if fails else Phase.STOPPED
+    first.wait_phase(phase)
+    first.session.close()
+    again = open_window().train
+    again.window().shell.show_page(TRAIN)
+    first.wait(lambda: again.training.snapshot.phase is phase)
+    assert ("It needs 9 GB" in again.progress.outcome.text.text()) is fails
+    assert not again.banner.isVisible()
+    assert again.panel.method.isEnabled()
+    again.progress.outcome.resume.click()
+    first.wait(lambda: again.training.snapshot.phase is Phase.FINISHED)
+
+
+def test_start_after_one_that_learned_nothing_is_quiet(open_window, moons):
+    first = TrainSession(open_window(), moons)
+    first.engine.error = OutOfMemory("It needs 9 GB and 6 GB are free.")
+    first.panel.press()
+    first.wait_phase(Phase.FAILED)
+    first.session.close()
+    again = open_window().train
+    assert again.values().opened == ""
+    assert again.training.snapshot.phase is Phase.NONE
+
+
+def test_finished_training_learns_on(train):
+    train.panel.press()
+    train.wait_phase(Phase.FINISHED)
+    outcome = train.page.progress.outcome
+    assert outcome.more.value() == 6
+    outcome.more.setValue(4)
+    outcome.learn_on.click()
+    train.wait(lambda: len(train.engine.trainings) == 2)
+    train.wait_phase(Phase.FINISHED)
+    config, resume = train.engine.trainings[1]
+    assert (config.steps, resume) == (16, True)
+    assert config.out == train.engine.trainings[0][0].out
+    assert len(train.training.curve) == 16
+
+
+def test_what_was_learned_on_elsewhere_is_not_over(train, monkeypatch):
+    train.panel.press()
+    train.wait_phase(Phase.FINISHED)
+    config = train.training.snapshot.config
+    folder = Folder(Path(config.out))
+    folder.write_config(dataclasses.replace(config, steps=20))
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: config.out)
+    train.page.open_training()
+    train.wait_phase(Phase.PAUSED)
+    assert "12 of 20" in train.page.progress.outcome.title.text()
+
+
+def test_steps_and_samples_can_be_changed_while_paused(train):
+    train.run_to(6)
+    train.pause()
+    controls = train.panel.form.controls
+    assert controls["steps"].widget.isEnabled()
+    assert controls["samples.prompts"].widget.isEnabled()
+    for name in ("adapter.rank", "batch_size", "data.flip"):
+        assert not controls[name].widget.isEnabled()
+    assert not train.panel.name.isEnabled()
+    controls["steps"].set_value(3)
+    train.panel.press()
+    assert train.banner().startswith("Steps: ")
+    controls["steps"].set_value(15)
+    controls["samples.prompts"].set_value(("a moon", "a small moon"))
+    train.panel.press()
+    train.wait_phase(Phase.FINISHED)
+    config, resume = train.engine.trainings[-1]
+    assert (config.steps, config.samples.prompts) == (15, ("a moon", "a small moon"))
+    assert resume
+    assert controls["adapter.rank"].widget.isEnabled()
+
+
+def test_resume_of_what_was_deleted_says_so(train):
+    train.run_to(6)
+    train.pause()
+    shutil.rmtree(train.training.snapshot.config.out)
+    train.panel.press()
+    assert "is gone" in train.banner()
+    assert train.training.snapshot.phase is Phase.NONE
+    assert len(train.training.curve) == 0
+    assert len(train.engine.trainings) == 1
+    assert train.panel.start.text() == "Start Training"
+
+
+def test_unfinished_training_that_is_gone_is_told_once(open_window, moons):
     first = TrainSession(open_window(), moons)
     first.run_to(6)
     first.session.window.close()
@@ -392,7 +507,7 @@ def test_unfinished_training_that_is_gone_is_told_once(open_window, moons):
     shutil.rmtree(first.training.snapshot.config.out)
     again = open_window()
     again.wait(lambda: "holds no training" in again.train.banner.message.text())
-    assert again.train.values().unfinished == ""
+    assert again.train.values().opened == ""
 
 
 def test_finished_training_is_opened_and_used(train, monkeypatch):
@@ -404,10 +519,14 @@ def test_finished_training_is_opened_and_used(train, monkeypatch):
     train.wait(lambda: len(train.engine.trainings) == 2)
     train.wait_phase(Phase.FINISHED)
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: out)
+    train.page.side.show_part(PICTURES)
     train.page.open_training()
     train.wait(lambda: train.training.snapshot.config.out == out)
     assert train.training.snapshot.phase is Phase.FINISHED
     assert len(train.training.snapshot.shots) == 8
+    assert train.page.progress.isVisible()
+    assert train.panel.values().value("samples.prompts") == PROMPTS
+    assert train.panel.name.text() == ""
 
 
 def test_sample_is_seen_large_and_arrows_lead_on(train):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from core.training.seal import seal, verdict_of
+from core.training.seal import is_sound, seal, verdict_of
 from core.training.self_check import Check, check_tensors
 
 
@@ -16,6 +16,7 @@ def test_tensors_that_did_not_learn_are_named():
     check_tensors(check, initial, learned, 6)
     assert not check.is_sound
     assert len(check.faults) == 3
+    assert not is_sound(check.verdict)
     assert "1 of 3 tensors are not finite (bad)" in check.verdict
     assert "1 of 3 tensors are all zero (up)" in check.verdict
     assert "1 of 3 tensors are as before the training (down)" in check.verdict
@@ -34,6 +35,7 @@ def test_tensors_that_learned_are_sound():
     check_tensors(check, {"up": torch.zeros(2)}, {"up": torch.tensor([0.1, 0.0])}, 6)
     assert check.is_sound
     assert "all 1 tensors finite and learned" in check.verdict
+    assert is_sound(check.verdict)
 
 
 def test_a_verdict_is_kept_in_the_file_and_changes_nothing_else(tmp_path):
