@@ -108,10 +108,10 @@ def make_engine(profile: Profile) -> ProcessEngine:
     return ProcessEngine(partial(_make_torch_engine, profile))
 
 
-def _make_torch_engine(profile: Profile) -> Studio:
+def _make_torch_engine(profile: Profile, device: DeviceName) -> Studio:
     """Make the engine proper, in the engine's own process."""
     catalog.use_shelf(Library(profile))
-    return torch_engine(DeviceName.AUTO, profile)
+    return torch_engine(device, profile)
 
 
 def _report_warm_up(worker: EngineWorker, window: MainWindow) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
+from functools import partial
 
 from core.errors import OutOfMemory
 from core.events import EventStream, PreviewSettings, Stream, Studio, TrainingEvent
-from core.request import Request
+from core.request import DeviceName, Request
 from core.training.caption_events import CaptionEvent
 from core.training.caption_request import CaptionRequest
 from core.training.captioning import write_captions
@@ -17,10 +19,10 @@ from desktop.child_process import ChildProcess
 class ProcessEngine:
     """An engine whose work is done in a child process; see ``ChildProcess``."""
 
-    def __init__(self, make_engine: Callable[[], Studio]) -> None:
+    def __init__(self, make_engine: Callable[[DeviceName], Studio]) -> None:
         """Prepare; ``make_engine`` is called in the child and must be picklable."""
         self._child = ChildProcess(
-            make_engine,
+            partial(_Engines, make_engine),
             killed=OutOfMemory(
                 "The engine was ended by the system, most likely for want of memory; make the "
                 "picture smaller or close other programs, and try again."
@@ -42,14 +44,16 @@ class ProcessEngine:
         """Load a model; see ``core.events.Engine.warm_up``."""
         return self._child.stream(_warm_up, model)
 
-    def train(self, config: TrainConfig, *, resume: bool = False) -> Stream[TrainingEvent]:
-        """Teach a model; see ``core.events.Trainer.train``.
+    def train(
+        self, config: TrainConfig, *, resume: bool = False, device: DeviceName = DeviceName.AUTO
+    ) -> Stream[TrainingEvent]:
+        """Teach a model; see ``desktop.studio.Workshop.train``.
 
         Raises:
             OutOfMemory: From ``next`` too, if the system has ended the child.
             ChildEnded: Likewise, if it ended otherwise.
         """
-        return self._child.stream(_train, config, resume)
+        return self._child.stream(_train, config, resume, device)
 
     def caption(self, request: CaptionRequest) -> Stream[CaptionEvent]:
         """Write captions; see ``core.training.captioning.write_captions``.
@@ -65,19 +69,40 @@ class ProcessEngine:
         self._child.close()
 
 
+class _Engines:
+    """Makes the engine of a device when it is asked for; one at a time holds a model."""
+
+    def __init__(self, make_engine: Callable[[DeviceName], Studio]) -> None:
+        self._make_engine = make_engine
+        self._device = DeviceName.AUTO
+        self._engine: Studio | None = None
+
+    def on(self, device: DeviceName = DeviceName.AUTO) -> Studio:
+        if self._engine is None or device is not self._device:
+            self._engine = None
+            gc.collect()  # What a model holds goes round in circles.
+            self._engine, self._device = self._make_engine(device), device
+        return self._engine
+
+
 def _generate(
-    engine: Studio, request: Request, preview: PreviewSettings, only: int | None
+    engines: _Engines, request: Request, preview: PreviewSettings, only: int | None
 ) -> EventStream:
-    return engine.generate(request, preview=preview, only=only)
+    return engines.on().generate(request, preview=preview, only=only)
 
 
-def _warm_up(engine: Studio, model: str) -> EventStream:
-    return engine.warm_up(model)
+def _warm_up(engines: _Engines, model: str) -> EventStream:
+    return engines.on().warm_up(model)
 
 
-def _train(engine: Studio, config: TrainConfig, resume: bool) -> Stream[TrainingEvent]:  # noqa: FBT001
-    return engine.train(config, resume=resume)
+def _train(
+    engines: _Engines,
+    config: TrainConfig,
+    resume: bool,  # noqa: FBT001
+    device: DeviceName,
+) -> Stream[TrainingEvent]:
+    return engines.on(device).train(config, resume=resume)
 
 
-def _caption(_engine: Studio, request: CaptionRequest) -> Stream[CaptionEvent]:
+def _caption(_engines: _Engines, request: CaptionRequest) -> Stream[CaptionEvent]:
     return write_captions(request)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from core.events import PreviewSettings, Stream, Studio, TrainingEvent
-from core.request import Request
+from core.request import DeviceName, Request
 from core.training.caption_events import CaptionEvent
 from core.training.caption_request import CaptionRequest
 from core.training.config import TrainConfig
@@ -17,6 +17,17 @@ WorkEvent = TrainingEvent | CaptionEvent
 
 class Workshop(Studio, Protocol):
     """Does everything that needs a model, one thing at a time."""
+
+    def train(
+        self, config: TrainConfig, *, resume: bool = False, device: DeviceName = DeviceName.AUTO
+    ) -> Stream[TrainingEvent]:
+        """Teach a model; see ``core.events.Trainer.train``.
+
+        Args:
+            config: What to train.
+            resume: Whether to go on from the latest checkpoint.
+            device: Where to compute.
+        """
 
     def caption(self, request: CaptionRequest) -> Stream[CaptionEvent]:
         """Write captions; see ``core.training.captioning.write_captions``."""
@@ -42,10 +53,12 @@ class Teaching:
     Attributes:
         config: What.
         resume: Whether it goes on from the latest checkpoint.
+        device: Where.
     """
 
     config: TrainConfig
     resume: bool = False
+    device: DeviceName = DeviceName.AUTO
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QCoreApplication
 
-from core.request import MAX_SEED, MAX_STEPS, Precision
+from core.request import MAX_SEED, MAX_STEPS, DeviceName, Precision
 from core.training.config_parts import (
     MOST_AT_ONCE,
     MOST_STEPS,
@@ -15,6 +15,7 @@ from core.training.config_parts import (
     Targets,
 )
 from desktop.train_fields import Field, Group
+from desktop.train_settings import DEVICE
 
 
 def folds() -> dict[Group, str]:
@@ -324,6 +325,18 @@ def _of_drawing() -> tuple[Field, ...]:
 def _of_machine() -> tuple[Field, ...]:
     group = Group.MACHINE
     return (
+        Field(
+            name=DEVICE,
+            label=_tr("Device"),
+            tip=_tr("What computes, here and where captions are written."),
+            group=group,
+            choices={
+                DeviceName.AUTO: (_tr("Automatic"), _tr("The fastest there is.")),
+                DeviceName.CPU: (_tr("Processor"), _tr("Every machine has one; slow.")),
+                DeviceName.MPS: (_tr("Apple GPU"), _tr("On a Mac, by Metal.")),
+                DeviceName.CUDA: (_tr("NVIDIA GPU"), _tr("A card, by CUDA.")),
+            },
+        ),
         Field(
             name="precision",
             label=_tr("Precision"),

@@ -15,12 +15,16 @@ from typing import Any
 from core.errors import InvalidRequest
 from core.models.library_names import slug
 from core.paths import exists
+from core.request import DeviceName
 from core.training.config import KINDS, Method, TrainConfig, from_json, to_json
 from core.training.folder import MAY_CHANGE, Folder
 from desktop.train_say import AS_LORA, unheard
 
 Plain = bool | int | float | str | tuple[str, ...]
 """What a control holds."""
+
+DEVICE = "device"
+"""The control that says where to compute, which is no setting of what is learned."""
 
 _APART = {"model", "out", "data.folder"}
 """Settings with controls of their own."""
@@ -80,13 +84,14 @@ class TrainSettings:
 
     def value(self, name: str) -> Plain:
         """Give a setting, or what it is by default."""
-        stored = self.values.get(name)
-        leaf = all_leaves().get(name)
-        kind = bool if leaf is None else leaf.kind
-        value = as_plain(kind, stored)
-        if value is not None:
-            return value
-        return leaf.default if leaf is not None else True
+        leaf = all_leaves()[name]
+        value = as_plain(leaf.kind, self.values.get(name))
+        return leaf.default if value is None else value
+
+    @property
+    def device(self) -> DeviceName:
+        """Where to compute."""
+        return DeviceName(self.value(DEVICE))
 
     def config(self, trainings: Path) -> TrainConfig:
         """Give the training that these controls ask for.
@@ -122,8 +127,8 @@ class TrainSettings:
         return from_json(nested)
 
     @classmethod
-    def of(cls, config: TrainConfig) -> TrainSettings:
-        """Give the controls that ask for a training."""
+    def of(cls, config: TrainConfig, device: DeviceName = DeviceName.AUTO) -> TrainSettings:
+        """Give the controls that ask for a training on a device."""
         flat = dict(_flat(to_json(config)))
         known, out = leaves(config.method), Path(config.out)
         values: dict[str, Any] = {
@@ -133,6 +138,8 @@ class TrainSettings:
         }
         if config.method is Method.DREAMBOOTH:
             values[AS_LORA] = flat.get(AS_LORA, True) is not None
+        if device is not DeviceName.AUTO:
+            values[DEVICE] = device
         return cls(
             method=config.method,
             model=config.model,
@@ -145,7 +152,7 @@ class TrainSettings:
 
 def may_change(name: str) -> bool:
     """Whether a training that goes on may have another value of a setting."""
-    return any(name == one or name.startswith(f"{one}.") for one in MAY_CHANGE)
+    return name == DEVICE or any(name == one or name.startswith(f"{one}.") for one in MAY_CHANGE)
 
 
 def _put(nested: dict[str, Any], name: str, value: Plain) -> None:
@@ -166,8 +173,9 @@ def leaves(method: Method) -> Mapping[str, Leaf]:
 
 @cache
 def all_leaves() -> Mapping[str, Leaf]:
-    """Give the settings of all methods."""
-    return {name: leaf for method in Method for name, leaf in leaves(method).items()}
+    """Give the settings of all methods, and what is chosen beside them."""
+    known = {name: leaf for method in Method for name, leaf in leaves(method).items()}
+    return known | {AS_LORA: Leaf(bool, default=True), DEVICE: Leaf(DeviceName, DeviceName.AUTO)}
 
 
 def as_plain(kind: type, value: object) -> Plain | None:

@@ -26,6 +26,7 @@ from core.events import (
     TrainingEvent,
     TrainStep,
 )
+from core.request import DeviceName
 from core.training.config import TrainConfig
 from core.training.folder import Folder
 from desktop.images import shown
@@ -147,25 +148,26 @@ class Training(QObject):
         """The training as it stands."""
         return self._snapshot
 
-    def begin(self, config: TrainConfig) -> None:
-        """Train; nothing happens while a training goes on."""
+    def begin(self, config: TrainConfig, device: DeviceName = DeviceName.AUTO) -> None:
+        """Train on a device; nothing happens while a training goes on."""
         if not self._snapshot.phase.is_busy:
             self.curve = LossCurve()
             self._snapshot = TrainingSnapshot(config=config)
-            self._enqueue(Teaching(config))
+            self._enqueue(Teaching(config, device=device))
 
-    def resume(self, config: TrainConfig | None = None) -> None:
+    def resume(self, config: TrainConfig, device: DeviceName = DeviceName.AUTO) -> None:
         """Go on with a training that was paused or stopped, has failed, or is to learn more.
 
         Args:
-            config: What of its settings is another now; None for none.
+            config: Its settings, some of which may be others than before.
+            device: Where it goes on.
         """
-        config, phase = config or self._snapshot.config, self._snapshot.phase
-        if config is not None and not phase.is_busy and phase is not Phase.NONE:
+        phase = self._snapshot.phase
+        if not phase.is_busy and phase is not Phase.NONE:
             self._change(config=config)
             # One that failed before its first checkpoint begins once more.
             begun = bool(Folder(Path(config.out)).steps())
-            self._enqueue(Teaching(config, resume=begun))
+            self._enqueue(Teaching(config, begun, device))
 
     def forget(self) -> None:
         """Show none any more, while none goes on."""

@@ -248,8 +248,8 @@ def _begun(engine: Workshop, task: Job | _WarmUp) -> Stream[WorkEvent]:
     match task.work:
         case Pictures(request=request, preview=preview):
             return saved(engine.generate(request, preview=preview), task.out_dir)
-        case Teaching(config=config, resume=resume):
-            return engine.train(config, resume=resume)
+        case Teaching(config=config, resume=resume, device=device):
+            return engine.train(config, resume=resume, device=device)
         case Captioning(request=captions):
             return engine.caption(captions)
         case _:

@@ -12,7 +12,7 @@ from core.training.config import Method
 from desktop.train_fields import Field, Group, fields_in_sight
 from desktop.train_more_fields import folded_fields, folds
 from desktop.train_say import AS_LORA, unheard
-from desktop.train_settings import TrainSettings, all_leaves, leaves, may_change
+from desktop.train_settings import DEVICE, TrainSettings, all_leaves, leaves, may_change
 from desktop.widgets.availability import set_unavailable
 from desktop.widgets.field_control import FieldControl, control_of
 from desktop.widgets.fold import Fold
@@ -47,11 +47,9 @@ class TrainForm(QObject):
     def __init__(self, parent: QWidget) -> None:
         """Make all controls, each at its default."""
         super().__init__(parent)
-        known = all_leaves()
         self.controls: dict[str, FieldControl] = {}
         for field in (*fields_in_sight(), *folded_fields()):
-            kind = known[field.name].kind if field.name in known else bool
-            self.controls[field.name] = control_of(field, kind)
+            self.controls[field.name] = control_of(field, all_leaves()[field.name].kind)
         self._grids: dict[Group, QGridLayout] = {}
         self._method = Method.LORA
         self._is_setting = self._is_begun = False
@@ -135,8 +133,8 @@ class TrainForm(QObject):
 
     def _has(self, name: str) -> bool:
         """Whether a control has a say in the method chosen."""
-        known = leaves(self._method)
-        return name in known or (name == AS_LORA and self._method is Method.DREAMBOOTH)
+        own = name == AS_LORA and self._method is Method.DREAMBOOTH
+        return name in leaves(self._method) or own or name == DEVICE
 
     def _refresh(self) -> None:
         """Show what the method has, and let every control say whether it has a say."""

@@ -108,7 +108,7 @@ class TrainPage(QWidget):
             self.folder.refresh()  # It may have been mended meanwhile.
             return
         self.side.show_part(PROGRESS)
-        self.training.begin(config)
+        self.training.begin(config, self.panel.values().device)
 
     @Slot()
     def choose_pictures(self) -> None:
@@ -229,6 +229,7 @@ class TrainPage(QWidget):
 
     def _go_on(self, config: TrainConfig, training: TrainingSnapshot) -> None:
         """Go on with the training in sight, as ``config`` says."""
+        device = self.panel.values().device
         self.banner.hide()
         if training.saved and not Folder(Path(config.out)).steps():
             self.training.forget()
@@ -242,12 +243,12 @@ class TrainPage(QWidget):
             if training.phase is Phase.PAUSED:
                 config = self.panel.take_changes(config)
             else:
-                self.panel.set_values(TrainSettings.of(config))
+                self.panel.set_values(TrainSettings.of(config, device))
         except CoreError as error:
             self.show_error(str(error))
             return
         self.side.show_part(PROGRESS)
-        self.training.resume(config)
+        self.training.resume(config, device)
 
     @Slot()
     def _use(self) -> None:
@@ -322,7 +323,7 @@ class TrainPage(QWidget):
         self.side.show_part(PROGRESS)
         if training.config is None or (is_restored and not training.phase.is_held):
             return  # The controls hold what the next one is to be.
-        values = TrainSettings.of(training.config)
+        values = TrainSettings.of(training.config, self.panel.values().device)
         # The name of one that has ended is taken.
         name = values.name if training.phase.is_held else ""
         self.panel.set_values(dataclasses.replace(values, name=name))

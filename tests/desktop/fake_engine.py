@@ -22,7 +22,7 @@ from core.events import (
     Step,
     TrainingEvent,
 )
-from core.request import MemoryMode, PreviewDecoder, Request
+from core.request import DeviceName, MemoryMode, PreviewDecoder, Request
 from core.training.caption_events import Captioned, CaptionEvent, CaptionsDone
 from core.training.caption_request import CaptionRequest
 from core.training.captions import caption_path, picture_paths, read_caption, write_caption
@@ -36,6 +36,7 @@ class FakeEngine:
     Attributes:
         requests: What was asked for, in order.
         trainings: What was to be learned, in order, and whether it was to go on.
+        devices: Where it was to be learned.
         warmed: The models that were warmed up.
         closed: How many runs have been closed, finished or not.
         gate: While cleared, a run waits once it has done ``stop_at`` steps: a test can look at it.
@@ -51,6 +52,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.trainings: list[tuple[TrainConfig, bool]] = []
+        self.devices: list[DeviceName] = []
         self.warmed: list[str] = []
         self.closed = 0
         self.gate = threading.Event()
@@ -80,9 +82,10 @@ class FakeEngine:
         self.warmed.append(model)
 
     def train(
-        self, config: TrainConfig, *, resume: bool = False
+        self, config: TrainConfig, *, resume: bool = False, device: DeviceName = DeviceName.AUTO
     ) -> Generator[TrainingEvent, None, None]:
         self.trainings.append((config, resume))
+        self.devices.append(device)
         self.steps_done = 0
         try:
             yield Loading(what=f"the model {config.model}")

@@ -1,3 +1,4 @@
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -16,7 +17,7 @@ from core.events import (
     Trained,
     TrainStep,
 )
-from core.request import TextToImage
+from core.request import DeviceName, TextToImage
 from core.training.caption_request import CaptionRequest
 from core.training.config import LoraTraining
 from core.training.config_parts import DataSettings
@@ -29,7 +30,15 @@ REQUEST = TextToImage(prompts=("a",), steps=3, width=64, height=64, seed=5, coun
 
 
 class Telling(FakeEngine):
-    """Says in which process it works, and refuses two prompts."""
+    """Says in which process and on which device it works, and refuses two prompts."""
+
+    def __init__(self, device):
+        super().__init__()
+        self.device = device
+
+    def train(self, config, *, resume=False):
+        yield Loading(what=str(self.device))
+        yield from super().train(config, resume=resume)
 
     def _run(self, request, preview):
         if request.prompts == ("bad",):
@@ -49,6 +58,10 @@ class Telling(FakeEngine):
         yield from super()._run(request, preview)
 
 
+def make(device):
+    return Telling(device)
+
+
 class Particular(Exception):
     """As libraries make them: it cannot be made again from its message."""
 
@@ -58,7 +71,7 @@ class Particular(Exception):
 
 @pytest.fixture(scope="module")
 def engine():
-    engine = ProcessEngine(Telling)
+    engine = ProcessEngine(make)
     yield engine
     engine.close()
 
@@ -107,7 +120,11 @@ def test_trainings_and_captions_are_the_childs_too(engine, tmp_path):
     events = list(engine.train(config))
     assert [event.index for event in events if isinstance(event, TrainStep)] == [1, 2, 3]
     assert isinstance(events[-1], Trained)
-    stream = engine.train(config)
+    assert events[0] == Loading(what="auto")
+    out = tmp_path / "other"
+    config = dataclasses.replace(config, out=str(out))
+    stream = engine.train(config, device=DeviceName.CPU)
+    assert next(stream) == Loading(what="cpu")
     while not isinstance(next(stream), TrainStep):
         pass
     stream.close()
@@ -150,7 +167,7 @@ def test_crash_is_not_called_want_of_memory_and_closing_its_run_begins_no_child(
 
 
 def test_close_ends_a_child_at_work_at_once():
-    engine = ProcessEngine(Telling)
+    engine = ProcessEngine(make)
     child = int(events_of(engine)[0].what)
     threading.Timer(0.5, engine.close).start()
     began = time.monotonic()

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QFileDialog, QPlainTextEdit, QWidget
 
 from core.errors import OutOfMemory
 from core.models.verdict import Kind
-from core.request import TextToImage
+from core.request import DeviceName, TextToImage
 from core.training.config import DreamBooth, Finetune, LoraTraining, Method, TextualInversion
 from core.training.config_parts import Preset
 from core.training.folder import Folder
@@ -484,6 +484,16 @@ def test_steps_and_samples_can_be_changed_while_paused(train):
     assert (config.steps, config.samples.prompts) == (15, ("a moon", "a small moon"))
     assert resume
     assert controls["adapter.rank"].widget.isEnabled()
+
+
+def test_device_is_chosen_and_may_be_another_when_it_goes_on(train):
+    train.set(device=DeviceName.CPU)
+    train.run_to(6)
+    train.pause()
+    train.panel.form.controls["device"].set_value(DeviceName.AUTO)
+    train.panel.press()
+    train.wait_phase(Phase.FINISHED)
+    assert train.engine.devices == [DeviceName.CPU, DeviceName.AUTO]
 
 
 def test_resume_of_what_was_deleted_says_so(train):

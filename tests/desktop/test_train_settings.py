@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import InvalidRequest
+from core.request import DeviceName
 from core.training.config import (
     DreamBooth,
     Finetune,
@@ -26,7 +27,6 @@ from core.training.config_parts import (
 from desktop.settings import Settings, read, write
 from desktop.train_fields import fields_in_sight
 from desktop.train_more_fields import folded_fields
-from desktop.train_say import AS_LORA
 from desktop.train_settings import TrainSettings, all_leaves, free_name
 
 DATA = DataSettings(folder="/pictures/moons", resolution=256, flip=True)
@@ -54,13 +54,16 @@ CONFIGS = (
 
 def test_every_setting_has_a_control():
     named = [field.name for field in (*fields_in_sight(), *folded_fields())]
-    assert sorted(named) == sorted({*all_leaves(), AS_LORA})
+    assert sorted(named) == sorted(all_leaves())
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: str(config.method))
 def test_controls_ask_for_what_they_were_set_to(config):
     settings = TrainSettings.of(config)
     assert settings.config(Path("/nowhere")) == config
+    on_cpu = TrainSettings.of(config, DeviceName.CPU)
+    assert on_cpu.device is DeviceName.CPU
+    assert on_cpu.config(Path("/nowhere")) == config
 
 
 def test_settings_of_other_methods_are_kept_and_not_asked_for():
