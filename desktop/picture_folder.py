@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal, Slot
@@ -38,6 +37,17 @@ class Picture:
     repeats: int = 1
     size: tuple[int, int] = (1, 1)
 
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """What commas part in its caption, each once."""
+        return _tags_in(self.caption)
+
+
+@lru_cache(maxsize=65536)
+def _tags_in(caption: str) -> tuple[str, ...]:
+    parts = (part.strip() for part in caption.split(","))
+    return tuple(dict.fromkeys(part for part in parts if part))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderSnapshot:
@@ -51,6 +61,8 @@ class FolderSnapshot:
         refusal: Why nothing in it can be learned from, or empty.
         work: How far what goes on with its files is, or None.
         is_reading: Whether it is being looked through.
+        replaced: How many captions the last replacement of words has changed, as far as it can be
+            undone.
     """
 
     folder: str = ""
@@ -60,16 +72,7 @@ class FolderSnapshot:
     refusal: str = ""
     work: Prepared | None = None
     is_reading: bool = False
-
-    def tags(self) -> list[tuple[str, int]]:
-        """Count what commas part in the captions, the most frequent first."""
-        counts = Counter(
-            tag
-            for picture in self.pictures
-            for tag in dict.fromkeys(part.strip() for part in picture.caption.split(","))
-            if tag
-        )
-        return sorted(counts.items(), key=lambda item: (-item[1], item[0].casefold()))
+    replaced: int = 0
 
 
 class PictureFolder(QObject):
@@ -94,6 +97,7 @@ class PictureFolder(QObject):
         self._snapshot = FolderSnapshot()
         self._settings: DataSettings | None = None
         self._resolution = 0
+        self._undo: dict[Path, tuple[str, str]] = {}
         self._next_id = 1
         self._reading: LibraryTask | None = None
         self._tasks: dict[int, LibraryTask] = {}
@@ -124,7 +128,7 @@ class PictureFolder(QObject):
             return
         folder = self._settings.folder
         if folder != self._snapshot.folder:
-            self._snapshot = FolderSnapshot(folder=folder)
+            self._snapshot, self._undo = FolderSnapshot(folder=folder), {}
         self._change(is_reading=True)
         work = partial(picture_work.looking, self._settings, self._resolution)
         self._reading = self._submit(work)
@@ -153,17 +157,29 @@ class PictureFolder(QObject):
         )
         self._change(pictures=pictures)
 
-    def replace(self, old: str, new: str) -> int:
-        """Put other words in the place of some in all captions; gives how many have changed."""
-        if not old:
-            return 0
-        captions = {
-            picture.path: picture.caption.replace(old, new)
-            for picture in self._snapshot.pictures
-            if old in picture.caption
-        }
-        self.edit(captions)
-        return len(captions)
+    def replace(self, old: str, new: str, among: Collection[Path]) -> int:
+        """Put other words in the place of some in captions; gives how many have changed.
+
+        Args:
+            old: What is looked for.
+            new: What takes its place.
+            among: The pictures whose captions are looked through.
+        """
+        wanted = set(among)
+        before = {p.path: p.caption for p in self._snapshot.pictures if p.path in wanted}
+        before = {path: caption for path, caption in before.items() if old and old in caption}
+        self.edit({path: caption.replace(old, new) for path, caption in before.items()})
+        now = {picture.path: picture.caption for picture in self._snapshot.pictures}
+        self._undo = {path: (caption, now[path]) for path, caption in before.items()}
+        self._change(replaced=len(self._undo))
+        return len(self._undo)
+
+    def undo_replace(self) -> None:
+        """Give captions back that the last replacement changed and nobody has edited since."""
+        now = {picture.path: picture.caption for picture in self._snapshot.pictures}
+        undo, self._undo = self._undo, {}
+        self.edit({path: old for path, (old, new) in undo.items() if now.get(path) == new})
+        self._change(replaced=0)
 
     def gather(self, paths: Sequence[Path], folder: Path) -> None:
         """Copy pictures into a folder."""

@@ -18,6 +18,7 @@ from core.paths import exists
 from core.request import DeviceName
 from core.training.config import KINDS, Method, TrainConfig, from_json, to_json
 from core.training.folder import MAY_CHANGE, Folder
+from desktop.caption_draft import CaptionDraft
 from desktop.train_say import AS_LORA, unheard
 
 Plain = bool | int | float | str | tuple[str, ...]
@@ -59,6 +60,7 @@ class TrainSettings:
         values: All other settings of all methods that are not as they are by default, by their
             names in a configuration, parted by dots.
         opened: Folder of the training that was in sight, or empty.
+        captions: How captions are to be written.
     """
 
     method: Method = Method.LORA
@@ -68,6 +70,7 @@ class TrainSettings:
     parent: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
     opened: str = ""
+    captions: CaptionDraft = field(default_factory=CaptionDraft)
 
     def out(self, trainings: Path) -> Path:
         """Give the folder of the training that these controls ask for.

@@ -70,7 +70,7 @@ class PictureRows(QAbstractListModel):
             tag: What a caption must have between its commas to be shown; empty for all.
         """
         is_narrower, self._tag, self._all = tag != self._tag, tag, pictures
-        new = [picture for picture in pictures if not tag or tag in _tags(picture)]
+        new = [picture for picture in pictures if not tag or tag in picture.tags]
         now = [picture.path for picture in self._pictures]
         # One that has lost its tag by being edited stays in sight until something else is asked.
         if not is_narrower and tag and {picture.path for picture in new} <= set(now):
@@ -81,10 +81,10 @@ class PictureRows(QAbstractListModel):
             self._pictures = new
             self.endResetModel()
             return
-        for row, picture in enumerate(new):
-            if picture != self._pictures[row]:
-                self._pictures[row] = picture
-                self.dataChanged.emit(self.index(row), self.index(row))
+        changed = [row for row, one in enumerate(new) if one is not self._pictures[row]]
+        if changed:
+            self._pictures = new
+            self.dataChanged.emit(self.index(changed[0]), self.index(changed[-1]))
 
     def rowCount(self, parent: _Index | None = None) -> int:
         """Say how many are shown."""
@@ -244,10 +244,6 @@ class _Delegate(QStyledItemDelegate):
 
 def _text_place(cell: QRect) -> QRect:
     return cell.adjusted(_PAD, SIDE + 2 * _PAD - 4, -_PAD, -_PAD + 4)
-
-
-def _tags(picture: Picture) -> set[str]:
-    return {part.strip() for part in picture.caption.split(",")}
 
 
 def _paint_lines(painter: QPainter, place: QRect, text: str) -> None:

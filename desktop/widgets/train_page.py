@@ -15,6 +15,7 @@ from core.paths import Profile
 from core.training.config import TrainConfig
 from core.training.config_parts import Preset
 from core.training.folder import Folder
+from desktop.caption_draft import CaptionDraft
 from desktop.captioning import CaptionRun
 from desktop.drops import dropped_paths
 from desktop.jobs import JobQueue
@@ -70,6 +71,7 @@ class TrainPage(QWidget):
     def set_library(self, models: tuple[Listed, ...]) -> None:
         """Know the models of the library, as they are now."""
         self.panel.model.set_library(models)
+        self.pictures.tools.model.set_library(models)
 
     def values(self) -> TrainSettings:
         """Give what is to be remembered."""
@@ -78,11 +80,13 @@ class TrainPage(QWidget):
         opened = self._opening
         if config is not None and Folder(Path(config.out)).is_begun():
             opened = config.out
-        return dataclasses.replace(self.panel.values(), opened=opened)
+        captions = self.pictures.tools.values()
+        return dataclasses.replace(self.panel.values(), opened=opened, captions=captions)
 
     def restore(self, values: TrainSettings) -> None:
         """Bring everything back as it was left, the training that was in sight included."""
         self.panel.set_values(values)
+        self.pictures.tools.set_values(values.captions)
         self._opening = values.opened
         if values.opened:
             self.training.open(Path(values.opened))
@@ -194,8 +198,8 @@ class TrainPage(QWidget):
         self.estimate.failed.connect(self.show_error)
         panel.model.failed.connect(self.show_error)
         self.pictures.choose_requested.connect(self.choose_pictures)
-        self.pictures.tools.caption_requested.connect(self.captions.begin)
-        self.pictures.tools.failed.connect(self.show_error)
+        self.pictures.tools.caption_requested.connect(self._on_captions)
+        self.pictures.tools.changed.connect(self.changed)
         self.progress.outcome.use_requested.connect(self._use)
         self.progress.outcome.resume_requested.connect(self._resume)
         self.progress.outcome.more_requested.connect(self._learn_on)
@@ -269,6 +273,11 @@ class TrainPage(QWidget):
         self.estimate.ask(values)
         self.pictures.set_method(values.method)
         self.changed.emit()
+
+    @Slot(object)
+    def _on_captions(self, draft: CaptionDraft) -> None:
+        folder, device = Path(self.folder.snapshot.folder), self.panel.values().device
+        self.captions.begin(draft.request(folder, device))
 
     @Slot(object)
     def _on_preset(self, preset: Preset) -> None:

@@ -77,7 +77,8 @@ class TrainPictures(QWidget):
         self._stack = QStackedWidget()
         self._lay_out()
         self.rows.edited.connect(self._on_edited)
-        self.tools.replace_requested.connect(folder.replace)
+        self.tools.replace_requested.connect(self._on_replace)
+        self.tools.undo_requested.connect(folder.undo_replace)
         self.tools.tag_chosen.connect(lambda _tag: self._show_rows())
         folder.changed.connect(self.show_snapshot)
         self.show_snapshot(folder.snapshot)
@@ -127,6 +128,7 @@ class TrainPictures(QWidget):
 
     def _show_rows(self) -> None:
         self.rows.show(self._folder.snapshot.pictures, self.tools.tag())
+        self.tools.set_shown(self.rows.pictures)
 
     def _show_problems(self, snapshot: FolderSnapshot) -> None:
         count = len(snapshot.problems)
@@ -154,6 +156,10 @@ class TrainPictures(QWidget):
     @Slot(object, str)
     def _on_edited(self, path: Path, text: str) -> None:
         self._folder.edit({path: text})
+
+    @Slot(str, str)
+    def _on_replace(self, old: str, new: str) -> None:
+        self._folder.replace(old, new, [picture.path for picture in self.rows.pictures])
 
     def _lay_out(self) -> None:
         above = QVBoxLayout()

@@ -37,7 +37,7 @@ def test_pictures_captions_and_what_is_left_out(folder, qtbot, tmp_path):
     (problem,) = snapshot.problems
     assert problem.path.name == "broken.jpg"
     assert "picture" in problem.reason
-    assert snapshot.tags() == [("b", 2), ("a", 1)]
+    assert snapshot.pictures[0].tags == ("a", "b")
 
 
 def test_caption_is_seen_at_once_and_written_soon(folder, qtbot, tmp_path):
@@ -52,10 +52,24 @@ def test_caption_is_seen_at_once_and_written_soon(folder, qtbot, tmp_path):
 def test_words_are_replaced_in_all_captions(folder, qtbot, tmp_path):
     root = fill(tmp_path / "set", ["a red disc", "a blue disc", "a star"])
     look(folder, qtbot, root)
-    assert folder.replace("disc", "ball") == 2
+    assert folder.replace("disc", "ball", [root / f"p{i}.png" for i in range(3)]) == 2
     folder.close()
     texts = [(root / f"p{i}.txt").read_text().strip() for i in range(3)]
     assert texts == ["a red ball", "a blue ball", "a star"]
+
+
+def test_words_are_replaced_in_some_captions_and_that_is_undone(folder, qtbot, tmp_path):
+    root = fill(tmp_path / "set", ["a red disc", "a blue disc", "a disc"])
+    look(folder, qtbot, root)
+    assert folder.replace("disc", "ball", [root / "p0.png", root / "p1.png"]) == 2
+    assert [p.caption for p in folder.snapshot.pictures] == ["a red ball", "a blue ball", "a disc"]
+    assert folder.snapshot.replaced == 2
+    folder.edit({root / "p1.png": "a moon"})
+    folder.undo_replace()
+    assert folder.snapshot.replaced == 0
+    folder.close()
+    texts = [(root / f"p{i}.txt").read_text().strip() for i in range(3)]
+    assert texts == ["a red disc", "a moon", "a disc"]
 
 
 def test_folder_without_pictures_is_refused_in_a_sentence(folder, qtbot, tmp_path):

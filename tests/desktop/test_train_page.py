@@ -9,14 +9,17 @@ from PySide6.QtGui import QDragEnterEvent
 from PySide6.QtWidgets import QFileDialog, QPlainTextEdit, QWidget
 
 from core.errors import OutOfMemory
+from core.models.listing import Listed
 from core.models.verdict import Kind
 from core.request import DeviceName, TextToImage
 from core.training.config import DreamBooth, Finetune, LoraTraining, Method, TextualInversion
 from core.training.config_parts import Preset
 from core.training.folder import Folder
+from desktop.caption_draft import Which
 from desktop.jobs import JobState
 from desktop.training import Phase
 from desktop.widgets.main_window import CREATE, TRAIN
+from desktop.widgets.tag_rows import TagRows
 from desktop.widgets.train_side import PICTURES, PROGRESS
 from tests.desktop.fake_engine import disc
 
@@ -596,10 +599,72 @@ def test_words_are_found_replaced_and_counted(train):
     assert captions[0] == "a planet, number 0"
     assert not tools.replace.isEnabled()
     assert tools.replace.toolTip() == "No caption has it."
-    texts = [tools.tags.item(row).toolTip() for row in range(tools.tags.count())]
-    assert texts[:2] == ["All pictures", "a planet"]
-    tools.tags.setCurrentRow(texts.index("number 2"))
+    train.wait(lambda: tags_of(tools)[:2] == ["All pictures", "a planet"])
+    choose_tag(tools, "number 2")
     assert [picture.path.name for picture in train.page.pictures.rows.pictures] == ["p2.png"]
+    tools.old.setText("planet")
+    assert tools.replace.text() == "Replace in 1 of those shown"
+    tools.new.setText("star")
+    tools.replace.click()
+    captions = [picture.caption for picture in train.page.folder.snapshot.pictures]
+    assert captions == ["a planet, number 0", "a planet, number 1", "a star, number 2"]
+    tools.undo.click()
+    assert train.page.folder.snapshot.pictures[2].caption == "a planet, number 2"
+    assert not tools.undo.isVisible()
+
+
+def test_tags_are_counted_as_captions_change(train, moons):
+    tools = train.page.pictures.tools
+    train.wait(lambda: "number 1" in tags_of(tools))
+    choose_tag(tools, "number 1")
+    train.page.folder.know({moons / "p1.png": "a sun, number 1", moons / "p2.png": "a sun"})
+    train.wait(lambda: "a sun" in tags_of(tools))
+    assert tools.tag() == "number 1"
+    fresh = TagRows()
+    fresh.show(train.page.folder.snapshot.pictures)
+    lines = [fresh.index(row).data() for row in range(fresh.rowCount())]
+    assert lines[:2] == ["3   All pictures", "2   a sun"]
+    assert [tools.rows.index(row).data() for row in range(tools.rows.rowCount())] == lines
+    train.page.folder.know({moons / "p1.png": "a sun"})
+    train.wait(lambda: tools.tag() == "")
+    assert len(train.page.pictures.rows.pictures) == 3
+
+
+def test_restart_brings_the_caption_tools_back(open_window, moons, tmp_path):
+    first = TrainSession(open_window(), moons)
+    tools = first.page.pictures.tools
+    tools.suffix.setText("at night")
+    tools.beams.setValue(7)
+    tools.which.set_value(Which.ALL)
+    tools.model.set_model(str(tmp_path / "my-blip"))
+    draft = tools.values()
+    first.session.close()
+    again = open_window().train.pictures.tools
+    assert again.values() == draft
+    assert again.model.currentText() == "my-blip"
+    assert not again.about.isVisibleTo(again)
+
+
+def test_captioners_of_the_library_are_offered(train, tmp_path):
+    row = Listed(
+        name="blip-base", title="BLIP", kind=Kind.CAPTIONER, family="blip", path=tmp_path, size=1
+    )
+    train.page.set_library((row,))
+    model = train.page.pictures.tools.model
+    texts = [model.itemText(line) for line in range(model.count())]
+    assert texts == ["Stepwise's own", "blip-base", "Open folder…"]
+    model.setCurrentIndex(1)
+    model.activated.emit(1)
+    assert train.page.pictures.tools.values().model == str(tmp_path)
+
+
+def tags_of(tools) -> list[str]:
+    rows = range(tools.rows.rowCount())
+    return [tools.rows.index(row).data(Qt.ItemDataRole.ToolTipRole) for row in rows]
+
+
+def choose_tag(tools, text: str) -> None:
+    tools.tags.setCurrentIndex(tools.rows.index(tags_of(tools).index(text)))
 
 
 def test_captions_are_written_by_a_model(train, moons):
