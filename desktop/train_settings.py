@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -94,7 +95,7 @@ class TrainSettings:
     @property
     def device(self) -> DeviceName:
         """Where to compute."""
-        return DeviceName(self.value(DEVICE))
+        return DeviceName(str(self.value(DEVICE)))
 
     def config(self, trainings: Path) -> TrainConfig:
         """Give the training that these controls ask for.
@@ -151,6 +152,44 @@ class TrainSettings:
             parent=str(out.parent),
             values=values,
         )
+
+
+def read_settings(path: Path, now: TrainSettings, trainings: Path) -> TrainSettings:
+    """Read a file of a training's settings, such as ``config.json`` in its folder.
+
+    Args:
+        path: The file.
+        now: Gives method, pictures and device where the file leaves them open.
+        trainings: Where trainings are kept unless the file says otherwise.
+
+    Raises:
+        InvalidRequest: If it cannot be read or is none; the reason names it.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidRequest("config", f"{path} cannot be read ({error}).") from error
+    if not isinstance(values, dict):
+        raise InvalidRequest("config", f"{path} holds no object of settings.")
+    own_place = "out" in values
+    data = values.get("data", {})
+    values = {"method": str(now.method), "out": str(trainings / "settings")} | values
+    if isinstance(data, dict):
+        values["data"] = {"folder": now.folder or "pictures"} | data
+    try:
+        settings = TrainSettings.of(from_json(values), now.device)
+    except InvalidRequest as error:
+        reason = f"{path} holds no settings of a training ({error}); choose another file."
+        raise InvalidRequest("config", reason) from error
+    # What is learned anew gets a place of its own.
+    is_free = own_place and not is_taken(Path(values["out"]))
+    given = "folder" in data
+    return dataclasses.replace(
+        settings,
+        folder=settings.folder if given else now.folder,
+        name=settings.name if is_free else "",
+        parent=settings.parent if own_place else "",
+    )
 
 
 def may_change(name: str) -> bool:

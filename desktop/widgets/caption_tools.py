@@ -109,7 +109,7 @@ class CaptionTools(QWidget):
     def values(self) -> CaptionDraft:
         """Give what stands in the controls of what a model writes."""
         return CaptionDraft(
-            model=self.model.model,
+            model=self.model.captioner,
             folders=self.model.folders,
             which=self.which.value(),
             prefix=self.prefix.text(),
@@ -120,7 +120,7 @@ class CaptionTools(QWidget):
 
     def set_values(self, draft: CaptionDraft) -> None:
         """Bring these controls to ``draft``."""
-        self.model.set_model(draft.model, draft.folders)
+        self.model.set_captioner(draft.model, draft.folders)
         self.which.set_value(draft.which)
         self.prefix.setText(draft.prefix)
         self.suffix.setText(draft.suffix)
@@ -183,7 +183,7 @@ class CaptionTools(QWidget):
         self.tag_chosen.emit(self.tag())
 
     def _on_change(self) -> None:
-        self.about.setVisible(self.model.model == STARTER)
+        self.about.setVisible(self.model.captioner == STARTER)
         self.changed.emit()
 
     def _connect(self) -> None:

@@ -28,14 +28,14 @@ class CaptionerChoice(CalmCombo):
         self.setToolTip(self.tr("What writes the captions: any BLIP model on this machine"))
         self._library: dict[str, str] = {}
         self._folders: tuple[str, ...] = ()
-        self._model = STARTER
+        self._captioner = STARTER
         self._fill()
         self.activated.connect(self._on_activated)
 
     @property
-    def model(self) -> str:
+    def captioner(self) -> str:
         """The one chosen: a name or the path of a folder."""
-        return self._model
+        return self._captioner
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -48,10 +48,11 @@ class CaptionerChoice(CalmCombo):
         self._library = {str(row.path): row.name for row in rows}
         self._fill()
 
-    def set_model(self, model: str, folders: tuple[str, ...] = ()) -> None:
+    def set_captioner(self, captioner: str, folders: tuple[str, ...] = ()) -> None:
         """Choose one, and offer folders that were opened earlier."""
-        opened = (model,) if model != STARTER and model not in self._library else ()
-        self._model, self._folders = model, tuple(dict.fromkeys((*folders, *opened)))
+        is_known = captioner == STARTER or captioner in self._library
+        opened = folders if is_known else (*folders, captioner)
+        self._captioner, self._folders = captioner, tuple(dict.fromkeys(opened))
         self._fill()
 
     def _fill(self) -> None:
@@ -63,12 +64,12 @@ class CaptionerChoice(CalmCombo):
                 self.addItem(name, path)
                 self.setItemData(self.count() - 1, path, Qt.ItemDataRole.ToolTipRole)
             self.addItem(self.tr("Open folder…"), "")
-            self.setCurrentIndex(max(self.findData(self._model), 0))
-        self._model = str(self.currentData())
+            self.setCurrentIndex(max(self.findData(self._captioner), 0))
+        self._captioner = str(self.currentData())
 
     def _on_activated(self, row: int) -> None:
-        model = self.itemData(row) or QFileDialog.getExistingDirectory(
+        chosen = self.itemData(row) or QFileDialog.getExistingDirectory(
             self, self.tr("Open a BLIP Folder")
         )
-        self.set_model(model or self._model, self._folders)
+        self.set_captioner(chosen or self._captioner, self._folders)
         self.chosen.emit()

@@ -45,6 +45,7 @@ def fill_train_menu(menu: QMenu, page: TrainPage) -> QAction:
     menu.addSeparator()
     choose = add_action(menu, _tr("Choose Pictures…"), page.choose_pictures)
     opening = add_action(menu, _tr("Open Training…"), page.open_training)
+    settings = add_action(menu, _tr("Open Settings…"), page.open_settings)
     menu.addSeparator()
     add_action(menu, _tr("Show the Pictures"), lambda: page.side.show_part(PICTURES), "Ctrl+4")
     add_action(menu, _tr("Show the Training"), lambda: page.side.show_part(PROGRESS), "Ctrl+5")
@@ -52,6 +53,7 @@ def fill_train_menu(menu: QMenu, page: TrainPage) -> QAction:
     def refresh(training: TrainingSnapshot) -> None:
         end.setEnabled(training.phase.is_held)
         choose.setEnabled(not training.phase.is_held)
+        settings.setEnabled(not training.phase.is_held)
         opening.setEnabled(not training.phase.is_busy)
 
     page.training.changed.connect(refresh)

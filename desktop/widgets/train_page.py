@@ -24,7 +24,7 @@ from desktop.put_to_use import Learned
 from desktop.shelf_messages import Message, MessageKind
 from desktop.thumbnails import Thumbnails
 from desktop.train_estimate import Fitted, TrainEstimate
-from desktop.train_settings import TrainSettings, free_name, is_taken
+from desktop.train_settings import TrainSettings, free_name, is_taken, read_settings
 from desktop.training import Phase, Training, TrainingSnapshot
 from desktop.widgets.banner import BannerKind
 from desktop.widgets.drop_hint import DropHint
@@ -52,7 +52,7 @@ class TrainPage(QWidget):
         self._profile = profile
         self._shown = (Phase.NONE, "")
         self._opening = ""
-        self.panel = TrainPanel(models, profile.root / "trainings")
+        self.panel = TrainPanel(models, profile.trainings)
         self.folder = PictureFolder(self)
         self.training = Training(jobs, self)
         self.captions = CaptionRun(jobs, self.folder, self)
@@ -127,11 +127,33 @@ class TrainPage(QWidget):
     def open_training(self) -> None:
         """Ask for the folder of a training, to look at it and to go on with it."""
         folder = QFileDialog.getExistingDirectory(
-            self, self.tr("Open a Training"), str(self._profile.root / "trainings")
+            self, self.tr("Open a Training"), str(self._profile.trainings)
         )
         if folder:
             self.banner.hide()
             self.training.open(Path(folder))
+
+    @Slot()
+    def open_settings(self) -> None:
+        """Ask for the file of a training's settings, as the command line's ``--config`` takes."""
+        name, _ = QFileDialog.getOpenFileName(
+            self,
+            self.tr("Open Settings"),
+            str(self._profile.trainings),
+            self.tr("Settings of a training (*.json)"),
+        )
+        if name:
+            self.take_settings(Path(name))
+
+    def take_settings(self, path: Path) -> None:
+        """Bring the controls to what a file of settings says."""
+        self.banner.hide()
+        try:
+            values = read_settings(path, self.panel.values(), self._profile.trainings)
+        except InvalidRequest as error:
+            self.show_error(error.reason)
+            return
+        self.panel.set_values(values)
 
     def take_folder(self, folder: Path) -> None:
         """Learn from a folder's pictures."""
@@ -147,12 +169,15 @@ class TrainPage(QWidget):
         if len(paths) == 1 and paths[0].is_dir():
             self.take_folder(paths[0])
             return
+        if any(path.is_dir() for path in paths):
+            self.show_error(self.tr("Drop one folder at a time, or pictures without one."))
+            return
         folder = self.panel.folder
         target = (
             Path(folder) if folder else free_name(self._profile.root / "pictures-to-learn", "set")
         )
         self.banner.hide()
-        self.folder.gather([path for path in paths if path.is_file()], target)
+        self.folder.gather(paths, target)
 
     def close_down(self) -> None:
         """Let the threads end; captions on their way are written."""

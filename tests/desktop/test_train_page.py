@@ -542,6 +542,21 @@ def test_finished_training_is_opened_and_used(train, monkeypatch):
     assert train.panel.name.text() == ""
 
 
+def test_settings_of_a_file_come_into_the_controls(train, tmp_path, monkeypatch):
+    train.panel.press()
+    train.wait_phase(Phase.FINISHED)
+    path = Folder(Path(train.training.snapshot.config.out)).config_file
+    train.set(Method.FINETUNE, steps=99)
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
+    train.page.open_settings()
+    values = train.panel.values()
+    assert (values.method, values.value("steps"), values.name) == (Method.LORA, 12, "")
+    (tmp_path / "other.json").write_text("{")
+    train.page.take_settings(tmp_path / "other.json")
+    assert "other.json cannot be read" in train.banner()
+    assert train.panel.values() == values
+
+
 def test_sample_is_seen_large_and_arrows_lead_on(train):
     train.panel.press()
     train.wait_phase(Phase.FINISHED)
@@ -636,7 +651,7 @@ def test_restart_brings_the_caption_tools_back(open_window, moons, tmp_path):
     tools.suffix.setText("at night")
     tools.beams.setValue(7)
     tools.which.set_value(Which.ALL)
-    tools.model.set_model(str(tmp_path / "my-blip"))
+    tools.model.set_captioner(str(tmp_path / "my-blip"))
     draft = tools.values()
     first.session.close()
     again = open_window().train.pictures.tools
@@ -724,6 +739,17 @@ def test_dropped_pictures_are_gathered_in_a_folder_and_a_folder_is_taken(session
     page.drop((moons,))
     session.wait(lambda: len(page.folder.snapshot.pictures) == 3)
     assert page.panel.folder == str(moons)
+
+
+def test_one_folder_is_dropped_at_a_time(session, moons, tmp_path):
+    session.window.shell.show_page(TRAIN)
+    page = session.train
+    for paths in ((moons, tmp_path), (moons, moons / "p0.png")):
+        page.banner.hide()
+        page.drop(paths)
+        assert "one folder at a time" in page.banner.message.text()
+        assert page.banner.isVisible()
+        assert page.panel.folder == ""
 
 
 def test_nothing_is_dropped_into_a_training(train, moons):

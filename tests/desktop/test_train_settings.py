@@ -27,7 +27,7 @@ from core.training.config_parts import (
 from desktop.settings import Settings, read, write
 from desktop.train_fields import fields_in_sight
 from desktop.train_more_fields import folded_fields
-from desktop.train_settings import TrainSettings, all_leaves, free_name
+from desktop.train_settings import TrainSettings, all_leaves, free_name, read_settings
 
 DATA = DataSettings(folder="/pictures/moons", resolution=256, flip=True)
 SHARED = {
@@ -109,6 +109,26 @@ def test_what_is_wrong_is_named():
     with pytest.raises(InvalidRequest) as caught:
         settings.config(Path("/trainings"))
     assert caught.value.field == "token"
+
+
+def test_file_of_settings_is_read(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(to_json(CONFIGS[3])))
+    assert read_settings(path, TrainSettings(), tmp_path).config(tmp_path) == CONFIGS[3]
+    now = TrainSettings(folder="/moons", method=Method.LORA)
+    path.write_text('{"steps": 9, "data": {"flip": true}}')
+    settings = read_settings(path, now, tmp_path)
+    assert (settings.method, settings.folder, settings.name) == (Method.LORA, "/moons", "")
+    assert (settings.value("steps"), settings.value("data.flip")) == (9, True)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"stepz": 3}', '{"method": "none"}', '{"data": 3}'])
+def test_file_that_is_no_settings_is_said(tmp_path, text):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(InvalidRequest) as caught:
+        read_settings(path, TrainSettings(), tmp_path)
+    assert str(path) in caught.value.reason
 
 
 def test_settings_go_through_the_file(tmp_path):
