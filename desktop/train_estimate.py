@@ -1,22 +1,26 @@
-"""What a training will take of memory, and settings that fit into so much of it."""
+"""What a training will take of memory and time, and settings that fit into so much memory."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QThreadPool, QTimer, Signal, Slot
+import psutil
+from PySide6.QtCore import QCoreApplication, QObject, QThreadPool, QTimer, Signal, Slot
 
 from core.errors import CoreError
 from core.models import catalog
 from core.models.copying import format_size
 from core.models.identify import Identity, identify
+from core.request import DeviceName, Request
 from core.training.config import TrainConfig
 from core.training.config_parts import Preset
 from core.training.presets import memory_needed, with_preset
+from desktop.train_pace import Paces
 from desktop.train_settings import TrainSettings
 
 _PAUSE_MS = 250
@@ -52,9 +56,10 @@ class TrainEstimate(QObject):
     fitted = Signal(object)
     failed = Signal(str)
 
-    def __init__(self, parent: QObject | None = None) -> None:
-        """Start without settings."""
+    def __init__(self, paces: Paces, parent: QObject | None = None) -> None:
+        """Start without settings; ``paces`` are looked at beside the window's thread alone."""
         super().__init__(parent)
+        self._paces = paces
         self._settings = TrainSettings()
         self._pool = QThreadPool(self)
         self._pool.setMaxThreadCount(1)
@@ -69,6 +74,24 @@ class TrainEstimate(QObject):
     def fit(self, settings: TrainSettings, preset: Preset) -> None:
         """Find settings that fit into so much memory."""
         self._pool.start(lambda: self._fit(settings, preset))
+
+    @Slot(object, object, float)
+    def note_learning(self, config: TrainConfig, device: DeviceName, seconds: float) -> None:
+        """Take down how long a training's step took, and tell anew what the settings take."""
+
+        def note() -> None:
+            with suppress(CoreError):
+                side = _side(config, _identity(catalog.resolve(config.model)))
+                self._paces.note_learning(config, device, side, seconds)
+
+        self._pool.start(note)
+        self._timer.start()
+
+    @Slot(object, float)
+    def note_drawing(self, request: Request, seconds: float) -> None:
+        """Take down how long a picture's step took, and tell anew what the settings take."""
+        self._pool.start(lambda: self._paces.note_drawing(request, seconds))
+        self._timer.start()
 
     def close(self) -> None:
         """Look at nothing more."""
@@ -85,10 +108,22 @@ class TrainEstimate(QObject):
     def _text(self, settings: TrainSettings) -> str:
         try:
             config = sketch(settings)
-            needed = memory_needed(config, _identity(catalog.resolve(config.model)))
+            identity = _identity(catalog.resolve(config.model))
         except CoreError:
             return ""  # The form, or the training, says what is wrong.
-        return self.tr("Takes about {0} of memory").format(format_size(needed.total))
+        side = _side(config, identity)
+        seconds = self._paces.seconds(config, settings.device, side)
+        time = self.tr("How long it takes is known after its first steps.")
+        if seconds is not None:
+            time = self.tr("Takes about {0} on this machine.").format(about(seconds))
+        return f"{self._memory(memory_needed(config, identity).total)}\n{time}"
+
+    def _memory(self, needed: int) -> str:
+        free = psutil.virtual_memory().available
+        text = self.tr("Takes about {0} of memory; this machine has {1} free.")
+        if needed > free:
+            text = self.tr("Takes about {0} of memory, more than the {1} this machine has free.")
+        return text.format(format_size(needed), format_size(free))
 
     def _fit(self, settings: TrainSettings, preset: Preset) -> None:
         try:
@@ -119,6 +154,25 @@ def sketch(settings: TrainSettings) -> TrainConfig:
         values={**settings.values, **unsaid},
     )
     return whole.config(Path("trainings"))
+
+
+def about(seconds: float) -> str:
+    """Give a time no finer than an estimate is: ``12 min``, ``2 h 40 min``."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return _tr("a minute")
+    if minutes < 60:
+        return _tr("{0} min").format(minutes)
+    hours, rest = divmod(round(minutes / 10) * 10, 60)
+    return _tr("{0} h {1} min").format(hours, rest)
+
+
+def _side(config: TrainConfig, identity: Identity) -> int:
+    return config.data.resolution or min(identity.width, identity.height)
+
+
+def _tr(text: str) -> str:
+    return QCoreApplication.translate("TrainEstimate", text)
 
 
 @lru_cache(maxsize=16)

@@ -166,7 +166,7 @@ def read_settings(path: Path, now: TrainSettings, trainings: Path) -> TrainSetti
         InvalidRequest: If it cannot be read or is none; the reason names it.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidRequest("config", f"{path} cannot be read ({error}).") from error
     if not isinstance(values, dict):

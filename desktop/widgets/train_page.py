@@ -24,6 +24,7 @@ from desktop.put_to_use import Learned
 from desktop.shelf_messages import Message, MessageKind
 from desktop.thumbnails import Thumbnails
 from desktop.train_estimate import Fitted, TrainEstimate
+from desktop.train_pace import Paces, PaceWatch
 from desktop.train_settings import TrainSettings, free_name, is_taken, read_settings
 from desktop.training import Phase, Training, TrainingSnapshot
 from desktop.widgets.banner import BannerKind
@@ -56,7 +57,8 @@ class TrainPage(QWidget):
         self.folder = PictureFolder(self)
         self.training = Training(jobs, self)
         self.captions = CaptionRun(jobs, self.folder, self)
-        self.estimate = TrainEstimate(self)
+        self.estimate = TrainEstimate(Paces(profile.cache / "paces.json"), self)
+        self.paces = PaceWatch(jobs, self)
         self.thumbnails = Thumbnails(self)
         self.side = TrainSide(self.folder, self.training, self.thumbnails)
         self.pictures, self.progress = self.side.pictures, self.side.progress
@@ -218,7 +220,9 @@ class TrainPage(QWidget):
         panel.choose_requested.connect(self.choose_pictures)
         panel.changed.connect(self._on_controls)
         panel.preset_requested.connect(self._on_preset)
-        self.estimate.known.connect(panel.show_memory)
+        self.paces.learned.connect(self.estimate.note_learning)
+        self.paces.drawn.connect(self.estimate.note_drawing)
+        self.estimate.known.connect(panel.show_cost)
         self.estimate.fitted.connect(self._on_fitted)
         self.estimate.failed.connect(self.show_error)
         panel.model.failed.connect(self.show_error)

@@ -86,8 +86,9 @@ class TrainPanel(QWidget):
             button.clicked.connect(
                 lambda _checked=False, preset=preset: self.preset_requested.emit(preset)
             )
-        self.memory = QLabel()
-        mark(self.memory, "quiet")
+        self.cost = QLabel()
+        mark(self.cost, "quiet")
+        self.cost.setWordWrap(True)
         self.name = QLineEdit()
         self.name.setAccessibleName(self.tr("Name"))
         self.name.setToolTip(self.tr("What it is called: letters, digits and . _ -"))
@@ -306,10 +307,10 @@ class TrainPanel(QWidget):
             row.addWidget(button, 1)
         return block
 
-    def show_memory(self, text: str) -> None:
-        """Say what the training will take; nothing if that is not known."""
-        self.memory.setText(text)
-        self.memory.setVisible(bool(text))
+    def show_cost(self, text: str) -> None:
+        """Say what the training will take of memory and time; nothing if that is not known."""
+        self.cost.setText(text)
+        self.cost.setVisible(bool(text))
 
     def _lay_out(self) -> None:
         place = QHBoxLayout()
@@ -326,7 +327,7 @@ class TrainPanel(QWidget):
         inside.addLayout(captioned(self.tr("Pictures"), self.well))
         inside.addWidget(self.form.method_rows)
         inside.addLayout(rows(((self.tr("Fit into"), self._preset_row()),), LABEL_WIDTH))
-        inside.addWidget(self.memory)
+        inside.addWidget(self.cost)
         inside.addWidget(self.form.prompts)
         inside.addWidget(self.form.every)
         inside.addLayout(rows(((self.tr("Name"), self.name),), LABEL_WIDTH))

@@ -786,12 +786,26 @@ def test_memory_is_told_and_a_preset_makes_it_less(session):
     panel = session.train.panel
     session.window.shell.show_page(TRAIN)
     panel.form.set_values({"batch_size": 64})
-    session.wait(lambda: "Takes about" in panel.memory.text())
-    before = panel.memory.text()
+    session.wait(lambda: "Takes about" in panel.cost.text())
+    before = panel.cost.text()
     panel.presets[Preset.GB_8].click()
     session.wait(lambda: panel.values().value("batch_size") == 4)
     assert session.train.banner.message.text() == "To fit into 8 GB: Batch 4."
-    session.wait(lambda: panel.memory.text() not in ("", before))
+    session.wait(lambda: panel.cost.text() not in ("", before))
+
+
+def test_time_is_told_once_something_like_it_was_done(train):
+    cost = train.panel.cost
+    train.wait(lambda: "known after its first steps" in cost.text())
+    assert "free" in cost.text()
+    train.session.generate()
+    train.session.wait_idle()
+    train.wait(lambda: "about a minute on this machine" in cost.text())
+    train.engine.step_seconds = 0.01
+    train.panel.press()
+    train.wait_phase(Phase.FINISHED)
+    train.set(steps=200_000)
+    train.wait(lambda: " h " in cost.text())
 
 
 def test_requests_of_the_create_page_are_its_own(train):
