@@ -14,7 +14,6 @@ from PySide6.QtCore import QCoreApplication, QObject, QThreadPool, QTimer, Signa
 
 from core.errors import CoreError
 from core.models import catalog
-from core.models.copying import format_size
 from core.models.identify import Identity, identify
 from core.request import DeviceName, Request
 from core.training.config import TrainConfig
@@ -120,10 +119,10 @@ class TrainEstimate(QObject):
 
     def _memory(self, needed: int) -> str:
         free = psutil.virtual_memory().available
-        text = self.tr("Takes about {0} of memory; this machine has {1} free.")
+        text = self.tr("Takes about {0} of memory; {1} are free.")
         if needed > free:
-            text = self.tr("Takes about {0} of memory, more than the {1} this machine has free.")
-        return text.format(format_size(needed), format_size(free))
+            text = self.tr("Takes about {0} of memory, more than the {1} that are free.")
+        return text.format(_gigabytes(needed), _gigabytes(free))
 
     def _fit(self, settings: TrainSettings, preset: Preset) -> None:
         try:
@@ -165,6 +164,10 @@ def about(seconds: float) -> str:
         return _tr("{0} min").format(minutes)
     hours, rest = divmod(round(minutes / 10) * 10, 60)
     return _tr("{0} h {1} min").format(hours, rest)
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size < 1e10 else f"{size / 1e9:.0f} GB"
 
 
 def _side(config: TrainConfig, identity: Identity) -> int:

@@ -30,6 +30,10 @@ _USUAL_STEPS = 25
 """Denoising steps of a sample, where the model's own number is not known here."""
 
 
+_FIRST = 10
+"""Steps after which a training's pace is told for the first time."""
+
+
 class Paces:
     """Seconds that a forward pass over one pixel takes, by model, device and kind of work."""
 
@@ -106,6 +110,7 @@ class PaceWatch(QObject):
     def __init__(self, jobs: JobQueue, parent: QObject | None = None) -> None:
         """Watch ``jobs``, which are done one after the other."""
         super().__init__(parent)
+        self._jobs = jobs
         self._clear()
         jobs.progressed.connect(self._on_progress)
         jobs.ended.connect(self._on_ended)
@@ -124,17 +129,22 @@ class PaceWatch(QObject):
                 self._before = event
                 if before is not None:
                     self._gaps.append(event.seconds - before.seconds)
+                    if len(self._gaps) == _FIRST:
+                        self._tell(self._jobs.snapshot.running)
             case Step(index=index, total=total) if index == total:
                 self._steps.append(event.seconds / total / len(event.pictures))
 
     @Slot(object)
     def _on_ended(self, job: JobSnapshot) -> None:
-        match job.work:
+        self._tell(job)
+        self._clear()
+
+    def _tell(self, job: JobSnapshot | None) -> None:
+        match job.work if job is not None else None:
             case Teaching(config=config, device=device) if self._gaps:
                 self.learned.emit(config, device, median(self._gaps))
             case Pictures(request=TextToImage(second_pass=None) as request) if self._steps:
                 self.drawn.emit(request, median(self._steps))
-        self._clear()
 
 
 def _passes(config: TrainConfig) -> int:

@@ -231,10 +231,9 @@ class CaptionTools(QWidget):
         column.setContentsMargins(16, 12, 16, 12)
         column.setSpacing(8)
         column.addWidget(_heading(self.tr("Captions by a model")))
-        column.addLayout(
-            rows(((self.tr("Model"), self.model), (self.tr("Write"), self.which)), _LABEL_WIDTH)
-        )
+        column.addLayout(rows(((self.tr("Model"), self.model),), _LABEL_WIDTH))
         column.addWidget(self.about)
+        column.addLayout(rows(((self.tr("Write"), self.which),), _LABEL_WIDTH))
         column.addWidget(Fold(self.tr("More"), more))
         column.addWidget(self.write)
         column.addSpacing(8)

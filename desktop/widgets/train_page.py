@@ -377,8 +377,8 @@ class TrainPage(QWidget):
         if training.phase is Phase.FAILED and before.is_busy:
             if training.is_bug:
                 self.banner.show_fault(training.message, self._profile.logs)
-            else:
-                self.show_error(training.message)
+            elif self.side.part != PROGRESS:
+                self.show_error(training.message)  # Else the card says it.
         self.changed.emit()
 
     @Slot()

@@ -44,6 +44,11 @@ class TrainSide(QWidget):
         folder.changed.connect(self._count)
         self.show_part(PICTURES)
 
+    @property
+    def part(self) -> int:
+        """The part in sight."""
+        return self._stack.currentIndex()
+
     @Slot(int)
     def show_part(self, part: int) -> None:
         """Turn to the pictures or to the training."""

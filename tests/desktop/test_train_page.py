@@ -320,12 +320,21 @@ def test_error_is_one_sentence_and_can_be_tried_again(train):
     train.engine.error = OutOfMemory("It needs 9 GB and 6 GB are free; take a smaller batch.")
     train.panel.press()
     train.wait_phase(Phase.FAILED)
-    assert train.banner() == "It needs 9 GB and 6 GB are free; take a smaller batch."
-    assert train.banner() in train.page.progress.outcome.text.text()
+    assert "It needs 9 GB and 6 GB are free; take a sm" in train.page.progress.outcome.text.text()
+    assert train.banner() == ""
     assert train.panel.method.isEnabled()
     train.page.progress.outcome.resume.click()
     train.wait_phase(Phase.FINISHED)
     assert [resume for _, resume in train.engine.trainings] == [False, False]
+
+
+def test_error_is_told_to_who_looks_at_the_pictures_too(train):
+    train.run_to(3)
+    train.page.side.show_part(PICTURES)
+    train.engine.fault = OutOfMemory("It needs 9 GB and 6 GB are free; take a smaller batch.")
+    train.go_on()
+    train.wait_phase(Phase.FAILED)
+    assert train.banner() == "It needs 9 GB and 6 GB are free; take a smaller batch."
 
 
 def test_control_at_fault_is_named_as_it_is_labelled_and_brought_into_sight(train):
@@ -802,9 +811,8 @@ def test_time_is_told_once_something_like_it_was_done(train):
     train.session.wait_idle()
     train.wait(lambda: "about a minute on this machine" in cost.text())
     train.engine.step_seconds = 0.01
-    train.panel.press()
-    train.wait_phase(Phase.FINISHED)
     train.set(steps=200_000)
+    train.run_to(15)
     train.wait(lambda: " h " in cost.text())
 
 
