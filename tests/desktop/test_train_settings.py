@@ -78,6 +78,7 @@ def test_settings_of_other_methods_are_kept_and_not_asked_for():
         (Method.TEXTUAL_INVERSION, {"train_text": True, "optimiser.text_learning_rate": 1e-5}),
         (Method.TEXTUAL_INVERSION, {"data.caption_dropout": 0.1}),
         (Method.TEXTUAL_INVERSION, {"data.trigger": "moon", "optimiser.weight_decay": 0.1}),
+        (Method.TEXTUAL_INVERSION, {"optimiser.weight_decay": 0.5}),
         (Method.DREAMBOOTH, {"single_file": True}),
         (Method.LORA, {"optimiser.text_learning_rate": 1e-5}),
         (
@@ -95,6 +96,7 @@ def test_what_has_no_say_is_not_asked_for(method, values):
     settings = TrainSettings(method=method, folder="/moons", values=texts | values)
     config = settings.config(Path("/trainings"))
     assert config.optimiser.text_learning_rate == 0
+    assert config.optimiser.weight_decay == OptimiserSettings().weight_decay
     assert config.data.caption_dropout == 0
     assert not getattr(config, "single_file", False)
     # Another method, or another choice beside it, gives it its say again.
