@@ -15,7 +15,7 @@ from core.events import Pixels
 from core.starter import render
 from core.starter.recogniser import Recogniser, train_recogniser
 from core.starter.shapes import NAMES
-from core.starter.world import COLOURS, SHAPES, Scene, Texture, Thing
+from core.starter.world import COLOURS, SHAPES, Scene, Style, Thing
 
 CONTRAST = 0.17
 """RGB distance (0 to 1.73) from the ground at which a pixel belongs to a thing."""
@@ -43,7 +43,7 @@ class Concept:
         return dataclasses.replace(self.thing, colour=colour) if self.varies else self.thing
 
 
-TEXTURES: tuple[Texture, ...] = ("plain", "striped", "checkered")
+TEXTURES = ("plain", "striped", "checkered")
 
 
 class Eyes:
@@ -134,42 +134,44 @@ def train_textures(steps: int = 300, seed: int = 6) -> torch.nn.Module:
     return _taught(example, _closer, (3,), steps=steps, seed=seed)
 
 
+STYLES: tuple[Style, ...] = ("flat", "outline", "neon")
 _COLOUR_NAMES = tuple(COLOURS)
 
 
 class StyleEyes:
-    """Tells texture, colour and shape of one thing on a ground."""
+    """Tells style, colour and shape of one thing on a ground; taught on renders of all styles."""
 
     def __init__(self) -> None:
         """Learn: some minutes on one core."""
 
         def ink(rng: random.Random) -> tuple[Scene, list[int]]:
-            scene = textured_scene(rng, rng.choice(TEXTURES))
+            scene = style_scene(rng, rng.choice(STYLES))
             return scene, [_COLOUR_NAMES.index(scene.things[0].colour)]
 
         def form(rng: random.Random) -> tuple[Scene, list[int]]:
-            scene = textured_scene(rng, rng.choice(TEXTURES))
-            thing = scene.things[0]
-            return scene, [TEXTURES.index(thing.texture), SHAPES.index(thing.shape)]
+            scene = style_scene(rng, rng.choice(STYLES))
+            return scene, [STYLES.index(scene.style), SHAPES.index(scene.things[0].shape)]
 
         self._ink = _taught(ink, _smaller, (len(COLOURS),), steps=500, seed=8)
-        self._form = _taught(form, _closer, (len(TEXTURES), len(SHAPES)), steps=500, seed=9)
+        self._form = _taught(form, _closer, (len(STYLES), len(SHAPES)), steps=500, seed=9)
 
     @torch.inference_mode()
     def read(self, pictures: Sequence[Pixels]) -> list[tuple[str, str, str]]:
-        """Give texture, colour and shape of each."""
+        """Give style, colour and shape of each."""
         stack = torch.stack([torch.from_numpy(np.array(p)) for p in pictures])
         stack = stack.permute(0, 3, 1, 2).float() / 255
-        texture, shape = self._form(_closer(stack)).split([len(TEXTURES), len(SHAPES)], 1)
+        style, shape = self._form(_closer(stack)).split([len(STYLES), len(SHAPES)], 1)
         colour = self._ink(_smaller(stack))
-        rows = zip(texture.argmax(1), colour.argmax(1), shape.argmax(1), strict=True)
-        return [(TEXTURES[k], _COLOUR_NAMES[c], SHAPES[s]) for k, c, s in rows]
+        rows = zip(style.argmax(1), colour.argmax(1), shape.argmax(1), strict=True)
+        return [(STYLES[k], _COLOUR_NAMES[c], SHAPES[s]) for k, c, s in rows]
 
 
-def textured_scene(rng: random.Random, texture: Texture) -> Scene:
-    """Draw a scene of one thing of a texture."""
+def style_scene(rng: random.Random, style: Style) -> Scene:
+    """Draw a scene of one thing in a style; what glows is on black, as every ground looks then."""
     ground, colour = rng.sample(_COLOUR_NAMES, 2)
-    return Scene((Thing(rng.choice(SHAPES), colour, texture=texture),), ground)
+    if style == "neon":
+        ground, colour = "black", rng.choice([name for name in COLOURS if name != "black"])
+    return Scene((Thing(rng.choice(SHAPES), colour),), ground, style=style)
 
 
 def _closer(pictures: torch.Tensor) -> torch.Tensor:
