@@ -22,7 +22,6 @@ from core.device import (
 )
 from core.errors import (
     CoreError,
-    DatasetInvalid,
     InvalidRequest,
     OutOfMemory,
     SaveFailed,
@@ -57,6 +56,7 @@ from core.training.material import compare_material, write_material
 from core.training.optimisers import check_installed
 from core.training.pictures import scanning
 from core.training.presets import memory_needed
+from core.training.processes import Processes, Stopped
 from core.training.recipes.choice import recipe_of
 from core.training.record import metadata_of, trigger
 from core.training.samples import Sampler, sample_request
@@ -146,8 +146,10 @@ class _Course:
         precision = training_precision(config.precision, self._place.device)
         self._accelerator = make_accelerator(self._place.device, precision)
         self._is_main = self._accelerator.is_main_process
+        self._processes = Processes(self._accelerator.num_processes)
         locks = self._place.cache / "training" / "locks"
-        with self._folder.alone(locks) if self._is_main else nullcontext():
+        alone = self._folder.alone(locks) if self._is_main else nullcontext()
+        with self._processes.together(), alone:
             yield from self._stages(identity, precision, resume=resume)
 
     def _stages(
@@ -246,12 +248,15 @@ class _Course:
         config = self._config
         if not isinstance(config, DreamBooth) or not config.class_prompt:
             return ()
-        with self._accelerator.main_process_first():
-            return (
-                yield from class_pictures(
-                    config, identity, sha256, self._place.engine, self._place.cache, self._side
-                )
-            )
+        if not self._is_main:
+            # Until they are there.
+            self._processes.meet()
+        found = yield from class_pictures(
+            config, identity, sha256, self._place.engine, self._place.cache, self._side
+        )
+        if self._is_main:
+            self._processes.meet()
+        return found
 
     def _latest(self) -> Generator[TrainingEvent, None, State | None]:
         """Read the latest checkpoint that is whole; None where there is none."""
@@ -262,7 +267,7 @@ class _Course:
                 break
             except CoreError as error:
                 yield Notice(message=f"{error} It is deleted.")
-                self._accelerator.wait_for_everyone()
+                self._processes.meet()
                 if self._is_main:
                     shutil.rmtree(self._folder.checkpoint(step), ignore_errors=True)
         if self._is_main:
@@ -294,17 +299,16 @@ class _Course:
         rank, processes = accelerator.process_index, accelerator.num_processes
         learns_text = isinstance(config, TextualInversion) or config.train_text
         yield from dataset.prepare(rank=rank, processes=processes, texts=not learns_text)
-        accelerator.wait_for_everyone()
+        self._processes.meet()
         session = Session(config, components, self._recipe, dataset, accelerator, state, factor)
         epochs = config.steps * config.accumulation / dataset.batches(processes)
         try:
             yield from self._learn(session, components)
-        except GeneratorExit:
-            self._keep(session, components, usable=True)
-            raise
-        except DatasetInvalid:
+        except (GeneratorExit, Stopped, CoreError) as reason:
             # The step that failed has changed nothing yet.
-            self._keep(session, components, usable=not self._recipe.in_full)
+            is_failed = isinstance(reason, CoreError)
+            with self._processes.parting(reason):
+                self._keep(session, components, usable=not (is_failed and self._recipe.in_full))
             raise
         if self._is_main:
             check, made = self._written(session, components, epochs)
@@ -324,7 +328,8 @@ class _Course:
             yield from self._drawn(sampler, request, session)
         begin = time.perf_counter()
         while session.step < config.steps:
-            learned = session.learn()
+            with self._processes.exchanging():
+                learned = session.learn(self._processes.meet)
             seconds = time.perf_counter() - begin
             if self._is_main:
                 self._folder.log({"step": session.step, "loss": learned.loss, "rate": learned.rate})
@@ -345,6 +350,7 @@ class _Course:
                 )
             if is_last or (config.samples.every and session.step % config.samples.every == 0):
                 yield from self._drawn(sampler, request, session)
+        self._processes.meet(last=True)
 
     def _drawn(
         self, sampler: Sampler, request: TextToImage | None, session: Session

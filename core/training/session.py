@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from core.training.dataset import Batch, Dataset
 from core.training.loss import Noised, NoiseSchedule, losses_of, noised
 from core.training.optimisers import optimiser_of, rate_factor, set_rates
 from core.training.order import derived
+from core.training.processes import PATIENCE
 from core.training.recipe import Recipe, put_in
 from core.training.student import keep_fewer_activations
 
@@ -83,8 +83,7 @@ def make_accelerator(device: torch.device, precision: Precision) -> Accelerator:
     if AcceleratorState._shared_state and not AcceleratorState().use_distributed:
         # It is one for the whole process, and a training before this one may have had another.
         AcceleratorState._reset_state(reset_partial_state=True)
-    # The others wait while one process draws the pictures of a class, or samples.
-    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+    patience = InitProcessGroupKwargs(timeout=PATIENCE)
     accelerator = Accelerator(
         mixed_precision=mixed_precision, cpu=device.type == "cpu", kwargs_handlers=[patience]
     )
@@ -197,25 +196,32 @@ class Session:
         finally:
             put_in(self.student, now)
 
-    def learn(self) -> Learned:
+    def learn(self, agree: Callable[[], None] = lambda: None) -> Learned:
         """Take one optimiser step.
+
+        Args:
+            agree: Called before anything is exchanged with other processes, when this one has all
+                that it needs for the step.
 
         Raises:
             Diverged: Before the weights have changed, if a number is none any more.
             CoreError: If the data set cannot give its batch.
         """
         config, accelerator = self._config, self._accelerator
+        first = self.step * config.accumulation
+        shown = [self._shown(first + k) for k in range(config.accumulation)]
+        agree()
         factor = rate_factor(config.optimiser, self.step, config.steps) * self._rate_factor
         rate = set_rates(self._optimiser, factor)
         losses, priors = [], []
         with torch.random.fork_rng():
             # For dropout, which has no generator of its own.
             torch.manual_seed(derived(config.seed, "step", self.step, accelerator.process_index))
-            for k in range(config.accumulation):
-                is_last = k == config.accumulation - 1
+            for k, (batch, noise, inputs) in enumerate(shown, 1):
+                is_last = k == config.accumulation
                 exchange = contextlib.nullcontext() if is_last else self._without_exchange()
                 with exchange:
-                    loss, prior = self._loss(self.step * config.accumulation + k)
+                    loss, prior = self._loss(batch, noise, inputs)
                     accelerator.backward(loss / config.accumulation)
                 losses.append(loss.detach())
                 priors.append(prior)
@@ -248,10 +254,9 @@ class Session:
         context: contextlib.AbstractContextManager[Any] = self._accelerator.no_sync(self._wrapped)
         return context
 
-    def _loss(self, micro_step: int) -> tuple[Tensor, Tensor | None]:
+    def _loss(self, batch: Batch, learned: Noised, inputs: Inputs) -> tuple[Tensor, Tensor | None]:
         """Give the loss of one batch, and the part of it that is the class's."""
         accelerator, config = self._accelerator, self._config
-        batch, learned, inputs = self._shown(micro_step)
         with accelerator.autocast():
             prediction = self._wrapped(*inputs)
         losses = losses_of(

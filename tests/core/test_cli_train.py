@@ -1,4 +1,4 @@
-"""``stepwise train``: its options, its reports, its ends, and what several processes make of it."""
+"""``stepwise train``: its options, its reports and its ends."""
 
 from __future__ import annotations
 
@@ -208,25 +208,3 @@ def test_a_training_that_was_ended_goes_on_bit_for_bit(tiny_model, folder, tmp_p
     assert Folder(parts).read_log() == Folder(whole).read_log()
     one, other = (read_checkpoint(Folder(out).checkpoint(12)).learned for out in (whole, parts))
     assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_two_processes_learn_what_one_learns_from_twice_the_batch(tiny_model, folder, tmp_path):
-    run = {"env": environment(), "capture_output": True, "text": True, "timeout": 300}
-    words = ["--steps", "20", "--save-every", "0"]
-    alone = tmp_path / "alone"
-    one = subprocess.run(
-        [sys.executable, *command(tiny_model, folder, alone, "--batch", "4", *words)], **run
-    )
-    assert one.returncode == 0, one.stderr
-    shared = tmp_path / "shared"
-    # What accelerate's own launcher starts where there are GPUs.
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    two = subprocess.run(
-        [sys.executable, *launch, *command(tiny_model, folder, shared, "--batch", "2", *words)],
-        **run,
-    )
-    assert two.returncode == 0, two.stderr
-    rows = [[row["loss"] for row in Folder(out).read_log()] for out in (alone, shared)]
-    assert len(rows[0]) == len(rows[1]) == 20
-    assert rows[1] == pytest.approx(rows[0], rel=1e-5)
-    assert [json.loads(line)["event"] for line in two.stdout.splitlines()].count("trained") == 1

@@ -1,0 +1,114 @@
+"""Trainings that two processes share: what they learn, and that they stop and fail together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from core import cli
+from core.training.folder import Folder
+
+ROOT = Path(__file__).parents[3]
+LORA = ["lora", "--rank", "2"]
+
+
+@pytest.fixture
+def words(tiny_model, pictures, tmp_path):
+    """Give the words after ``stepwise`` for a training in a folder ``out``."""
+
+    def make(out, *more):
+        places = ["--model", str(tiny_model), "--data", str(pictures), "--out", str(tmp_path / out)]
+        places += ["--profile", str(tmp_path / "profile"), "--device", "cpu"]
+        return ["train", *more, *places, "--json"]
+
+    return make
+
+
+def alone(words):
+    """Carry out a training in one process, this one."""
+    assert cli.main(words) == 0
+
+
+def shared(words):
+    """Begin a training on two processes, as accelerate's launcher does where there are GPUs."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.Popen(
+        [sys.executable, *launch, "-m", "core", *words],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def ended(process):
+    """Wait for a training, and give its exit status, its events and what it said."""
+    with process:
+        out, error = process.communicate(timeout=300)
+    return process.returncode, [json.loads(line) for line in out.splitlines()], error
+
+
+def wait_for_step(process, step):
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["event"] == "train_step" and event["index"] >= step:
+            return
+
+
+def losses(out):
+    return [row["loss"] for row in Folder(out).read_log()]
+
+
+def test_two_processes_learn_what_one_learns_from_twice_the_batch(words, tmp_path):
+    steps = ["--steps", "20", "--save-every", "0"]
+    alone(words("alone", *LORA, *steps, "--batch", "4"))
+    status, events, error = ended(shared(words("shared", *LORA, *steps, "--batch", "2")))
+    assert status == 0, error
+    rows = [losses(tmp_path / out) for out in ("alone", "shared")]
+    assert len(rows[0]) == len(rows[1]) == 20
+    assert rows[1] == pytest.approx(rows[0], rel=1e-5)
+    assert [event["event"] for event in events].count("trained") == 1
+
+
+def test_interrupted_processes_stop_at_one_step_and_go_on(words, tmp_path):
+    more = [*LORA, "--steps", "40", "--save-every", "0", "--batch"]
+    alone(words("alone", *more, "4"))
+    process = shared(words("shared", *more, "2"))
+    wait_for_step(process, 3)
+    # As a terminal does; the launcher passes it on to its processes, one after the other.
+    os.killpg(process.pid, signal.SIGINT)
+    _, _, error = ended(process)
+    assert "bug" not in error
+    assert error.count("Stopped; kept up to step") == 1
+    (step,) = Folder(tmp_path / "shared").steps()
+    assert 3 <= step < 40
+    status, events, error = ended(shared(words("shared", *more, "2", "--resume")))
+    assert status == 0, error
+    done = [event["index"] for event in events if event["event"] == "train_step"]
+    assert done == list(range(step + 1, 41))
+    assert losses(tmp_path / "shared") == pytest.approx(losses(tmp_path / "alone"), rel=1e-5)
+
+
+def test_a_picture_that_one_process_misses_stops_the_others_too(words, pictures, tmp_path):
+    for path in pictures.glob("*.png"):
+        Image.open(path).resize((128, 64)).save(path)
+    # Cropped by chance, they are read again at every showing.
+    more = ["--crop", "random", "--no-buckets", "--steps", "2000", "--save-every", "0"]
+    process = shared(words("shared", *LORA, *more, "--batch", "1"))
+    wait_for_step(process, 2)
+    next(pictures.glob("*.png")).unlink()
+    status, _, error = ended(process)
+    assert status == 1
+    assert "bug" not in error
+    assert "Another process of this training has ended" in error
+    (step,) = Folder(tmp_path / "shared").steps()
+    assert step == len(losses(tmp_path / "shared"))
+    assert f"kept up to step {step}" in error
