@@ -33,6 +33,7 @@ class State:
         optimiser: The optimiser's ``state_dict``.
         scaler: The loss scaler's of half precision, or None.
         rate_factor: What the learning rates are multiplied with, below 1 after a divergence.
+        processes: How many processes shared the steps.
     """
 
     step: int
@@ -41,6 +42,7 @@ class State:
     optimiser: Mapping[str, Any]
     scaler: Mapping[str, Any] | None
     rate_factor: float
+    processes: int
 
     @property
     def rate(self) -> float:
@@ -67,7 +69,11 @@ def write_checkpoint(path: Path, state: State, usable: Callable[[Path], None] | 
         kept = {"optimiser": state.optimiser, "scaler": state.scaler}
         with replacing(unfinished / _OPTIMISER) as file:
             _pickle(kept, file)
-        numbers = {"step": state.step, "rate_factor": state.rate_factor}
+        numbers = {
+            "step": state.step,
+            "rate_factor": state.rate_factor,
+            "processes": state.processes,
+        }
         replace_file(unfinished / _STATE, json.dumps(numbers).encode())
         if usable is not None:
             usable(unfinished)
@@ -93,6 +99,7 @@ def read_checkpoint(path: Path) -> State:
             optimiser=kept["optimiser"],
             scaler=kept["scaler"],
             rate_factor=float(numbers["rate_factor"]),
+            processes=int(numbers["processes"]),
         )
     except (
         OSError,

@@ -56,7 +56,7 @@ from core.training.material import compare_material, write_material
 from core.training.optimisers import check_installed
 from core.training.pictures import scanning
 from core.training.presets import memory_needed
-from core.training.processes import Processes, Stopped
+from core.training.processes import Processes, Stopped, told_of_change, told_of_launch
 from core.training.recipes.choice import recipe_of
 from core.training.record import metadata_of, trigger
 from core.training.samples import Sampler, sample_request
@@ -160,6 +160,8 @@ class _Course:
         # What learns in full learns in fp32, whatever is computed in.
         self._dtype = dtype_of(Precision.FP32 if self._recipe.in_full else precision)
         self._side = resolution_of(config.data, identity)
+        count = self._accelerator.num_processes
+        yield from told_of_launch(count)
         yield from self._memory(identity, precision)
         self._fingerprints = Fingerprints.kept_in(self._place.cache)
         sha256 = self._fingerprints.of_model(identity.weights)
@@ -178,6 +180,8 @@ class _Course:
             state = yield from self._latest()
             if state is None:
                 yield Notice(message=f"{self._folder.root} holds no checkpoint; it begins anew.")
+            else:
+                yield from told_of_change(state.processes, count)
         elif self._is_main:
             self._folder.cut_log(0)
         factor = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -10,7 +11,8 @@ from enum import IntEnum
 import torch
 from torch import distributed
 
-from core.errors import CoreError
+from core.errors import CoreError, Unsupported
+from core.events import Notice
 
 PATIENCE = timedelta(days=1)
 """How long a process waits for another one, which may be drawing the pictures of a class."""
@@ -131,3 +133,42 @@ _FAILED = "Another process of this training has ended; mend what it says, and go
 def _is_broken_off(error: RuntimeError) -> bool:
     """Whether an error tells of another process; gloo's have no class of their own."""
     return isinstance(error, distributed.DistError) or "/gloo/" in str(error)
+
+
+def told_of_launch(count: int) -> Iterator[Notice]:
+    """Say where a launcher was asked for several processes and one is at work.
+
+    Args:
+        count: How many share the training.
+
+    Raises:
+        Unsupported: If there are several, each of which would learn by itself.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started > count:
+        raise Unsupported(
+            f"{started} processes were started, which cannot share a training on this device; "
+            "start one, or choose --device cpu."
+        )
+    # What accelerate's launcher sets where it starts a process by itself.
+    is_asked_for = {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"} <= os.environ.keys()
+    if count == 1 and is_asked_for:
+        yield Notice(
+            message="accelerate was asked for several processes and started one, as it does where "
+            "there are not several GPUs; torchrun --nproc-per-node N -m core train ... starts N."
+        )
+
+
+def told_of_change(before: int, count: int) -> Iterator[Notice]:
+    """Say where a training goes on with another number of processes.
+
+    Args:
+        before: How many shared it.
+        count: How many do now.
+    """
+    if before != count:
+        yield Notice(
+            message=f"The training goes on with {count} in place of {before} processes, so each "
+            f"step learns from {count / before:g} times as many pictures, in another order; stop "
+            f"it and start {before} to have it as it was."
+        )

@@ -177,6 +177,7 @@ class Session:
             optimiser=self._optimiser.state_dict(),
             scaler=None if scaler is None else scaler.state_dict(),
             rate_factor=self._rate_factor,
+            processes=self._accelerator.num_processes,
         )
 
     def result(self) -> Mapping[str, Tensor]:

@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from core import cli
+from core.errors import Unsupported
 from core.training.folder import Folder
+from core.training.processes import told_of_launch
 
 ROOT = Path(__file__).parents[3]
 LORA = ["lora", "--rank", "2"]
@@ -112,3 +114,29 @@ def test_a_picture_that_one_process_misses_stops_the_others_too(words, pictures,
     (step,) = Folder(tmp_path / "shared").steps()
     assert step == len(losses(tmp_path / "shared"))
     assert f"kept up to step {step}" in error
+
+
+def test_a_launcher_that_started_one_process_of_several_is_told_of(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    assert not list(told_of_launch(1))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    (notice,) = told_of_launch(1)
+    assert "torchrun" in notice.message
+
+
+def test_processes_that_cannot_share_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(Unsupported, match="2 processes were started"):
+        list(told_of_launch(1))
+
+
+def test_another_number_of_processes_is_told_of(words, tmp_path, capsys):
+    more = [*LORA, "--lr", "0.01", "--steps"]
+    alone(words("out", *more, "3"))
+    path = Folder(tmp_path / "out").checkpoint(3) / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"processes": 2}))
+    capsys.readouterr()
+    alone(words("out", *more, "4", "--resume"))
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    told = [event["message"] for event in events if event["event"] == "notice"]
+    assert any("with 1 in place of 2 processes" in message for message in told)

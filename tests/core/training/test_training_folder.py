@@ -31,6 +31,7 @@ def state(step=3, average=None):
         optimiser={"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1}]},
         scaler=None,
         rate_factor=0.5,
+        processes=2,
     )
 
 
@@ -39,7 +40,7 @@ def test_a_checkpoint_is_read_as_it_was_written(folder, average):
     path = folder.checkpoint(3)
     write_checkpoint(path, state(average=average), lambda place: (place / "usable.x").touch())
     found = read_checkpoint(path)
-    assert (found.step, found.rate_factor) == (3, 0.5)
+    assert (found.step, found.rate_factor, found.processes) == (3, 0.5, 2)
     assert torch.equal(found.learned["w"], torch.arange(4.0))
     assert (found.average is None) == (average is None)
     assert found.optimiser["param_groups"] == [{"lr": 0.1}]
