@@ -6,12 +6,13 @@ import dataclasses
 import gc
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from core.device import (
     as_out_of_memory,
@@ -63,8 +64,11 @@ from core.training.samples import Sampler, sample_request
 from core.training.seal import seal
 from core.training.self_check import Check, check_picture, check_tensors
 from core.training.session import Diverged, Session, make_accelerator
+from core.training.sharding import check_sharding, is_sharded
 from core.training.showing import Example
+from core.training.student import Student
 
+_CPU = torch.device("cpu")
 _HALVED = 0.5
 _CHECK_STEPS = 12
 
@@ -162,6 +166,7 @@ class _Course:
         self._side = resolution_of(config.data, identity)
         count = self._accelerator.num_processes
         yield from told_of_launch(count)
+        check_sharding(self._accelerator, self._recipe, config.optimiser.name)
         yield from self._memory(identity, precision)
         self._fingerprints = Fingerprints.kept_in(self._place.cache)
         sha256 = self._fingerprints.of_model(identity.weights)
@@ -312,22 +317,24 @@ class _Course:
             # The step that failed has changed nothing yet.
             is_failed = isinstance(reason, CoreError)
             with self._processes.parting(reason):
-                self._keep(session, components, usable=not (is_failed and self._recipe.in_full))
+                # A process that is gone took its part of what was shared out with it.
+                if not (self._processes.is_broken and is_sharded(accelerator)):
+                    self._keep(session, usable=not (is_failed and self._recipe.in_full))
             raise
-        if self._is_main:
-            check, made = self._written(session, components, epochs)
+        written = self._written(session, epochs)
+        if written is not None:
             base = _check_request(config, components, self._side)
             del session, components, dataset
             self._accelerator.free_memory()
             gc.collect()
             release_cached_memory(self._place.device)
-            yield from self._finish(check, made, base)
+            yield from self._finish(*written, base)
 
     def _learn(self, session: Session, components: Components) -> Iterator[TrainingEvent]:
         """Take step after step, with all that goes on beside."""
         config = self._config
-        sampler = Sampler(components, self._place.cache)
-        request = sample_request(config, components) if self._is_main else None
+        sampler = Sampler(self._place.cache)
+        request = sample_request(config, components)
         if session.step == 0:
             yield from self._drawn(sampler, request, session)
         begin = time.perf_counter()
@@ -347,7 +354,7 @@ class _Course:
             )
             is_last = session.step == config.steps
             if is_last or (config.save_every and session.step % config.save_every == 0):
-                self._keep(session, components, usable=not self._recipe.in_full)
+                self._keep(session, usable=not self._recipe.in_full)
                 path = self._folder.checkpoint(session.step)
                 yield Checkpointed(
                     step=session.step, path=path, usable=self._folder.usable(session.step)
@@ -360,32 +367,47 @@ class _Course:
         self, sampler: Sampler, request: TextToImage | None, session: Session
     ) -> Iterator[TrainingEvent]:
         if request is not None:
-            with session.with_result():
-                yield from sampler.draw(request, session.student, self._folder, session.step)
+            with session.with_result(self._accelerator.device) as student:
+                if self._is_main:
+                    yield from sampler.draw(request, student, self._folder, session.step)
 
-    def _keep(self, session: Session, components: Components, *, usable: bool) -> None:
-        """Write a checkpoint, unless it is there."""
-        if not self._is_main:
-            return
+    def _keep(self, session: Session, *, usable: bool) -> None:
+        """Write a checkpoint, unless it is there; all processes have a hand in it."""
+        state = session.state()
+        with session.with_result(_CPU) if usable else nullcontext() as student:
+            if self._is_main:
+                self._write_checkpoint(state, student)
 
+    def _write_checkpoint(self, state: State, student: Student | None) -> None:
         def write(folder: Path) -> None:
+            assert student is not None
             made = folder / self._folder.usable_name(self._recipe.file_name)
-            self._recipe.write(made, components, session.result(), {})
+            self._recipe.write(made, student.components, _weights(student), {})
 
-        path = self._folder.checkpoint(session.step)
+        path = self._folder.checkpoint(state.step)
         if not path.exists():
-            write_checkpoint(path, session.state(), write if usable else None)
-        elif usable and self._folder.usable(session.step) is None:
+            write_checkpoint(path, state, None if student is None else write)
+        elif student is not None and self._folder.usable(state.step) is None:
             write(path)
         self._folder.keep_checkpoints(self._folder.steps()[-self._config.keep :])
 
-    def _written(
-        self, session: Session, components: Components, epochs: float
+    def _written(self, session: Session, epochs: float) -> tuple[Check, Path] | None:
+        """Write what was learned where it is looked at before it is called done.
+
+        Returns:
+            What is known of it by now, and where it is; None on all processes but the main one.
+        """
+        with session.with_result(_CPU) as student:
+            if not self._is_main:
+                return None
+            return self._write_result(session.initial, student, epochs)
+
+    def _write_result(
+        self, initial: Mapping[str, Tensor], student: Student, epochs: float
     ) -> tuple[Check, Path]:
-        """Write what was learned where it is looked at before it is called done."""
         check = Check()
-        result = session.result()
-        check_tensors(check, session.initial, result, self._config.steps)
+        components, result = student.components, _weights(student)
+        check_tensors(check, initial, result, self._config.steps)
         metadata = metadata_of(
             self._config,
             components,
@@ -421,6 +443,10 @@ class _Course:
             steps=self._config.steps,
             seconds=time.perf_counter() - self._begin,
         )
+
+
+def _weights(student: Student) -> dict[str, Tensor]:
+    return {name: weights.data for name, weights in student.learned().items()}
 
 
 def check_teachable(identity: Identity) -> None:

@@ -36,6 +36,9 @@ class Processes:
     Each comes to the same meetings in the same order. One that has to leave says so at its next
     one, to which the others come too, so that all of them end with as many steps done. They talk
     on the CPU and by themselves: on a GPU every word would have to wait for the work there.
+
+    Attributes:
+        is_broken: Whether one of them is gone without a word.
     """
 
     def __init__(self, count: int) -> None:
@@ -47,6 +50,7 @@ class Processes:
         several = count > 1
         self._group = distributed.new_group(backend="gloo", timeout=PATIENCE) if several else None
         self._is_agreed = False
+        self.is_broken = False
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -114,7 +118,7 @@ class Processes:
         except RuntimeError as error:
             if not _is_broken_off(error):
                 raise
-            self._group = None
+            self._group, self.is_broken = None, True
             raise CoreError(_FAILED) from error
 
     def _heard(self, word: _Word) -> _Word:

@@ -49,14 +49,12 @@ def sample_request(config: TrainConfig, components: Components) -> TextToImage |
 class Sampler:
     """Draws a model's samples while it learns."""
 
-    def __init__(self, components: Components, cache: Path) -> None:
-        """Use a model.
+    def __init__(self, cache: Path) -> None:
+        """Draw nothing yet.
 
         Args:
-            components: The model.
             cache: Folder in which a preview's fit is kept.
         """
-        self._components = components
         self._cache = cache
         self._decode: Decode | None = None
 
@@ -91,7 +89,7 @@ class Sampler:
         held: Mapping[str, Mapping[str, torch.Tensor]] = {
             word: {name: rows.detach() for name, rows in of.items()} for word, of in vectors.items()
         }
-        components = self._components
+        components = student.components
         if self._decode is None:
             self._decode = make_decoder(PreviewDecoder.LINEAR, components, self._cache)
         job = Job(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +25,26 @@ from core.training.optimisers import optimiser_of, rate_factor, set_rates
 from core.training.order import derived
 from core.training.processes import PATIENCE
 from core.training.recipe import Recipe, put_in
-from core.training.student import keep_fewer_activations
+from core.training.sharding import (
+    WholeStudent,
+    gathered,
+    gathered_optimiser,
+    is_sharded,
+    shared_out,
+    shared_out_optimiser,
+    whole,
+)
+from core.training.student import Student, keep_fewer_activations
 
 _AVERAGE_WARM_UP = 10
 
 
-_SHARED = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+_SHARED = (
+    DistributedType.NO,
+    DistributedType.MULTI_CPU,
+    DistributedType.MULTI_GPU,
+    DistributedType.FSDP,
+)
 
 Inputs = tuple[Tensor, Tensor, Sequence[str], Conditioning | None, Tensor]
 """What ``Student.forward`` takes."""
@@ -90,8 +104,11 @@ def make_accelerator(device: torch.device, precision: Precision) -> Accelerator:
     if accelerator.distributed_type not in _SHARED:
         raise Unsupported(
             f"Learning is not shared by {accelerator.distributed_type.value} here; choose "
-            "multi-GPU (DDP) in accelerate's configuration."
+            "multi-GPU (DDP), or FSDP, in accelerate's configuration."
         )
+    if is_sharded(accelerator):
+        # Number formats are autocast's matter, as without it; its own would be those of sizes too.
+        accelerator.state.fsdp_plugin.mixed_precision_policy = None
     return accelerator
 
 
@@ -142,6 +159,7 @@ class Session:
             keep_fewer_activations(self.student)
         self.student.train()
         optimiser = optimiser_of(config.optimiser, taught.groups)
+        self._whole = WholeStudent(self.student) if is_sharded(accelerator) else None
         self._wrapped: Any
         self._wrapped, self._optimiser = accelerator.prepare(self.student, optimiser)
         # Once: to walk through a UNet's modules takes as long as a small one's optimiser.
@@ -155,12 +173,16 @@ class Session:
 
     def _restore(self, state: State) -> None:
         self.step = state.step
-        put_in(self.student, state.learned)
-        if state.average is not None:
-            for name, values in state.average.items():
-                self._average[name].copy_(values)
+        learned, average, optimiser = state.learned, state.average or {}, state.optimiser
+        if self._whole is not None:
+            learned = shared_out(learned, self._learning)
+            average = shared_out(average, self._learning)
+            optimiser = shared_out_optimiser(optimiser, self._optimiser)
+        put_in(self.student, learned)
+        for name, values in average.items():
+            self._average[name].copy_(values)
         rates = [group["initial_lr"] for group in self._optimiser.param_groups]
-        self._optimiser.load_state_dict(dict(state.optimiser))
+        self._optimiser.load_state_dict(dict(optimiser))
         # It may go on at other rates than it began with.
         for group, rate in zip(self._optimiser.param_groups, rates, strict=True):
             group["initial_lr"] = rate
@@ -168,32 +190,48 @@ class Session:
             self._accelerator.scaler.load_state_dict(dict(state.scaler))
 
     def state(self) -> State:
-        """Give all that it takes to go on from here."""
+        """Give all that it takes to go on from here.
+
+        Where the processes hold the weights in parts, all have to ask, and the main one is told.
+        """
         scaler = self._accelerator.scaler
+        learned: Mapping[str, Tensor] = {name: w.data for name, w in self._learning.items()}
+        average: Mapping[str, Tensor] = self._average
+        optimiser = self._optimiser.state_dict()
+        if self._whole is not None:
+            keep = self._accelerator.is_main_process
+            learned, average = gathered(learned, keep=keep), gathered(average, keep=keep)
+            optimiser = gathered_optimiser(optimiser, keep=keep)
         return State(
             step=self.step,
-            learned={name: w.data for name, w in self._learning.items()},
-            average=self._average or None,
-            optimiser=self._optimiser.state_dict(),
+            learned=learned,
+            average=average or None,
+            optimiser=optimiser,
             scaler=None if scaler is None else scaler.state_dict(),
             rate_factor=self._rate_factor,
             processes=self._accelerator.num_processes,
         )
 
-    def result(self) -> Mapping[str, Tensor]:
-        """Give what is to be saved, by name: the average where one is kept, else the weights."""
-        return self._average or {name: w.data for name, w in self._learning.items()}
-
     @contextlib.contextmanager
-    def with_result(self) -> Any:
-        """Have the model be what would be saved, for as long as this is open."""
-        if not self._average:
-            yield
+    def with_result(self, device: torch.device) -> Iterator[Student]:
+        """Have a student that is what would be saved, for as long as this is open.
+
+        That is the average of its weights where one is kept. Where the processes hold the weights
+        in parts, all have to ask, and the main one has a student.
+
+        Args:
+            device: Where the weights are put together, if they are.
+        """
+        now = {name: w.data for name, w in self._learning.items()}
+        if self._whole is not None:
+            result = gathered(self._average or now, keep=self._accelerator.is_main_process)
+            with self._whole.filled(result, device) as student:
+                yield student
             return
-        now = {name: w.data.clone() for name, w in self._learning.items()}
+        now = {name: now[name].clone() for name in self._average}
         put_in(self.student, self._average)
         try:
-            yield
+            yield self.student
         finally:
             put_in(self.student, now)
 
@@ -246,6 +284,8 @@ class Session:
         self._accelerator.unscale_gradients()
         gradients = [w.grad for w in self._learning.values() if w.grad is not None]
         length = torch.nn.utils.get_total_norm(gradients)
+        if self._whole is not None:
+            length = whole(length)
         most = self._config.optimiser.clip
         if most and float(length) > most:
             torch.nn.utils.clip_grads_with_norm_(self._learning.values(), most, length)

@@ -20,6 +20,7 @@ class Student(nn.Module):
     That is what lets several processes share the work: they exchange the gradients of one module.
 
     Attributes:
+        components: The model that it is of.
         unet: The UNet.
         towers: The text encoders that learn, by their names; empty where texts come encoded.
         words: Vectors ``(n, D)`` of a new word by the text encoder that reads them, or empty.
@@ -40,7 +41,7 @@ class Student(nn.Module):
             words: The new word and its vectors, if one is learned.
         """
         super().__init__()
-        self._components = components
+        self.components = components
         self._learns_text = learns_text
         self._word = "" if words is None else words[0]
         self.unet = components.unet
@@ -84,9 +85,9 @@ class Student(nn.Module):
         Returns:
             ``(B, C, H/8, W/8)``.
         """
-        told = encode(self._components, captions, vectors=self.vectors) if texts is None else texts
+        told = encode(self.components, captions, vectors=self.vectors) if texts is None else texts
         conditions: dict[str, Any] = {}
-        if self._components.identity.needs_size:
+        if self.components.identity.needs_size:
             conditions["added_cond_kwargs"] = {"text_embeds": told.pooled, "time_ids": sizes}
         prediction: Tensor = self.unet(
             latents,
