@@ -14,6 +14,8 @@ from desktop.training import Phase, TrainingSnapshot
 from desktop.widgets.icon_button import IconButton
 from desktop.widgets.slider_spin import CalmSpin
 
+_MORE_WIDTH = 92
+
 
 class TrainOutcome(QFrame):
     """A card above the curve.
@@ -53,7 +55,7 @@ class TrainOutcome(QFrame):
         self.more = CalmSpin()
         self.more.setDecimals(0)
         self.more.setPrefix("+ ")
-        self.more.setSuffix(self.tr(" steps"))
+        self.more.setFixedWidth(_MORE_WIDTH)
         self.more.setAccessibleName(self.tr("Steps more"))
         self.more.setToolTip(self.tr("How many steps more it learns"))
         self.learn_on = QPushButton(self.tr("Learn On"))
@@ -65,16 +67,20 @@ class TrainOutcome(QFrame):
         words.setSpacing(2)
         words.addWidget(self.title)
         words.addWidget(self.text)
+        # Below the words: a narrow window has no room beside them.
+        buttons = QHBoxLayout()
+        buttons.setContentsMargins(0, 6, 0, 0)
+        buttons.setSpacing(8)
+        for widget in (self.use, self.resume, self.more, self.learn_on):
+            buttons.addWidget(widget)
+        buttons.addStretch(1)
+        words.addLayout(buttons)
         row = QHBoxLayout(self)
         row.setContentsMargins(14, 10, 10, 10)
         row.setSpacing(10)
         row.addWidget(self._sign, 0, Qt.AlignmentFlag.AlignTop)
         row.addLayout(words, 1)
-        row.addWidget(self.use)
-        row.addWidget(self.more)
-        row.addWidget(self.learn_on)
-        row.addWidget(self.resume)
-        row.addWidget(self.folder)
+        row.addWidget(self.folder, 0, Qt.AlignmentFlag.AlignTop)
         self.hide()
 
     def show_snapshot(self, training: TrainingSnapshot) -> None:

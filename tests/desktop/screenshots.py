@@ -412,6 +412,7 @@ SCENES: dict[str, tuple[Callable[[Scene], None], ThemeMode, int, int]] = {
     "train-waiting-dark": (waiting_for_training, ThemeMode.DARK, 1180, 800),
     "train-narrow-dark": (training, ThemeMode.DARK, 740, 600),
     "train-narrow-light": (train_pictures, ThemeMode.LIGHT, 740, 600),
+    "train-finished-narrow-light": (train_finished, ThemeMode.LIGHT, 740, 700),
     "train-wide-dark": (training, ThemeMode.DARK, 1920, 1000),
     "narrow-dark": (four, ThemeMode.DARK, 740, 600),
     "wide-dark": (four, ThemeMode.DARK, 1920, 1000),
