@@ -197,8 +197,8 @@ class TrainPanel(QWidget):
         self.locked.setVisible(is_held)
         self.locked.setText(
             self.tr(
-                "These are the settings of the present training. How long it learns, its samples "
-                "and its checkpoints can be changed here; end it to change the others."
+                "These are the settings of the present training. How long and how fast it learns, "
+                "its samples and its checkpoints can be changed here; end it to change the others."
             )
             if phase is Phase.PAUSED
             else self.tr("These are the settings of the present training; pause it to change some.")
