@@ -17,19 +17,25 @@ WORD_END = "</w>"
 _MERGES = Path(__file__).parent / "merges.txt"
 
 
+def bundled_merges() -> list[tuple[str, str]]:
+    """Give the pairs that are merged, in their order."""
+    lines = _MERGES.read_text(encoding="utf-8").splitlines()
+    return [(left, right) for left, _, right in (line.partition(" ") for line in lines)]
+
+
 def bundled_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Give the tokens' numbers, and the pairs that are merged, in their order."""
-    lines = _MERGES.read_text(encoding="utf-8").splitlines()
-    merges = [(left, right) for left, _, right in (line.partition(" ") for line in lines)]
-    letters = _byte_letters()
+    merges = bundled_merges()
+    letters = list(byte_letters().values())
     tokens = [*letters, *(letter + WORD_END for letter in letters)]
     tokens += [left + right for left, right in merges]
     tokens += [START, END]
     return {token: number for number, token in enumerate(tokens)}, merges
 
 
-def _byte_letters() -> list[str]:
+def byte_letters() -> dict[int, str]:
     """Give a printable letter for each byte, in the order in which CLIP numbers them."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
-    return [chr(byte) for byte in printable] + [chr(256 + k) for k in range(len(others))]
+    letters = {byte: chr(byte) for byte in printable}
+    return letters | {byte: chr(256 + k) for k, byte in enumerate(others)}

@@ -23,8 +23,8 @@ TEXTS = (
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_single_file_is_counted_by_clips_own_vocabulary(tmp_path: Path, text: str) -> None:
     tokenizer = bundled_tokenizer("!")
-    expected = tokenizer(text, add_special_tokens=False).input_ids
-    assert TokenCounter(tmp_path / "model.safetensors")._tokens(text) == expected
+    expected = tokenizer.tokenize(text)
+    assert TokenCounter(tmp_path / "model.safetensors").tokens(text) == expected
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -33,8 +33,8 @@ def test_a_folder_is_counted_by_its_own(text: str) -> None:
 
     folder = catalog.resolve("starter")
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    expected = tokenizer(text, add_special_tokens=False).input_ids
-    assert TokenCounter(folder)._tokens(text) == expected
+    expected = tokenizer.tokenize(text)
+    assert TokenCounter(folder).tokens(text) == expected
 
 
 def test_marks_are_no_tokens_and_long_prompts_have_several_blocks(tmp_path: Path) -> None:
@@ -50,23 +50,22 @@ def test_marks_are_no_tokens_and_long_prompts_have_several_blocks(tmp_path: Path
 def test_a_vocabulary_in_one_file(tmp_path: Path) -> None:
     own = catalog.resolve("starter") / "tokenizer"
     lines = (own / "merges.txt").read_text(encoding="utf-8").splitlines()[1:]
-    vocab = json.loads((own / "vocab.json").read_text(encoding="utf-8"))
     (tmp_path / "tokenizer").mkdir()
     for merges in (lines, [line.split() for line in lines]):
-        text = json.dumps({"model": {"vocab": vocab, "merges": merges}})
+        text = json.dumps({"model": {"merges": merges}})
         (tmp_path / "tokenizer" / "tokenizer.json").write_text(text, encoding="utf-8")
         expected = TokenCounter(own.parent).count(TEXTS[1])
         assert TokenCounter(tmp_path).count(TEXTS[1]) == expected
 
 
-@pytest.mark.parametrize(
-    ("vocab", "merges"), [("[]", ""), ("{", ""), ("{}", "a b"), ('{"a": "x"}', ""), ("{}", "a b c")]
-)
-def test_a_damaged_vocabulary_is_none(tmp_path: Path, vocab: str, merges: str) -> None:
+@pytest.mark.parametrize("text", ["[]", "{", '{"model": {"merges": [5]}}', '{"model": {}}'])
+def test_damaged_merges_are_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "tokenizer").mkdir()
-    (tmp_path / "tokenizer" / "vocab.json").write_text(vocab)
-    (tmp_path / "tokenizer" / "merges.txt").write_text(merges)
-    with pytest.raises(ValueError, match=r"vocabulary|Expecting|unpack"):
+    (tmp_path / "tokenizer" / "tokenizer.json").write_text(text)
+    with pytest.raises(ValueError, match=r"merges|Expecting"):
+        TokenCounter(tmp_path)
+    (tmp_path / "tokenizer" / "merges.txt").write_text("a b c")
+    with pytest.raises(ValueError, match=r"unpack"):
         TokenCounter(tmp_path)
 
 
