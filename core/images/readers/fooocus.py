@@ -86,8 +86,9 @@ def _from_text(found: Infotext) -> Foreign:
         pairs["Schedule type"] = schedule
     if pairs.get("VAE", "").startswith(_OWN_VAE):
         del pairs["VAE"]
-    if digits := pairs.pop("Refiner hash", ""):
-        pairs["Refiner"] = f"{pairs.get('Refiner', '')} [{digits}]"
+    digits = pairs.pop("Refiner hash", "")
+    if digits and pairs.get("Refiner", "None") != "None":
+        pairs["Refiner"] += f" [{digits}]"
     weights = named_values(pairs.pop("Lora weights", ""))
     details = {key: as_shown(pairs.pop(key)) for key in _HARMLESS_PAIRS & pairs.keys()}
     said = from_infotext(replace(found, parameters=pairs), source=_SOURCE)
