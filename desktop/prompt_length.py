@@ -6,13 +6,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QThreadPool, QTimer, Signal, Slot
+from PySide6.QtCore import QObject, Signal
+
+from desktop.later import Later
 
 if TYPE_CHECKING:
     from core.sampling.token_count import TokenCounter
-
-_PAUSE_MS = 250
-"""A prompt is counted once it has been left alone for so long."""
 
 
 class PromptLength(QObject):
@@ -28,10 +27,7 @@ class PromptLength(QObject):
         """Start without a prompt."""
         super().__init__(parent)
         self._asked = (Path(), "")
-        self._pool = QThreadPool(self)
-        self._pool.setMaxThreadCount(1)
-        self._timer = QTimer(self, singleShot=True, interval=_PAUSE_MS)
-        self._timer.timeout.connect(self._begin)
+        self._later = Later(self)
 
     def ask(self, model: Path, prompt: str) -> None:
         """Tell soon how long a prompt is.
@@ -42,19 +38,11 @@ class PromptLength(QObject):
         """
         if (model, prompt) != self._asked:
             self._asked = (model, prompt)
-            self._timer.start()
+            self._later.after_a_pause(lambda: self.known.emit(self._text(model, prompt)))
 
     def close(self) -> None:
         """Count nothing more."""
-        self._timer.stop()
-        self._pool.clear()
-        self._pool.waitForDone()
-
-    @Slot()
-    def _begin(self) -> None:
-        model, prompt = self._asked
-        self._pool.clear()
-        self._pool.start(lambda: self.known.emit(self._text(model, prompt)))
+        self._later.close()
 
     def _text(self, model: Path, prompt: str) -> str:
         try:

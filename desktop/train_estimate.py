@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import psutil
-from PySide6.QtCore import QCoreApplication, QObject, QThreadPool, QTimer, Signal, Slot
+from PySide6.QtCore import QCoreApplication, QObject, Signal, Slot
 
 from core.errors import CoreError
 from core.models import catalog
@@ -19,11 +19,9 @@ from core.request import DeviceName, Request
 from core.training.config import TrainConfig
 from core.training.config_parts import Preset
 from core.training.presets import memory_needed, with_preset
+from desktop.later import Later
 from desktop.train_pace import Paces
 from desktop.train_settings import TrainSettings
-
-_PAUSE_MS = 250
-"""Settings are looked at once they have been left alone for so long."""
 
 _UNSAID = {"token": "word", "init_word": "word", "instance_prompt": "a thing"}
 """What stands for texts that are not written yet and change nothing of the memory."""
@@ -59,20 +57,15 @@ class TrainEstimate(QObject):
         """Start without settings; ``paces`` are looked at beside the window's thread alone."""
         super().__init__(parent)
         self._paces = paces
-        self._settings = TrainSettings()
-        self._pool = QThreadPool(self)
-        self._pool.setMaxThreadCount(1)
-        self._timer = QTimer(self, singleShot=True, interval=_PAUSE_MS)
-        self._timer.timeout.connect(self._begin)
+        self._later = Later(self)
 
     def ask(self, settings: TrainSettings) -> None:
         """Tell soon what these settings take."""
-        self._settings = settings
-        self._timer.start()
+        self._later.after_a_pause(lambda: self.known.emit(self._text(settings)))
 
     def fit(self, settings: TrainSettings, preset: Preset) -> None:
         """Find settings that fit into so much memory."""
-        self._pool.start(lambda: self._fit(settings, preset))
+        self._later.now(lambda: self._fit(settings, preset))
 
     @Slot(object, object, float)
     def note_learning(self, config: TrainConfig, device: DeviceName, seconds: float) -> None:
@@ -83,26 +76,18 @@ class TrainEstimate(QObject):
                 side = _side(config, _identity(catalog.resolve(config.model)))
                 self._paces.note_learning(config, device, side, seconds)
 
-        self._pool.start(note)
-        self._timer.start()
+        self._later.now(note)
+        self._later.again()
 
     @Slot(object, float)
     def note_drawing(self, request: Request, seconds: float) -> None:
         """Take down how long a picture's step took, and tell anew what the settings take."""
-        self._pool.start(lambda: self._paces.note_drawing(request, seconds))
-        self._timer.start()
+        self._later.now(lambda: self._paces.note_drawing(request, seconds))
+        self._later.again()
 
     def close(self) -> None:
         """Look at nothing more."""
-        self._timer.stop()
-        self._pool.clear()
-        self._pool.waitForDone()
-
-    @Slot()
-    def _begin(self) -> None:
-        settings = self._settings
-        self._pool.clear()
-        self._pool.start(lambda: self.known.emit(self._text(settings)))
+        self._later.close()
 
     def _text(self, settings: TrainSettings) -> str:
         try:
