@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core.errors import ModelInvalid
 from core.models.folder_files import read_json
-from core.models.lone_folder import adapter_file
+from core.models.lone_folder import CAPTIONER, adapter_file, class_of
 from core.models.tensor_list import SUFFIXES
 from core.paths import is_dir
 
@@ -41,6 +41,7 @@ def _is_model(folder: Path) -> bool:
         if (folder / "model_index.json").is_file() or adapter_file(folder) is not None:
             return True
         # Other programs keep their settings under this name.
-        return "_class_name" in read_json(folder / "config.json")
+        config = read_json(folder / "config.json")
+        return "_class_name" in config or class_of(config) == CAPTIONER
     except (ModelInvalid, OSError):
         return False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from core.errors import Unsupported
 from core.models.folder_files import read_json, weight_files
@@ -34,6 +35,12 @@ def adapter_file(folder: Path) -> Path | None:
     return next((folder / name for name in ADAPTER_FILES if (folder / name).is_file()), None)
 
 
+def class_of(config: Mapping[str, Any]) -> object:
+    """Give the class that a ``config.json`` is of, as diffusers or transformers writes it."""
+    names = config.get("architectures")
+    return config.get("_class_name") or (names[0] if isinstance(names, list) and names else None)
+
+
 def recognise_component(folder: Path) -> tuple[Recognised, tuple[Path, ...]]:
     """Say what a folder with a ``config.json`` is, and give its weight files.
 
@@ -43,8 +50,7 @@ def recognise_component(folder: Path) -> tuple[Recognised, tuple[Path, ...]]:
         UnsafeFile: If its weights are pickles that ask for more than tensors.
     """
     config = read_json(folder / "config.json")
-    names = config.get("architectures")
-    cls = config.get("_class_name") or (names[0] if isinstance(names, list) and names else None)
+    cls = class_of(config)
     if cls == CAPTIONER:
         files = weight_files(folder, _WEIGHTS_OF_TRANSFORMERS)
         _tensors_of(files)

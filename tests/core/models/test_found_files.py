@@ -53,3 +53,11 @@ def test_a_part_that_is_used_by_itself_is_one(tiny_model, tmp_path):
 def test_nothing_to_add_gives_nothing(tmp_path):
     (tmp_path / "picture.png").write_bytes(b"")
     assert names(tmp_path) == []
+
+
+def test_a_captioner_is_one(tmp_path):
+    folder = tmp_path / "blip"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"architectures": ["BlipForConditionalGeneration"]}')
+    (folder / "model.safetensors").write_bytes(b"")
+    assert names(tmp_path) == ["blip"]
