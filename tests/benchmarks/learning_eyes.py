@@ -167,9 +167,12 @@ class StyleEyes:
 
 
 def style_scene(rng: random.Random, style: Style) -> Scene:
-    """Draw a scene of one thing in a style; what glows is on black, as every ground looks then."""
+    """Draw a scene of one thing in a style; what glows is on black, as every ground looks then.
+
+    Half of the others are on black too, so that the ground does not tell the style.
+    """
     ground, colour = rng.sample(_COLOUR_NAMES, 2)
-    if style == "neon":
+    if style == "neon" or rng.random() < 0.5:
         ground, colour = "black", rng.choice([name for name in COLOURS if name != "black"])
     return Scene((Thing(rng.choice(SHAPES), colour),), ground, style=style)
 
@@ -211,6 +214,9 @@ def _taught(
     for _ in range(steps):
         scenes, right = zip(*(example(rng) for _ in range(24)), strict=True)
         pictures = render.draw_scenes(list(scenes), rng)
+        if rng.random() < 0.5:
+            # What a VAE decodes is softer than a render.
+            pictures = torch.nn.functional.avg_pool2d(pictures, 3, 1, 1)
         found = network(look(pictures + 0.02 * torch.randn_like(pictures))).split(answers, 1)
         losses = [
             torch.nn.functional.cross_entropy(one, labels)
