@@ -182,7 +182,8 @@ def steps_of(process, until):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_training_that_was_ended_goes_on_bit_for_bit(tiny_model, folder, tmp_path, number):
-    words = ["--steps", "12", "--batch", "2", "--save-every", "4"]
+    # Far more steps than are done while the signal is on its way.
+    words = ["--steps", "60", "--batch", "2", "--save-every", "4"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run = {"env": environment(), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     uncut = subprocess.run(
@@ -206,5 +207,5 @@ def test_a_training_that_was_ended_goes_on_bit_for_bit(tiny_model, folder, tmp_p
     )
     assert again.returncode == 0, again.stderr
     assert Folder(parts).read_log() == Folder(whole).read_log()
-    one, other = (read_checkpoint(Folder(out).checkpoint(12)).learned for out in (whole, parts))
+    one, other = (read_checkpoint(Folder(out).checkpoint(60)).learned for out in (whole, parts))
     assert all(torch.equal(one[name], other[name]) for name in one)
