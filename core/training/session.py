@@ -228,12 +228,17 @@ class Session:
             with self._whole.filled(result, device) as student:
                 yield student
             return
-        now = {name: now[name].clone() for name in self._average}
-        put_in(self.student, self._average)
+        # Exchanged, not copied: what was asked for as the weights before stays what it is.
+        self._hold(self._average)
         try:
             yield self.student
         finally:
-            put_in(self.student, now)
+            self._hold(now)
+
+    def _hold(self, values: Mapping[str, Tensor]) -> None:
+        """Let weights that learn be other tensors of the same shapes."""
+        for name, value in values.items():
+            self._learning[name].data = value
 
     def learn(self, agree: Callable[[], None] = lambda: None) -> Learned:
         """Take one optimiser step.
