@@ -19,6 +19,9 @@ from core.starter.world import COLOURS, SHAPES, Scene, Style, Thing
 
 CONTRAST = 0.17
 """RGB distance (0 to 1.73) from the ground at which a pixel belongs to a thing."""
+RIM = 3
+SPECK = 4
+"""Pixels of a row that differ at least where a thing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +113,15 @@ class Diversity:
 
 
 def closer(picture: torch.Tensor) -> torch.Tensor:
-    """Cut out what differs from the ground: ``(3, H, W)`` to ``(3, 48, 48)``, contrast evened."""
+    """Cut out what differs from the ground: ``(3, H, W)`` to ``(3, 48, 48)``, contrast evened.
+
+    Specks, and the rim that a VAE leaves at a picture's edges, are no part of a thing.
+    """
     border = torch.cat([picture[:, :4].flatten(1), picture[:, -4:].flatten(1)], 1)
     ground = border.median(dim=1).values[:, None, None]
-    rows, columns = ((picture - ground).norm(dim=0) > CONTRAST).nonzero(as_tuple=True)
-    if len(rows) < 16:
+    inner = ((picture - ground).norm(dim=0) > CONTRAST)[RIM:-RIM, RIM:-RIM]
+    rows, columns = ((inner.sum(dim) >= SPECK).nonzero()[:, 0] + RIM for dim in (1, 0))
+    if len(rows) < SPECK or len(columns) < SPECK:
         return torch.zeros(3, 48, 48)
     box = picture[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     cut = torch.nn.functional.interpolate(box[None], size=(48, 48), mode="bilinear")[0]
