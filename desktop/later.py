@@ -43,5 +43,5 @@ class Later(QObject):
 
     @Slot()
     def _begin(self) -> None:
-        self._pool.clear()
+        # Behind what is to be done now, none of which may be lost.
         self._pool.start(self._work)

@@ -810,9 +810,10 @@ def test_time_is_told_once_something_like_it_was_done(train):
     train.session.generate()
     train.session.wait_idle()
     train.wait(lambda: "about a minute on this machine" in cost.text())
-    train.engine.step_seconds = 0.01
+    train.engine.step_seconds = 0.05
     train.set(steps=200_000)
-    train.run_to(15)
+    # Steps before samples and checkpoints do not count.
+    train.run_to(30)
     train.wait(lambda: " h " in cost.text())
 
 
