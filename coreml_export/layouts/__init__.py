@@ -1,0 +1,1 @@
+"""A model's networks as modules that take and give what an exported part does."""

@@ -1,0 +1,119 @@
+import dataclasses
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+import core
+from core.coreml_folder import Layout
+from core.errors import InvalidRequest
+from core.sampling.text import TextEmbeddings
+from core.sampling.towers import encode_tokens
+from coreml_export.layouts.sharing import sharing_copy
+from coreml_export.parts import PROMPT, part_names, parts_of
+from tests.fixtures.loaded import loaded
+from tests.fixtures.parity import decibels
+
+STARTER = Path(core.__file__).parent / "starter" / "weights"
+
+TEXT = "last_hidden_state"
+XL_TEXT = "hidden_embeds"
+
+
+@pytest.fixture(scope="module")
+def components(request, tmp_path_factory):
+    name = request.param
+    folder = STARTER if name == "starter" else request.getfixturevalue(name)
+    return loaded(folder, tmp_path_factory.mktemp("scratch"))
+
+
+every_model = pytest.mark.parametrize(
+    "components", ["tiny_model", "tiny_xl_model", "tiny_refiner", "starter"], indirect=True
+)
+every_layout = pytest.mark.parametrize("layout", list(Layout))
+
+
+def make(components, **options):
+    given = {"layout": Layout.ORIGINAL, "width": 64, "height": 128, "batch": 2} | options
+    return {part.name: part for part in parts_of(components, **given)}
+
+
+def outputs_of(compute, examples) -> tuple[torch.Tensor, ...]:
+    outputs = compute(*examples)
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+@every_model
+@every_layout
+@torch.no_grad()
+def test_every_part_is_what_it_says_and_computes_what_the_model_does(components, layout):
+    parts = make(components, layout=layout)
+    assert tuple(parts) == part_names(components)
+    for name, part in parts.items():
+        examples = part.examples()
+        assert [tuple(tensor.shape) for tensor in examples] == [one.shape for one in part.inputs]
+        outputs = outputs_of(part.module, examples)
+        assert [tuple(tensor.shape) for tensor in outputs] == [one.shape for one in part.outputs]
+        for expected, output in zip(part.reference(*examples), outputs, strict=True):
+            assert decibels(expected, output) > 90, name
+        assert not part.module.training
+
+
+@every_model
+@every_layout
+@torch.no_grad()
+def test_a_trace_computes_the_same(components, layout):
+    for part in make(components, layout=layout, batch=1).values():
+        examples = part.examples()
+        with warnings.catch_warnings():
+            # Sizes become constants, as they should, and tracing is deprecated.
+            warnings.simplefilter("ignore")
+            trace = torch.jit.trace(part.module, examples, check_trace=False)
+        before = outputs_of(part.module, examples)
+        for expected, output in zip(before, outputs_of(trace, examples), strict=True):
+            assert decibels(expected, output) > 110, part.name
+
+
+@every_model
+@torch.no_grad()
+def test_texts_are_read_as_pictures_are_made_with_them(components):
+    states = TextEmbeddings(components).of([PROMPT])
+    parts = make(components, only=[n for n in part_names(components) if n.startswith("Text")])
+    read = [part.module(*part.examples()) for part in parts.values()]
+    assert decibels(states.text, torch.cat([one for one, _ in read], dim=-1)) > 90
+    if states.pooled is not None:
+        assert decibels(states.pooled, read[-1][1]) > 90
+    names = {part.outputs[0].name for part in parts.values()}
+    assert names == {XL_TEXT if components.identity.needs_size else TEXT}
+
+
+@pytest.mark.parametrize("components", ["tiny_model"], indirect=True)
+@torch.no_grad()
+def test_a_text_encoder_that_masks_padding_masks_it(components):
+    masked = dataclasses.replace(components, text_uses_mask=True)
+    tower = masked.text_towers[0]
+    row = list(tower.tokenizer(PROMPT, add_special_tokens=False).input_ids)
+    expected, plain = (encode_tokens(tower, one, [row])[0] for one in (masked, components))
+    part = make(masked, only=["TextEncoder"])["TextEncoder"]
+    made = part.module(*part.examples())[0]
+    assert decibels(expected, made) > 90
+    assert decibels(plain, made) < 60
+
+
+@pytest.mark.parametrize("components", ["tiny_model", "tiny_xl_model"], indirect=True)
+def test_only_some_are_made(components):
+    assert list(make(components, only=["Unet", "VAEDecoder"])) == ["Unet", "VAEDecoder"]
+    with pytest.raises(InvalidRequest, match="Unets, which this model does not have"):
+        make(components, only=["Unets"])
+
+
+@pytest.mark.parametrize("components", ["tiny_xl_model"], indirect=True)
+def test_what_needs_fp32_says_so(components):
+    parts = make(components)
+    assert [name for name, part in parts.items() if part.fp32] == ["VAEDecoder", "VAEEncoder"]
+    assert parts["VAEDecoder"].inputs[0].dtype == "float32"
+    sound = sharing_copy(components.vae)
+    sound.register_to_config(force_upcast=False)
+    parts = make(dataclasses.replace(components, vae=sound), only=["VAEDecoder", "VAEEncoder"])
+    assert not any(part.fp32 for part in parts.values())
