@@ -199,7 +199,7 @@ def _parts(
         TextEmbeddings(components).of(["", PROMPT]),
         components.identity,
         size=(request.width, request.height),
-        guidance_scale=request.guidance_scale,
+        guidance_scales=[request.guidance_scale] * 2,
     )
     unet: Denoiser = TorchUNet(components)
     if components.identity.inpainting:
@@ -248,7 +248,9 @@ def run_loop(components: Components, request: TextToImage, latents: Tensor) -> T
 
     text = Conditioning(text=latents.new_zeros((len(latents), 1, 1)))
     plan = make_plan(request.scheduler, components.scheduler_config, steps=request.steps)
-    settings = GuidanceSettings.of(request, embedded=components.identity.guidance_embedding)
+    settings = GuidanceSettings.of(
+        request, range(len(latents)), embedded=components.identity.guidance_embedding
+    )
     guidance = Guidance(answer, settings, positive=text, negative=text)
     for moment in denoise(latents, [Leg(plan, guidance)], generators_of([0] * len(latents))):
         latents = moment.latents

@@ -1,21 +1,23 @@
 """A grid: every pair of two settings' values as a request of its own. Imports no torch.
 
 All cells start from the same noise unless the seed is what varies. Cells that differ in nothing but
-the prompt, or in seeds that follow each other, make one request, whose pictures can be denoised
-together. Each cell records that request, so that it can be made again bit for bit.
+prompts, guidance and seeds make one request, whose pictures can be denoised together. Each cell
+records that request, so that it can be made again bit for bit.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from core.errors import InvalidRequest
 from core.grid_axes import Axis, Settings, check_count
 from core.grid_words import in_common
 from core.request import ImageToImage, Request
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,39 +146,41 @@ def batches_of(grid: Grid) -> list[Batch]:
 
 
 def _joined(cells: Sequence[Cell]) -> list[Batch]:
-    """Join cells that differ in the prompt alone, or else those with seeds in a row."""
+    """Join the cells that differ in nothing but what each picture of a request may have its own."""
     if cells[0].request.batch_size == 1:
         return [Batch(cell.request, (cell,)) for cell in cells]
-    by_prompt = _alike(cells, prompts=("",))
-    if len(by_prompt) < len(cells):
-        return [_of_prompts(alike) for alike in by_prompt]
-    return [batch for alike in _alike(cells, seed=0) for batch in _of_seeds(alike)]
-
-
-def _of_prompts(cells: Sequence[Cell]) -> Batch:
-    prompts = tuple(cell.request.prompt_of(0) for cell in cells)
-    request = dataclasses.replace(cells[0].request, prompts=prompts, shared_seed=len(cells) > 1)
-    return Batch(request, tuple(cells))
-
-
-def _of_seeds(cells: Sequence[Cell]) -> list[Batch]:
-    batches: list[Batch] = []
-    for cell in sorted(cells, key=lambda cell: cell.request.seed):
-        last = batches[-1] if batches else None
-        if last is not None and cell.request.seed == last.request.seed + last.request.count:
-            request = dataclasses.replace(last.request, count=last.request.count + 1)
-            batches[-1] = Batch(request, (*last.cells, cell))
-        else:
-            batches.append(Batch(cell.request, (cell,)))
-    return batches
-
-
-def _alike(cells: Sequence[Cell], **changes: Any) -> list[list[Cell]]:
-    """Group cells whose requests are equal once ``changes`` are made to them."""
-    groups: dict[Request, list[Cell]] = {}
+    alike: dict[Request, list[Cell]] = {}
     for cell in cells:
-        groups.setdefault(dataclasses.replace(cell.request, **changes), []).append(cell)
-    return list(groups.values())
+        request = cell.request
+        # Without guidance a step is half as long, so that those cells are batches of their own.
+        bare = dataclasses.replace(
+            request,
+            prompts=("",),
+            negative_prompt="",
+            guidance_scale=float(request.guidance_scale > 1),
+            seed=0,
+        )
+        alike.setdefault(bare, []).append(cell)
+    return [Batch(_request_of(cells), tuple(cells)) for cells in alike.values()]
+
+
+def _request_of(cells: Sequence[Cell]) -> Request:
+    """Give the request whose picture ``i`` is that of cell ``i``."""
+    requests = [cell.request for cell in cells]
+    first = requests[0]
+    return dataclasses.replace(
+        first,
+        prompts=tuple(request.prompts[0] for request in requests),
+        negative_prompts=_row(request.negative_prompt for request in requests),
+        guidance_scales=_row(request.guidance_scale for request in requests),
+        seeds=() if len(cells) == 1 else tuple(request.seed for request in requests),
+    )
+
+
+def _row(values: Iterable[T]) -> tuple[T, ...]:
+    """Give a value for each cell, or none where all have the same."""
+    row = tuple(values)
+    return row if len(set(row)) > 1 else ()
 
 
 def work_of(request: Request) -> float:

@@ -8,10 +8,11 @@ into every picture made from it. How a run is *watched* (previews) is not in it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, Self
 
 from core.errors import InvalidRequest
 from core.request_checks import (
@@ -81,20 +82,33 @@ __all__ = [
 ]
 
 
+_ROWS: dict[str, tuple[str, Callable[[str, object], None]]] = {
+    "negative_prompts": ("negative_prompt", partial(check_text, empty_ok=True)),
+    "guidance_scales": ("guidance_scale", partial(check_float, low=0.0, high=100.0)),
+    "seeds": ("seed", partial(check_int, low=0, high=MAX_SEED)),
+}
+"""The fields that have one value a picture, the plain field of each, and what checks a value."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextToImage:
     """Pictures from prompts.
 
     Pictures are numbered ``i = 0 .. len(prompts) * count - 1``, all of the first prompt first;
-    picture ``i`` draws its noise from seed ``seed + i``, or from ``seed`` itself if all share it.
+    picture ``i`` draws its noise from seed ``seed + i``. Pictures can be compared, and made
+    together, if seed, guidance or negative prompt is given for each of them: ``seeds``,
+    ``guidance_scales`` and ``negative_prompts`` are empty, or have one for each of the ``prompts``,
+    of which there is one a picture then; the plain field holds the first.
 
     Attributes:
         model: A name from the library or the path of a model folder.
         prompts: One or more texts, in the notation of ``core.sampling.prompt_syntax``.
         negative_prompt: What guidance leads away from; used only if ``guidance_scale > 1``.
+        negative_prompts: See above.
         steps: Denoising steps, 1 to 1000.
         guidance_scale: Classifier-free guidance weight (Ho & Salimans 2022, arXiv:2207.12598, as
             in Stable Diffusion: 1 is the plain conditional prediction), 0 to 100.
+        guidance_scales: See above.
         guidance_rescale: Share of the standard-deviation correction of Lin et al. 2023
             (arXiv:2305.08891, equations 15 and 16), 0 to 1.
         guidance_start: Fraction of the run at which guidance begins, 0 to 1.
@@ -104,8 +118,7 @@ class TextToImage:
         width: In pixels, a multiple of 8.
         height: In pixels, a multiple of 8.
         seed: Of the first picture, 0 to 2**32 - 1.
-        shared_seed: Whether every picture draws the noise of ``seed``, so that prompts can be
-            compared; one picture for each prompt then.
+        seeds: See above.
         count: Pictures for each prompt.
         batch_size: Pictures denoised together. It belongs to the request because float sums differ
             in the last bits between batch sizes; 0 lets the engine choose and record its choice.
@@ -135,8 +148,10 @@ class TextToImage:
     model: str = "starter"
     prompts: tuple[str, ...]
     negative_prompt: str = ""
+    negative_prompts: tuple[str, ...] = ()
     steps: int = 20
     guidance_scale: float = 7.5
+    guidance_scales: tuple[float, ...] = ()
     guidance_rescale: float = 0.0
     guidance_start: float = 0.0
     guidance_end: float = 1.0
@@ -144,7 +159,7 @@ class TextToImage:
     width: int = 512
     height: int = 512
     seed: int = 0
-    shared_seed: bool = False
+    seeds: tuple[int, ...] = ()
     count: int = 1
     batch_size: int = 0
     precision: Precision = Precision.AUTO
@@ -168,9 +183,8 @@ class TextToImage:
         """
         check_prompts(self.prompts)
         check_text("model", self.model, empty_ok=False)
-        check_text("negative_prompt", self.negative_prompt, empty_ok=True)
+        self._check_rows()
         check_int("steps", self.steps, 1, MAX_STEPS)
-        check_float("guidance_scale", self.guidance_scale, 0.0, 100.0)
         check_float("guidance_rescale", self.guidance_rescale, 0.0, 1.0)
         check_float("guidance_start", self.guidance_start, 0.0, 1.0)
         check_float("guidance_end", self.guidance_end, 0.0, 1.0)
@@ -178,7 +192,6 @@ class TextToImage:
             raise InvalidRequest("guidance_end", "must not lie before the beginning of guidance.")
         check_side("width", self.width)
         check_side("height", self.height)
-        check_int("seed", self.seed, 0, MAX_SEED)
         check_int("count", self.count, 1, MAX_COUNT)
         check_int("batch_size", self.batch_size, 0, MAX_COUNT)
         check_choice("scheduler", self.scheduler, SchedulerName)
@@ -203,13 +216,25 @@ class TextToImage:
                 f"{len(self.prompts)} prompts times {self.count} make {self.total} pictures; "
                 f"ask for at most {MAX_COUNT} at once.",
             )
-        check_bool("shared_seed", self.shared_seed)
-        if self.shared_seed and self.count > 1:
-            raise InvalidRequest("count", "must be 1 where the pictures share a seed.")
         if self.seed_of(self.total - 1) > MAX_SEED:
             raise InvalidRequest(
                 "seed", f"leaves no room for {self.total} pictures below {MAX_SEED}; lower it."
             )
+
+    def _check_rows(self) -> None:
+        for name, (first, check) in _ROWS.items():
+            row = getattr(self, name)
+            check(first, getattr(self, first))
+            if not isinstance(row, tuple) or len(row) not in (0, len(self.prompts)):
+                raise InvalidRequest(name, "must be one for each prompt, or none.")
+            if not row:
+                continue
+            if self.count != 1:
+                raise InvalidRequest("count", f"must be 1 where each picture has {name}.")
+            if row[0] != getattr(self, first):
+                raise InvalidRequest(first, f"must be the first of the {name}.")
+            for value in row:
+                check(name, value)
 
     def _check_second_pass(self, second: SecondPass) -> None:
         if not isinstance(second, SecondPass):
@@ -242,9 +267,39 @@ class TextToImage:
         """The prompt of picture ``index``."""
         return self.prompts[index // self.count]
 
+    def negative_of(self, index: int) -> str:
+        """The negative prompt of picture ``index``."""
+        return self.negative_prompts[index] if self.negative_prompts else self.negative_prompt
+
+    def guidance_of(self, index: int) -> float:
+        """The guidance scale of picture ``index``."""
+        return self.guidance_scales[index] if self.guidance_scales else self.guidance_scale
+
     def seed_of(self, index: int) -> int:
         """The seed of picture ``index``."""
-        return self.seed if self.shared_seed else self.seed + index
+        return self.seeds[index] if self.seeds else self.seed + index
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All prompts, then all negative prompts."""
+        return (*self.prompts, *(self.negative_prompts or (self.negative_prompt,)))
+
+    def alone(self, index: int) -> Self:
+        """The request of picture ``index`` by itself.
+
+        What it makes may differ in the last bits, as its pictures are denoised by themselves.
+        """
+        return dataclasses.replace(
+            self,
+            prompts=(self.prompt_of(index),),
+            negative_prompt=self.negative_of(index),
+            guidance_scale=self.guidance_of(index),
+            seed=self.seed_of(index),
+            count=1,
+            negative_prompts=(),
+            guidance_scales=(),
+            seeds=(),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -453,7 +508,8 @@ def enlarger_of(request: Request) -> Upscale | SecondPass | None:
 def to_json(request: Request) -> dict[str, Any]:
     """Give the request as plain JSON values, with its kind."""
     values = {f.name: getattr(request, f.name) for f in dataclasses.fields(request)}
-    values["prompts"] = list(request.prompts)
+    for name in ("prompts", *_ROWS):
+        values[name] = list(values[name])
     for name in _USES:
         values[name] = [_plain(dataclasses.asdict(use)) for use in values[name]]
     if request.second_pass is not None:
@@ -473,7 +529,7 @@ def from_json(values: Mapping[str, Any]) -> Request:
     Raises:
         InvalidRequest: On an unknown kind or field, a missing field or a value out of range.
     """
-    given = dict(values)
+    given = _of_today(values)
     kind = given.pop("kind", None)
     cls = _KINDS.get(kind) if isinstance(kind, str) else None
     if cls is None:
@@ -483,10 +539,11 @@ def from_json(values: Mapping[str, Any]) -> Request:
         raise InvalidRequest(
             unknown[0], "is not a setting of this version; a newer Stepwise may have written it."
         )
-    if "prompts" in given:
-        if not isinstance(given["prompts"], list):
-            raise InvalidRequest("prompts", "must be a list of texts.")
-        given["prompts"] = tuple(given["prompts"])
+    for name in ("prompts", *_ROWS):
+        if name in given:
+            if not isinstance(given[name], list):
+                raise InvalidRequest(name, "must be a list.")
+            given[name] = tuple(given[name])
     for name, use in _USES.items():
         if name in given:
             given[name] = _read_uses(name, given[name], use)
@@ -499,6 +556,15 @@ def from_json(values: Mapping[str, Any]) -> Request:
         return cls(**given)
     except TypeError as error:
         raise InvalidRequest("request", f"a field is missing: {error}") from error
+
+
+def _of_today(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Say in today's words what pictures of before said of a seed that all of them share."""
+    given = dict(values)
+    prompts = given.get("prompts")
+    if given.pop("shared_seed", False) is True and isinstance(prompts, list):
+        given["seeds"] = [given.get("seed", 0)] * len(prompts)
+    return given
 
 
 _ENUMS: dict[str, type[StrEnum]] = {

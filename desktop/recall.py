@@ -98,12 +98,12 @@ class Recalled:
 
     def description(self) -> str:
         """Say it in one line."""
-        request = self.request
+        request = self.request.alone(self.picture)
         steps = f"{request.steps} steps" if self.says("steps") else ""
         sampler = SAMPLERS[request.scheduler] if self.says("scheduler") else ""
         parts = [
-            " ".join(request.prompt_of(self.picture).split()),
-            f"seed {request.seed_of(self.picture)}" if self.says("seed") else "",
+            " ".join(request.prompts[0].split()),
+            f"seed {request.seed}" if self.says("seed") else "",
             " ".join(filter(None, (steps, sampler))),
             f"guidance {request.guidance_scale:g}" if self.says("guidance_scale") else "",
         ]

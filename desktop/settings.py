@@ -104,10 +104,11 @@ class CreateSettings:
 
     def recalled(self, request: Request, picture: int) -> CreateSettings:
         """Give the controls that make one picture of ``request`` again, its seed locked."""
+        request = request.alone(picture)
         start = request if isinstance(request, ImageToImage) else None
         return dataclasses.replace(
             self,
-            prompt=request.prompt_of(picture),
+            prompt=request.prompts[0],
             negative_prompt=request.negative_prompt,
             model=request.model,
             scheduler=request.scheduler,
@@ -119,7 +120,7 @@ class CreateSettings:
             precision=request.precision,
             width=request.width,
             height=request.height,
-            seed=request.seed_of(picture),
+            seed=request.seed,
             seed_locked=True,
             count=1,
             start_image=start.init_image if start else "",

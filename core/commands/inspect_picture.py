@@ -91,12 +91,12 @@ def _as_json(
 
 
 def _ours(found: Recorded) -> dict[str, Any]:
-    request = found.request
+    request = found.request.alone(found.picture)
     start = request if isinstance(request, ImageToImage) else None
     return {
         "source": "stepwise",
         "program": found.app,
-        "prompt": request.prompt_of(found.picture),
+        "prompt": request.prompts[0],
         "negative_prompt": request.negative_prompt,
         "steps": request.steps,
         "sampler": str(request.scheduler),
@@ -212,20 +212,21 @@ def _lines(
     """Give name and value of what a person would ask for first."""
     if isinstance(found, Foreign):
         return _foreign_lines(found, finder)
+    request = found.request.alone(found.picture)
     settings = {
         name: value
-        for name, value in to_json(found.request).items()
+        for name, value in to_json(request).items()
         if name not in _TOLD_APART and value not in (None, "", [])
     }
     return [
-        ("Prompt", found.request.prompt_of(found.picture)),
-        ("Negative prompt", found.request.negative_prompt or "none"),
-        ("Seed", found.seed),
+        ("Prompt", request.prompts[0]),
+        ("Negative prompt", request.negative_prompt or "none"),
+        ("Seed", request.seed),
         *_named(settings),
-        *_taking_over(_refiner(found.request)),
-        *_adapters(_loras(found.request), _embeddings(found.request)),
-        *_repeated(found.request),
-        *(("Control", _followed(use)) for use in found.request.controls),
+        *_taking_over(_refiner(request)),
+        *_adapters(_loras(request), _embeddings(request)),
+        *_repeated(request),
+        *(("Control", _followed(use)) for use in request.controls),
         ("Picture", f"{found.picture + 1} of {found.request.total}"),
         ("Model hash", found.model_sha256 or "none, as no model took part"),
         ("Device", found.device or "unknown"),

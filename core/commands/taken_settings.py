@@ -83,8 +83,8 @@ def settings_of(
     """
     match found:
         case Recorded():
-            request = found_again(found, profile)
-            texts = {"prompts": (request.prompt_of(found.picture),), "seed": found.seed}
+            request = found_again(found, profile).alone(found.picture)
+            texts = {"prompts": request.prompts, "seed": request.seed}
             if "model" in given and not _is_one_model(given["model"], request.model):
                 return texts | {"negative_prompt": request.negative_prompt}, ()
             return texts | {name: getattr(request, name) for name in _OF_A_LARGER_ONE}, ()

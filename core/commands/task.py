@@ -159,15 +159,9 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
         request = _located(dataclasses.replace(found.request, **given))
         notices = _of_another_model(found, given, profile)
         return Task(request=request, only=found.picture, device=found.device, notices=notices)
-    fields = dataclasses.fields(found.request)
-    recorded = {field.name: getattr(found.request, field.name) for field in fields} | {
-        "prompts": (found.request.prompt_of(found.picture),),
-        "seed": found.seed,
-        "shared_seed": False,
-        "count": 1,
-        "batch_size": 0,
-        "memory": MemoryMode.AUTO,
-    }
+    alone = found.request.alone(found.picture)
+    recorded = {field.name: getattr(alone, field.name) for field in dataclasses.fields(alone)}
+    recorded |= {"batch_size": 0, "memory": MemoryMode.AUTO}
     for name, hash_name in _HASHED.items():
         if name in given:
             recorded[hash_name] = ""

@@ -63,7 +63,7 @@ class Infotext:
 
 def write_infotext(image: ImageReady) -> str:
     """Describe a finished picture."""
-    request = image.request
+    request = image.request.alone(image.picture)
     sampler = SAMPLERS[request.scheduler].removesuffix(" Karras")
     pairs = {"Steps": str(request.steps), "Sampler": sampler}
     if request.scheduler is SchedulerName.DPMPP_2M_KARRAS:
@@ -102,7 +102,7 @@ def write_infotext(image: ImageReady) -> str:
         if hashes:
             pairs[key] = ", ".join(f"{name}: {digits}" for name, digits in hashes.items())
     pairs["Version"] = f"{APP_NAME} {version()}"
-    lines = [request.prompt_of(image.picture) + "".join(map(_lora_tag, request.loras))]
+    lines = [request.prompts[0] + "".join(map(_lora_tag, request.loras))]
     if request.negative_prompt:
         lines.append(f"{_NEGATIVE} {request.negative_prompt}")
     lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in pairs.items()))

@@ -8,6 +8,7 @@ from contextlib import closing
 
 from core.events import Event, Notice
 from core.sampling.batch import Job, make_batch
+from core.sampling.guidance import GuidanceSettings
 
 
 def make_pictures(job: Job, wanted: Collection[int]) -> Iterator[Event]:
@@ -36,13 +37,19 @@ def _batches(job: Job) -> Iterator[tuple[int, ...]]:
     """Give the indices of the pictures to denoise together.
 
     Prompts of one batch take as many chunks each, so that none is filled up with empty ones because
-    of its neighbours.
+    of its neighbours, and so do their negative prompts. All of its pictures are guided, or none.
     """
-    request, texts = job.request, job.experts[0].texts
-    alike = itertools.groupby(
-        range(request.total), lambda index: texts.chunks_of(request.prompt_of(index))
-    )
-    for _, group in alike:
+    request = job.request
+    embedded = job.components.identity.guidance_embedding
+    chunks_of = job.experts[0].texts.chunks_of
+
+    def shape_of(index: int) -> tuple[int, int]:
+        prompt = chunks_of(request.prompt_of(index))
+        if not GuidanceSettings.of(request, [index], embedded=embedded).is_used:
+            return prompt, 0
+        return prompt, max(prompt, chunks_of(request.negative_of(index)))
+
+    for _, group in itertools.groupby(range(request.total), shape_of):
         indices = tuple(group)
         for first in range(0, len(indices), request.batch_size):
             yield indices[first : first + request.batch_size]

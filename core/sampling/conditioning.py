@@ -69,7 +69,7 @@ def with_numbers(
     identity: Identity,
     *,
     size: tuple[int, int],
-    guidance_scale: float,
+    guidance_scales: Sequence[float],
     score: float = BEAUTIFUL,
 ) -> Conditioning:
     """Add the numbers that a model's UNet wants beside its texts.
@@ -79,7 +79,7 @@ def with_numbers(
         identity: The model.
         size: Width and height of the pictures, in pixels. They are said to be whole pictures of
             this size, as in diffusers' pipelines.
-        guidance_scale: As of ``TextToImage``.
+        guidance_scales: Of each picture, as of ``TextToImage``.
         score: How beautiful the pictures are said to be, for a UNet that is told.
     """
     sizes = guidance = None
@@ -90,24 +90,24 @@ def with_numbers(
         sizes = sizes.expand(len(texts), -1)
     if identity.guidance_embedding:
         wide = identity.configs["unet"]["time_cond_proj_dim"]
-        guidance = guidance_embedding(guidance_scale, wide).expand(len(texts), -1)
+        guidance = guidance_embedding(guidance_scales, wide)
     return dataclasses.replace(texts, sizes=sizes, guidance=guidance)
 
 
-def guidance_embedding(guidance_scale: float, width: int) -> Tensor:
+def guidance_embedding(guidance_scales: Sequence[float], width: int) -> Tensor:
     """Give the guidance as a distilled UNet reads it.
 
     Luo et al. 2023, arXiv:2310.04378, section 4.3, after Meng et al. 2022, arXiv:2210.03142: sines
     and cosines of 1000 w. The paper's w is 0 without guidance, where Stable Diffusion's scale is 1.
 
     Args:
-        guidance_scale: As of ``TextToImage``.
+        guidance_scales: Of B pictures, as of ``TextToImage``.
         width: Numbers of the embedding.
 
     Returns:
-        ``(1, width)``, fp32, on the CPU.
+        ``(B, width)``, fp32, on the CPU.
     """
-    w = torch.tensor([guidance_scale - 1.0]) * 1000.0
+    w = torch.tensor([scale - 1.0 for scale in guidance_scales]) * 1000.0
     half = width // 2
     # The arguments go up to 99000, so a bit of a frequency is seen in its sine; this order of
     # operations is that of the models' training code.

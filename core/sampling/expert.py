@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core.models.components import Components
 from core.request import Request
-from core.sampling.conditioning import BEAUTIFUL, UGLY, Conditioning, with_numbers
+from core.sampling.conditioning import BEAUTIFUL, UGLY, Conditioning, joined, with_numbers
 from core.sampling.guidance import Denoiser, Guidance, GuidanceSettings
 from core.sampling.text import TextEmbeddings
 
@@ -49,20 +49,19 @@ class Expert:
             before: See ``Guidance``.
         """
         identity = self.components.identity
-        settings = GuidanceSettings.of(request, embedded=identity.guidance_embedding)
+        settings = GuidanceSettings.of(request, pictures, embedded=identity.guidance_embedding)
         prompts = [request.prompt_of(i) for i in pictures]
-        read = [*prompts, request.negative_prompt] if settings.is_used else prompts
+        negatives = [request.negative_of(i) for i in pictures] if settings.is_used else []
         # The UNet takes both halves of the batch at one length.
-        chunks = max(self.texts.chunks_of(text) for text in read)
+        chunks = max(self.texts.chunks_of(text) for text in (*prompts, *negatives))
         positive = self.texts.of(prompts, chunks=chunks)
         negative: Conditioning | None = None
         if settings.is_used:
-            away = self.texts.negative_of(request.negative_prompt, chunks=chunks)
-            negative = away.expand(len(prompts))
+            negative = joined([self.texts.negative_of(text, chunks=chunks) for text in negatives])
 
         def told(texts: Conditioning, score: float) -> Conditioning:
-            scale = request.guidance_scale
-            return with_numbers(texts, identity, size=size, guidance_scale=scale, score=score)
+            scales = [request.guidance_of(i) for i in pictures]
+            return with_numbers(texts, identity, size=size, guidance_scales=scales, score=score)
 
         return Guidance(
             denoiser,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,7 +34,7 @@ class GuidanceSettings:
     """How far and when to lead away from the negative prompt; see ``TextToImage``.
 
     Attributes:
-        scale: Guidance scale.
+        scales: Guidance scale of each picture, all of them above 1 or none.
         rescale: Share of rescaling.
         start: Fraction of the run at which it begins.
         end: Fraction of the run at which it ends.
@@ -42,19 +42,27 @@ class GuidanceSettings:
             of the memory and may differ in the last bits.
     """
 
-    scale: float
+    scales: tuple[float, ...]
     rescale: float = 0.0
     start: float = 0.0
     end: float = 1.0
     one_by_one: bool = False
 
     @classmethod
-    def of(cls, request: Request, *, embedded: bool = False) -> GuidanceSettings:
-        """Take a request's; none of it where guidance is ``embedded``, an input of the UNet."""
+    def of(
+        cls, request: Request, pictures: Sequence[int], *, embedded: bool = False
+    ) -> GuidanceSettings:
+        """Take those of some pictures; none where guidance is ``embedded``, an input of the UNet.
+
+        Args:
+            request: What is made.
+            pictures: Indices.
+            embedded: See above.
+        """
         if embedded:
-            return cls(scale=1.0)
+            return cls(scales=(1.0,) * len(pictures))
         return cls(
-            scale=request.guidance_scale,
+            scales=tuple(map(request.guidance_of, pictures)),
             rescale=request.guidance_rescale,
             start=request.guidance_start,
             end=request.guidance_end,
@@ -64,7 +72,7 @@ class GuidanceSettings:
     @property
     def is_used(self) -> bool:
         """Whether any step is guided."""
-        return self.scale > 1 and self.start < self.end
+        return max(self.scales) > 1 and self.start < self.end
 
 
 class Guidance:
@@ -101,6 +109,8 @@ class Guidance:
         self._both: Conditioning | None = None
         if settings.is_used:
             assert negative is not None, "guidance needs the negative prompt's embedding"
+            assert min(settings.scales) > 1, "a picture without guidance would be guided"
+            self._scales = torch.tensor(settings.scales).reshape(-1, 1, 1, 1)  # (B, 1, 1, 1)
             self._negative = negative
             if not settings.one_by_one:
                 self._both = joined([negative, positive])  # a batch of 2B
@@ -128,7 +138,7 @@ class Guidance:
         else:
             doubled = torch.cat([latents, latents])  # (2B, 4, H/8, W/8)
             unconditional, conditional = self._denoiser(doubled, timestep, self._both).chunk(2)
-        guided = unconditional + settings.scale * (conditional - unconditional)
+        guided = unconditional + self._scales * (conditional - unconditional)
         return rescale(guided, conditional, settings.rescale) if settings.rescale else guided
 
 

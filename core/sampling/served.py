@@ -58,8 +58,7 @@ def base_alone(request: Request) -> str:
 
 def plain_words(request: Request) -> str:
     """Say which marks in a request's prompts mean something elsewhere and nothing here."""
-    texts = (*request.prompts, request.negative_prompt)
-    marks = list(dict.fromkeys(mark for text in texts for mark in foreign_marks(text)))
+    marks = list(dict.fromkeys(mark for text in request.texts for mark in foreign_marks(text)))
     if not marks:
         return ""
     more = f" and {len(marks) - _MOST_NAMED} more" if len(marks) > _MOST_NAMED else ""
@@ -74,8 +73,7 @@ def unused_words(request: Request, words: Collection[str]) -> str:
         request: What is to be made.
         words: Those of its embeddings.
     """
-    texts = (*request.prompts, request.negative_prompt)
-    used = {word for text in texts for word in words_used(text, words)}
+    used = {word for text in request.texts for word in words_used(text, words)}
     idle = sorted(set(words) - used)
     if not idle:
         return ""
@@ -105,7 +103,7 @@ def ignored(request: Request, identity: Identity) -> str:
     names: tuple[str, ...] = _GUIDED
     if identity.guidance_embedding:
         why = "this model takes guidance as a number of its own and has no unguided half"
-    elif request.guidance_scale <= 1:
+    elif max(map(request.guidance_of, range(request.total))) <= 1:
         why = f"guidance {request.guidance_scale:g} leaves out the unguided half; raise it above 1"
     elif not _has_guided_step(request):
         interval = f"{request.guidance_start:g} and {request.guidance_end:g}"

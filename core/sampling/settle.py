@@ -29,11 +29,7 @@ def settled(request: Request, find_lora: Resolver) -> Request:
     drawn = tuple(choose(request.prompt_of(i), request.seed_of(i)) for i in range(request.total))
     if drawn != tuple(request.prompt_of(i) for i in range(request.total)):
         request = dataclasses.replace(request, prompts=drawn, count=1)
-    negative, tags = take_loras(choose(request.negative_prompt, request.seed), "negative_prompt")
-    if tags:
-        raise InvalidRequest(
-            "negative_prompt", f"names the LoRA {tags[0].name}; name it in the prompt instead."
-        )
+    negatives = [_without_loras(text) for text in _drawn_negatives(request)]
     parted = [take_loras(prompt, "prompts") for prompt in request.prompts]
     texts = tuple(text.strip() if tags else text for text, tags in parted)
     named = [tags for _, tags in parted]
@@ -50,5 +46,25 @@ def settled(request: Request, find_lora: Resolver) -> Request:
         for tag in named[0]
     )
     return dataclasses.replace(
-        request, prompts=texts, negative_prompt=negative, loras=request.loras + loras
+        request,
+        prompts=texts,
+        negative_prompt=negatives[0],
+        negative_prompts=() if len(set(negatives)) == 1 else tuple(negatives),
+        loras=request.loras + loras,
     )
+
+
+def _drawn_negatives(request: Request) -> list[str]:
+    """Give each picture's negative prompt where each has its own seed, or else the one of all."""
+    if not (request.seeds or request.negative_prompts):
+        return [choose(request.negative_prompt, request.seed)]
+    return [choose(request.negative_of(i), request.seed_of(i)) for i in range(request.total)]
+
+
+def _without_loras(negative: str) -> str:
+    text, tags = take_loras(negative, "negative_prompt")
+    if tags:
+        raise InvalidRequest(
+            "negative_prompt", f"names the LoRA {tags[0].name}; name it in the prompt instead."
+        )
+    return text

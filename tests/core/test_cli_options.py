@@ -22,7 +22,9 @@ from core.request import (
 
 KINDS = (TextToImage, ImageToImage, Inpaint, Outpaint)
 NOT_TYPED = {
-    "shared_seed",
+    "negative_prompts",
+    "guidance_scales",
+    "seeds",
     "init_sha256",
     "mask_sha256",
     "vae_sha256",

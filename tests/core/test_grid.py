@@ -40,30 +40,37 @@ def test_one_axis_is_enough(x, y):
     assert {grid.columns, grid.rows} == {1, 2}
 
 
-def test_cells_that_differ_in_the_prompt_alone_are_one_request_of_one_seed():
-    first, second = batches_of(grid_of("prompt=a|b|c", "guidance=1,3"))
-    assert first.request.prompts == ("a", "b", "c")
-    assert first.request.shared_seed
-    assert second.request.guidance_scale == 3
-    for i, cell in enumerate(second.cells):
-        assert second.request.prompt_of(i) == cell.request.prompt_of(0)
-        assert second.request.seed_of(i) == cell.request.seed
+def test_cells_that_differ_in_what_a_picture_may_have_of_its_own_are_one_request():
+    plain, guided = batches_of(grid_of("guidance=1,3,7.5", "prompt=a|b", negative_prompt="fog"))
+    assert plain.request.guidance_scales == ()
+    assert plain.request.guidance_scale == 1
+    assert guided.request.guidance_scales == (3, 7.5, 3, 7.5)
+    assert guided.request.negative_prompts == ()
+    for batch in (plain, guided):
+        assert [batch.request.alone(i) for i in range(len(batch.cells))] == [
+            cell.request for cell in batch.cells
+        ]
 
 
-def test_seeds_in_a_row_are_one_request_and_others_are_not():
-    batches = batches_of(grid_of("seed=5,9,6,7"))
-    assert [(b.request.seed, b.request.count) for b in batches] == [(5, 3), (9, 1)]
-    for batch in batches:
-        for i, cell in enumerate(batch.cells):
-            assert batch.request.seed_of(i) == cell.request.seed
-
-
-def test_prompts_and_seeds_meet_every_cell_once():
-    grid = grid_of("prompt=a|b", "seed=1,2,8")
+@pytest.mark.parametrize(
+    ("axes", "requests"),
+    [
+        (("prompt=a|b|c",), 1),
+        (("negative=a|b", "guidance=2,3"), 1),
+        (("seed=5,9,6", "guidance=2,3"), 1),
+        (("seed=5,9,6", "prompt=a|b"), 1),
+        (("steps=5,9,6", "prompt=a|b"), 3),
+        (("scheduler=ddim,pndm", "seed=1,2,3"), 2),
+    ],
+)
+def test_every_cell_is_in_one_request(axes, requests):
+    grid = grid_of(*axes)
     batches = batches_of(grid)
+    assert len(batches) == requests
     cells = [cell for batch in batches for cell in batch.cells]
     assert sorted(map(str, cells)) == sorted(map(str, grid.cells))
-    assert len(batches) == 3
+    alone = [batch.request.alone(i) for batch in batches for i in range(len(batch.cells))]
+    assert alone == [cell.request for cell in cells]
 
 
 def test_a_batch_size_of_one_keeps_every_cell_a_request_of_its_own():

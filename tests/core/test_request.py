@@ -230,14 +230,46 @@ def test_a_choice_is_told_what_there_is():
         parse_choice("scheduler", "best", SchedulerName)
 
 
-def test_pictures_that_share_a_seed_have_one_seed_and_one_picture_a_prompt():
-    request = TextToImage(prompts=("a", "b"), seed=MAX_SEED, shared_seed=True)
-    assert [request.seed_of(i) for i in range(2)] == [MAX_SEED, MAX_SEED]
-    assert from_json(to_json(request)) == request
-    with pytest.raises(InvalidRequest, match="count"):
-        dataclasses.replace(request, count=2)
-    with pytest.raises(InvalidRequest, match="shared_seed"):
-        dataclasses.replace(request, shared_seed=1)
+def test_each_picture_may_have_a_seed_a_guidance_and_a_negative_prompt_of_its_own():
+    request = TextToImage(
+        prompts=("a", "b"),
+        negative_prompt="fog",
+        negative_prompts=("fog", ""),
+        guidance_scale=1.5,
+        guidance_scales=(1.5, 9.0),
+        seed=MAX_SEED,
+        seeds=(MAX_SEED, 3),
+    )
+    assert from_json(json.loads(json.dumps(to_json(request)))) == request
+    assert request.texts == ("a", "b", "fog", "")
+    assert request.alone(1) == TextToImage(prompts=("b",), guidance_scale=9.0, seed=3)
+    assert [request.seed_of(i) for i in range(2)] == [MAX_SEED, 3]
+    assert request.alone(0).alone(0) == request.alone(0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"seeds": (1, 2, 3)}, "seeds: must be one for each prompt"),
+        ({"seeds": [0, 1]}, "seeds: must be one for each prompt"),
+        ({"seeds": (0, -1)}, "seeds: -1 must be"),
+        ({"seeds": (1, 2)}, "seed: must be the first of the seeds"),
+        ({"seeds": (0, 1), "count": 2}, "count: must be 1 where each picture has seeds"),
+        ({"guidance_scale": 2.0, "guidance_scales": (2.0, 101.0)}, "guidance_scales: 101.0 must"),
+        ({"negative_prompts": ("", 4)}, "negative_prompts: 4 is not text"),
+    ],
+)
+def test_what_pictures_have_of_their_own_is_checked(changes, sentence):
+    with pytest.raises(InvalidRequest, match=sentence):
+        TextToImage(prompts=("a", "b"), **changes)
+
+
+def test_pictures_that_were_said_to_share_a_seed_are_read_still():
+    written = to_json(TextToImage(prompts=("a", "b"), seed=5))
+    del written["seeds"], written["guidance_scales"], written["negative_prompts"]
+    request = from_json(written | {"shared_seed": True})
+    assert [request.seed_of(i) for i in range(2)] == [5, 5]
+    assert from_json(written | {"shared_seed": False}).seeds == ()
 
 
 def test_the_final_size_is_a_multiple_of_8():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import diffusers
 import pytest
 import torch
 
-from core.events import Notice, PreviewSettings
+from core.engine import TorchEngine
+from core.events import ImageReady, Notice, PreviewSettings
 from core.models.catalog import card
 from core.models.families import PredictionType, refused_schedulers
 from core.request import (
@@ -160,3 +162,32 @@ def test_schedules_that_end_in_pure_noise(
     if strength is not None:
         request = ImageToImage(**settings, init_image=str(start_picture), strength=strength)
     assert_equal(ours, Peer(zero_snr_model), request)
+
+
+def test_each_picture_of_a_batch_tells_the_model_its_own_guidance(
+    engine: TorchEngine, lcm_model: Path
+) -> None:
+    request = TextToImage(
+        model=str(lcm_model),
+        prompts=(PROMPT, PROMPT),
+        guidance_scale=2.0,
+        guidance_scales=(2.0, 9.0),
+        seed=SEED,
+        seeds=(SEED, SEED),
+        steps=2,
+        scheduler=SchedulerName.LCM,
+        width=32,
+        height=32,
+    )
+
+    def pixels(asked: Request) -> list[Any]:
+        with closing(
+            engine.generate(asked, preview=PreviewSettings(decoder=PreviewDecoder.OFF))
+        ) as events:
+            return [event.pixels for event in events if isinstance(event, ImageReady)]
+
+    together = pixels(request)
+    assert (together[0] != together[1]).any()
+    for index, picture in enumerate(together):
+        (alone,) = pixels(request.alone(index))
+        assert abs(alone.astype(int) - picture).max() <= 1

@@ -38,26 +38,26 @@ def guided(settings: GuidanceSettings, *progress: float) -> tuple[list[int], lis
 
 @pytest.mark.parametrize(("scale", "expected"), [(2.0, 5.0), (7.5, 16.0), (1.5, 4.0)])
 def test_the_prediction_is_led_away_from_the_negative_prompt(scale: float, expected: float) -> None:
-    assert guided(GuidanceSettings(scale=scale), 0.0) == ([4], [expected])
+    assert guided(GuidanceSettings(scales=(scale,) * 2), 0.0) == ([4], [expected])
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
 def test_at_one_and_below_the_conditional_half_is_all(scale: float) -> None:
-    assert guided(GuidanceSettings(scale=scale), 0.0, 0.5) == ([2, 2], [3.0, 3.0])
+    assert guided(GuidanceSettings(scales=(scale,) * 2), 0.0, 0.5) == ([2, 2], [3.0, 3.0])
 
 
 def test_without_guidance_no_negative_prompt_is_needed() -> None:
-    off = GuidanceSettings(scale=1.0)
-    empty = GuidanceSettings(scale=9.0, start=0.3, end=0.3)
+    off = GuidanceSettings(scales=(1.0,) * 2)
+    empty = GuidanceSettings(scales=(9.0,) * 2, start=0.3, end=0.3)
     for settings in (off, empty):
         assert not settings.is_used
         Guidance(Recorder(), settings, positive=POSITIVE, negative=None)
     with pytest.raises(AssertionError, match="negative"):
-        Guidance(Recorder(), GuidanceSettings(scale=9.0), positive=POSITIVE, negative=None)
+        Guidance(Recorder(), GuidanceSettings(scales=(9.0,) * 2), positive=POSITIVE, negative=None)
 
 
 def test_the_interval_holds_its_start_and_not_its_end() -> None:
-    settings = GuidanceSettings(scale=2.0, start=0.2, end=0.6)
+    settings = GuidanceSettings(scales=(2.0,) * 2, start=0.2, end=0.6)
     sizes, values = guided(settings, 0.0, 0.19, 0.2, 0.4, 0.59, 0.6, 0.8)
     assert sizes == [2, 2, 4, 4, 4, 2, 2]
     assert values == [3.0, 3.0, 5.0, 5.0, 5.0, 3.0, 3.0]
@@ -91,7 +91,13 @@ def test_rescaling_is_part_of_the_prediction() -> None:
                 [1.0, 2.0, 3.0, 4.0]
             ).reshape(1, 4, 1, 1)
 
-    settings = GuidanceSettings(scale=2.0, rescale=1.0)
+    settings = GuidanceSettings(scales=(2.0,) * 2, rescale=1.0)
     guidance = Guidance(Spread(), settings, positive=POSITIVE, negative=NEGATIVE)
     # Guided is 5 times the ramp and conditional 3 times: wholly rescaled it is the conditional.
     assert guidance(LATENTS, TIMESTEP, 0.0)[0].flatten().tolist() == pytest.approx([3, 6, 9, 12])
+
+
+def test_each_picture_has_a_scale_of_its_own() -> None:
+    settings = GuidanceSettings(scales=(2.0, 7.5))
+    guidance = Guidance(Recorder(), settings, positive=POSITIVE, negative=NEGATIVE)
+    assert guidance(LATENTS, TIMESTEP, 0.0)[:, 0].flatten().tolist() == [5.0, 16.0]

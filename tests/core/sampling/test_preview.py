@@ -94,7 +94,7 @@ def test_the_clean_latents_are_found_again(
         return bar**0.5 * noise - (1 - bar) ** 0.5 * clean if v else noise
 
     text = Conditioning(text=torch.zeros(1, 1, 1))
-    guidance = Guidance(oracle, GuidanceSettings(scale=1.0), positive=text, negative=None)
+    guidance = Guidance(oracle, GuidanceSettings(scales=(1.0,)), positive=text, negative=None)
     generators = generators_of([0])
     start = draw(generators, (4, 8, 8)) * plan.scheduler.init_noise_sigma
     for moment in denoise(start, [Leg(plan, guidance)], generators):

@@ -36,7 +36,7 @@ def walk(plan: Plan) -> torch.Tensor:
     ) -> torch.Tensor:
         return 0.9 * latents
 
-    guidance = Guidance(answer, GuidanceSettings(scale=1.0), positive=text, negative=None)
+    guidance = Guidance(answer, GuidanceSettings(scales=(1.0,)), positive=text, negative=None)
     generators = generators_of([0])
     latents = draw(generators, (4, 2, 2)) * plan.scheduler.init_noise_sigma
     for moment in denoise(latents, [Leg(plan, guidance)], generators):
@@ -163,7 +163,7 @@ def arrived(plans: tuple[Plan, ...]) -> torch.Tensor:
         bar = next(bars)
         return (z - bar**0.5 * clean) / (1 - bar) ** 0.5
 
-    guidance = Guidance(oracle, GuidanceSettings(scale=1.0), positive=text, negative=None)
+    guidance = Guidance(oracle, GuidanceSettings(scales=(1.0,)), positive=text, negative=None)
     generators = generators_of([0])
     latents = draw(generators, (4, 8, 8)) * plans[0].scheduler.init_noise_sigma
     for moment in denoise(latents, [Leg(plan, guidance) for plan in plans], generators):
