@@ -1,0 +1,1 @@
+"""An interpreter of saved Core ML ML programs: reads a package back and runs it with torch."""
