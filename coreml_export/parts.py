@@ -287,7 +287,7 @@ class _Maker:
             texts,
             self.components.identity,
             size=(self.width, self.height),
-            guidance_scale=_GUIDANCE,
+            guidance_scales=[_GUIDANCE] * len(texts),
         )
         # A copy made outside of inference mode can be traced.
         return told.map(torch.clone)
