@@ -6,8 +6,8 @@ are float32, which the readers give anyway: half precision would round their sin
 reason the UNet of a latent consistency model has an input ``timestep_cond`` of its own, float32,
 which those readers do not know. And UNets of inpainting models take nine channels.
 
-LoRAs are no part of the modules' weights while a model merely runs with them: see
-``core.models.adapters.Adapters.merge``.
+LoRAs are no part of a module's weights while a model merely runs with them; they must have been
+merged, see ``core.models.lora.merge_into``.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ from core.errors import InvalidRequest
 from core.models.components import Components, TextTower
 from core.sampling.conditioning import Conditioning, with_numbers
 from core.sampling.text import TextEmbeddings
+from core.sampling.towers import Vectors
 from coreml_export.layouts import autoencoder, denoiser, text_encoder
 from coreml_export.layouts.split_einsum import in_split_einsum
+from coreml_export.layouts.words import numbers_of, taught
 
 NO_NETS: Mapping[str, nn.Module] = MappingProxyType({})
+NO_WORDS: Vectors = MappingProxyType({})
 
 PROMPT = "a red circle on a blue square"
 """What parts are tried with; every tokenizer can spell it."""
@@ -94,12 +97,13 @@ def parts_of(
     only: Collection[str] = (),
     control: bool = False,
     nets: Mapping[str, nn.Module] = NO_NETS,
+    words: Vectors = NO_WORDS,
 ) -> Iterator[Part]:
     """Make a model's parts, one after the other.
 
     Args:
-        components: The model: fp32, on the CPU, no LoRA applied. If it keeps only the part at work
-            in memory, what was written into its weights is lost.
+        components: The model: fp32, on the CPU, LoRAs merged. It may keep only the part at work in
+            memory; then a part's weights are there until the next part is asked for.
         layout: Of the UNet and the ControlNets.
         width: Of the pictures, in pixels.
         height: Likewise.
@@ -107,6 +111,7 @@ def parts_of(
         only: Names of the parts to make; empty for all.
         control: Whether the UNet takes what ControlNets give. It is another part then.
         nets: ControlNets made for the UNet, by name.
+        words: What the text encoders learn in addition; see ``numbers_of`` for their numbers.
 
     Raises:
         InvalidRequest: If ``only`` has a name that is none of the model's parts.
@@ -116,7 +121,7 @@ def parts_of(
         raise InvalidRequest(
             "parts", f"has {unknown[0]}, which this model does not have; it has {', '.join(names)}."
         )
-    maker = _Maker(components, layout, width, height, batch)
+    maker = _Maker(components, layout, width, height, batch, words)
     for name in names:
         if not only or name in only:
             yield maker.make(name, nets)
@@ -131,6 +136,7 @@ class _Maker:
     width: int
     height: int
     batch: int
+    words: Vectors
 
     def make(self, name: str, nets: Mapping[str, nn.Module]) -> Part:
         match name:
@@ -150,9 +156,12 @@ class _Maker:
         encoder = self._plain(tower.name, tower.encoder)
         before_last = self.components.identity.needs_size
         length = tower.tokenizer.model_max_length
+        end = text_encoder.end_of(encoder, _spelled(tower, "")[1])
+        if self.words:
+            encoder = taught(tower, self.components, self.words, end=end)
         module = text_encoder.TextEncoder(
             encoder,
-            end=_spelled(tower, "")[1],
+            end=end,
             length=length,
             uses_mask=self.components.text_uses_mask and not before_last,
             before_last=before_last,
@@ -171,9 +180,17 @@ class _Maker:
                 ),
                 Tensor("pooled_outputs", (1, pooled), "float32"),
             ),
-            examples=lambda: (torch.tensor([_spelled(tower, PROMPT)], dtype=torch.float32),),
+            examples=partial(self._text_examples, tower),
             reference=partial(_read_text, module, encoder),
         )
+
+    def _text_examples(self, tower: TextTower) -> Tensors:
+        """Spell the prompt, with learned words in the place of its first ones."""
+        ids = _spelled(tower, PROMPT)
+        count = len(tower.tokenizer(PROMPT, add_special_tokens=False).input_ids)
+        learned = [n for word in numbers_of(self.components, self.words).values() for n in word]
+        ids[1 : 1 + min(count, len(learned))] = learned[:count]
+        return (torch.tensor([ids], dtype=torch.float32),)
 
     def unet(self, name: str) -> Part:
         told = self._conditions()

@@ -26,7 +26,7 @@ class TextEncoder(nn.Module):
 
         Args:
             encoder: A ``CLIPTextModel``, with or without a projection.
-            end: The number of the token that ends a text.
+            end: The number of the token that ends a text; see ``end_of``.
             length: T, of all texts.
             uses_mask: Whether what follows the end is not attended to.
             before_last: Whether the states are those before the last layer, as SDXL reads them, or
@@ -38,7 +38,7 @@ class TextEncoder(nn.Module):
         self.layers = body.encoder.layers
         self.final_norm = body.final_layer_norm
         self.projection = getattr(encoder, "text_projection", None)
-        self.end = end if body.eos_token_id == _UNKNOWN_END else int(body.eos_token_id)
+        self.end = end
         self.uses_mask = uses_mask
         self.before_last = before_last
         causal = torch.full((length, length), HIDDEN).triu(1)[None, None]  # (1, 1, T, T)
@@ -73,3 +73,14 @@ class TextEncoder(nn.Module):
 def body_of(encoder: Any) -> Any:
     """Give the transformer in a text tower."""
     return cast(Any, getattr(encoder, "text_model", encoder))
+
+
+def end_of(encoder: Any, usual: int) -> int:
+    """Give the number of the token at which a text tower finds the end of a text.
+
+    Args:
+        encoder: The tower.
+        usual: What its tokenizer writes there, for towers whose configuration does not know.
+    """
+    configured = int(body_of(encoder).eos_token_id)
+    return usual if configured == _UNKNOWN_END else configured

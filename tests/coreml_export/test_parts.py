@@ -4,10 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import core
 from core.coreml_folder import Layout
 from core.errors import InvalidRequest
+from core.models.fingerprint import Fingerprints
+from core.models.load import load
+from core.models.lora import AppliedLoras, Strength, bind, merge_into
+from core.models.lora_file import read_lora
 from core.sampling.text import TextEmbeddings
 from core.sampling.towers import encode_tokens
 from coreml_export.layouts.sharing import sharing_copy
@@ -117,3 +122,63 @@ def test_what_needs_fp32_says_so(components):
     sound.register_to_config(force_upcast=False)
     parts = make(dataclasses.replace(components, vae=sound), only=["VAEDecoder", "VAEEncoder"])
     assert not any(part.fp32 for part in parts.values())
+
+
+BLOCK = "down_blocks.0.attentions.0"
+
+
+@torch.no_grad()
+@every_layout
+def test_merged_loras_are_in_the_parts(layout, tiny_model, tmp_path):
+    components = loaded(tiny_model, tmp_path)
+    modules = {"unet": components.unet, "text_encoder": components.text_encoder}
+    changes = {
+        f"lora_unet_{BLOCK}.transformer_blocks.0.attn1.to_q": (8, 8),
+        f"lora_unet_{BLOCK}.transformer_blocks.0.ff.net.0.proj": (64, 8),
+        f"lora_unet_{BLOCK}.proj_in": (8, 8, 1, 1),
+        "lora_te_text_model.encoder.layers.0.self_attn.q_proj": (16, 16),
+    }
+    tensors = {}
+    for name, (out, width, *kernel) in changes.items():
+        stem = name.replace(".", "_")
+        tensors[f"{stem}.lora_up.weight"] = torch.randn(out, 2, *kernel)
+        tensors[f"{stem}.lora_down.weight"] = torch.randn(2, width, *kernel)
+    save_file(tensors, tmp_path / "lora.safetensors")
+    strengths = [Strength(bind(read_lora(tmp_path / "lora.safetensors"), modules), 0.7, 0.5)]
+    names = ["TextEncoder", "Unet"]
+    plain = make(components, layout=layout, only=names)
+    examples = {name: part.examples() for name, part in plain.items()}
+    unchanged = {name: part.reference(*examples[name])[0] for name, part in plain.items()}
+
+    applied = AppliedLoras(modules)
+    applied.set(strengths)
+    expected = {name: part.reference(*examples[name])[0] for name, part in plain.items()}
+    with pytest.raises(AssertionError, match="not merged"):
+        make(components, layout=layout, only=["Unet"])
+
+    applied.set([])
+    merge_into(modules, strengths)
+    for name, part in make(components, layout=layout, only=names).items():
+        output = outputs_of(part.module, examples[name])[0]
+        assert decibels(expected[name], output) > 90
+        assert decibels(unchanged[name], output) < 60
+
+
+@pytest.mark.parametrize("components", ["tiny_xl_model"], indirect=True)
+@torch.no_grad()
+def test_a_model_may_keep_only_the_part_at_work_in_memory(components, tmp_path):
+    sparing = load(
+        components.identity,
+        device=components.device,
+        dtype=components.dtype,
+        fingerprints=Fingerprints(tmp_path / "fingerprints.json"),
+        one_at_a_time=True,
+    )
+    parts = make(components, layout=Layout.SPLIT_EINSUM)
+    options = {"layout": Layout.SPLIT_EINSUM, "width": 64, "height": 128, "batch": 2}
+    for part in parts_of(sparing, **options):
+        examples = part.examples()
+        expected = outputs_of(parts[part.name].module, examples)
+        for reads in (part.reference, part.module):
+            for one, other in zip(expected, outputs_of(reads, examples), strict=True):
+                assert decibels(one, other) > 90, part.name

@@ -1,8 +1,11 @@
+import json
+
 import diffusers
 import pytest
 import torch
 from torch import nn
 
+from core.models.single_file import CONFIGS
 from coreml_export.layouts.split_einsum import Attention, ChannelNorm, in_split_einsum
 from tests.conftest import TINY_XL_UNET
 from tests.fixtures.parity import decibels
@@ -70,6 +73,28 @@ def test_it_computes_what_diffusers_does(kind, batch, height, width):
     states = text.transpose(1, 2).unsqueeze(2)
     made = in_split_einsum(unet)(sample, timestep, states, **told)[0]
     assert decibels(expected, made) > 90
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+@torch.no_grad()
+def test_the_published_architectures_fit(family):
+    """Without weights, so that only shapes are computed."""
+    config = json.loads((CONFIGS / f"{family}.json").read_text())["unet"]
+    with torch.device("meta"):
+        unet = diffusers.UNet2DConditionModel.from_config(config).eval()
+        made = in_split_einsum(unet)
+        told = {}
+        if "addition_time_embed_dim" in config:
+            told["time_ids"] = torch.zeros(2, 6)
+            told["text_embeds"] = torch.zeros(2, 1280)
+        text = torch.zeros(2, config["cross_attention_dim"], 1, 77)
+        sample = torch.zeros(2, 4, 64, 96)
+        prediction = made(sample, torch.zeros(2), text, added_cond_kwargs=told)[0]
+    assert prediction.shape == sample.shape
+    kinds = [type(module).__name__ for module in made.modules()]
+    before = [type(module).__name__ for module in unet.modules()]
+    assert kinds.count("Block") == before.count("BasicTransformerBlock") > 0
+    assert "BasicTransformerBlock" not in kinds
 
 
 def test_every_weight_is_the_original_s_own():
