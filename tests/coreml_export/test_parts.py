@@ -15,10 +15,10 @@ from core.models.lora import AppliedLoras, Strength, bind, merge_into
 from core.models.lora_file import read_lora
 from core.sampling.text import TextEmbeddings
 from core.sampling.towers import encode_tokens
+from coreml_export.interpreter.psnr import psnr
 from coreml_export.layouts.sharing import sharing_copy
 from coreml_export.parts import PROMPT, part_names, parts_of
 from tests.fixtures.loaded import loaded
-from tests.fixtures.parity import decibels
 
 STARTER = Path(core.__file__).parent / "starter" / "weights"
 
@@ -61,7 +61,7 @@ def test_every_part_is_what_it_says_and_computes_what_the_model_does(components,
         outputs = outputs_of(part.module, examples)
         assert [tuple(tensor.shape) for tensor in outputs] == [one.shape for one in part.outputs]
         for expected, output in zip(part.reference(*examples), outputs, strict=True):
-            assert decibels(expected, output) > 90, name
+            assert psnr(expected, output) > 90, name
         assert not part.module.training
 
 
@@ -77,7 +77,7 @@ def test_a_trace_computes_the_same(components, layout):
             trace = torch.jit.trace(part.module, examples, check_trace=False)
         before = outputs_of(part.module, examples)
         for expected, output in zip(before, outputs_of(trace, examples), strict=True):
-            assert decibels(expected, output) > 110, part.name
+            assert psnr(expected, output) > 110, part.name
 
 
 @every_model
@@ -86,9 +86,9 @@ def test_texts_are_read_as_pictures_are_made_with_them(components):
     states = TextEmbeddings(components).of([PROMPT])
     parts = make(components, only=[n for n in part_names(components) if n.startswith("Text")])
     read = [part.module(*part.examples()) for part in parts.values()]
-    assert decibels(states.text, torch.cat([one for one, _ in read], dim=-1)) > 90
+    assert psnr(states.text, torch.cat([one for one, _ in read], dim=-1)) > 90
     if states.pooled is not None:
-        assert decibels(states.pooled, read[-1][1]) > 90
+        assert psnr(states.pooled, read[-1][1]) > 90
     names = {part.outputs[0].name for part in parts.values()}
     assert names == {XL_TEXT if components.identity.needs_size else TEXT}
 
@@ -102,8 +102,8 @@ def test_a_text_encoder_that_masks_padding_masks_it(components):
     expected, plain = (encode_tokens(tower, one, [row])[0] for one in (masked, components))
     part = make(masked, only=["TextEncoder"])["TextEncoder"]
     made = part.module(*part.examples())[0]
-    assert decibels(expected, made) > 90
-    assert decibels(plain, made) < 60
+    assert psnr(expected, made) > 90
+    assert psnr(plain, made) < 60
 
 
 @pytest.mark.parametrize("components", ["tiny_model", "tiny_xl_model"], indirect=True)
@@ -160,8 +160,8 @@ def test_merged_loras_are_in_the_parts(layout, tiny_model, tmp_path):
     merge_into(modules, strengths)
     for name, part in make(components, layout=layout, only=names).items():
         output = outputs_of(part.module, examples[name])[0]
-        assert decibels(expected[name], output) > 90
-        assert decibels(unchanged[name], output) < 60
+        assert psnr(expected[name], output) > 90
+        assert psnr(unchanged[name], output) < 60
 
 
 @pytest.mark.parametrize("components", ["tiny_xl_model"], indirect=True)
@@ -181,4 +181,4 @@ def test_a_model_may_keep_only_the_part_at_work_in_memory(components, tmp_path):
         expected = outputs_of(parts[part.name].module, examples)
         for reads in (part.reference, part.module):
             for one, other in zip(expected, outputs_of(reads, examples), strict=True):
-                assert decibels(one, other) > 90, part.name
+                assert psnr(one, other) > 90, part.name

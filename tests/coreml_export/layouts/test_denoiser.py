@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from core.coreml_folder import Layout
+from coreml_export.interpreter.psnr import psnr
 from coreml_export.layouts.denoiser import RESIDUAL, residual_shapes
 from coreml_export.parts import part_names, parts_of
 from tests.conftest import write_tiny_control, write_tiny_model
 from tests.fixtures.loaded import loaded
-from tests.fixtures.parity import decibels
 
 CHANGES = {"plain": {}, "inpainting": {"in_channels": 9}, "lcm": {"time_cond_proj_dim": 12}}
 
@@ -72,7 +72,7 @@ def test_a_unet_computes_what_diffusers_does(controlled, layout):
             timestep_cond=told.get("timestep_cond"),
             **diffusers_names(told),
         )[0]
-        assert decibels(expected, part.module(*examples)) > 90
+        assert psnr(expected, part.module(*examples)) > 90
 
 
 @every_layout
@@ -91,7 +91,7 @@ def test_a_unet_is_led_by_what_its_control_net_gives(controlled, layout):
     given = net.module(*net.examples())
     assert [one.name for one in net.outputs] == [f"{RESIDUAL}{i}" for i in range(len(given))]
     for expected, output in zip((*down, middle), given, strict=True):
-        assert decibels(expected, output) > 90
+        assert psnr(expected, output) > 90
     assert [one.shape for one in net.outputs] == [tuple(one.shape) for one in given]
 
     inputs = told_by(unet, unet.examples())
@@ -107,8 +107,8 @@ def test_a_unet_is_led_by_what_its_control_net_gives(controlled, layout):
         mid_block_additional_residual=middle,
         **diffusers_names(inputs),
     )[0]
-    assert decibels(expected, unet.module(*led.values())) > 90
-    assert decibels(expected, unet.module(*unet.examples())) < 60
+    assert psnr(expected, unet.module(*led.values())) > 90
+    assert psnr(expected, unet.module(*unet.examples())) < 60
 
 
 def test_a_controlled_unet_is_another_part(controlled):

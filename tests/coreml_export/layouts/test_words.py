@@ -4,10 +4,10 @@ import torch
 from core.coreml_folder import Layout
 from core.sampling.text import TextEmbeddings
 from core.sampling.towers import word_table
+from coreml_export.interpreter.psnr import psnr
 from coreml_export.layouts.words import numbers_of
 from coreml_export.parts import parts_of
 from tests.fixtures.loaded import loaded
-from tests.fixtures.parity import decibels
 
 NAMES = ["TextEncoder", "TextEncoder2"]
 
@@ -49,9 +49,9 @@ def test_learned_words_are_read_as_pictures_are_made_with_them(components, words
     a, moon = (tokenizer(w, add_special_tokens=False).input_ids for w in ("a", "moon"))
     ids = [begin, *a, *numbers["<lamp>"], *moon, *numbers["<fog>"], *rest][:77]
     read = [part.module(torch.tensor([ids]).float()) for part in text_parts(components, words)]
-    assert decibels(expected.text, torch.cat([states for states, _ in read], dim=-1)) > 90
+    assert psnr(expected.text, torch.cat([states for states, _ in read], dim=-1)) > 90
     if expected.pooled is not None:
-        assert decibels(expected.pooled, read[-1][1]) > 90
+        assert psnr(expected.pooled, read[-1][1]) > 90
 
 
 @torch.no_grad()
@@ -61,7 +61,7 @@ def test_examples_have_the_learned_words_in_them(components, words):
         (ids,) = part.examples()
         assert learned <= set(ids[0].int().tolist())
         for expected, output in zip(part.reference(ids), part.module(ids), strict=True):
-            assert decibels(expected, output) > 90
+            assert psnr(expected, output) > 90
 
 
 @torch.no_grad()
@@ -73,10 +73,10 @@ def test_an_end_that_was_told_as_the_highest_number_is_found_before_learned_ones
     parts = text_parts(components, {})
     for part, pooled in zip(parts, plain, strict=True):
         assert torch.equal(part.module(*part.examples())[1], pooled)
-        assert decibels(part.reference(*part.examples())[1], pooled) > 90
+        assert psnr(part.reference(*part.examples())[1], pooled) > 90
     for part in text_parts(components, words):
         ids = part.examples()
-        assert decibels(part.reference(*ids)[1], part.module(*ids)[1]) > 90
+        assert psnr(part.reference(*ids)[1], part.module(*ids)[1]) > 90
 
 
 def test_the_model_s_own_encoders_learn_nothing(components, words):
