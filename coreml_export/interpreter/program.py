@@ -102,6 +102,10 @@ class Program:
             for output in operation.outputs
         }
         self._steps = _with_last_uses(function)
+        self._declared = {item.name: item for item in function.inputs}
+        for operation in function.operations:
+            self._declared |= {item.name: item for item in operation.outputs}
+        self._refuse_undefined_values()
 
     @classmethod
     def read(cls, path: Path, function: str | None = None) -> Program:
@@ -135,10 +139,7 @@ class Program:
     @property
     def outputs(self) -> tuple[TensorDescription, ...]:
         """What the program gives; a side that may vary is None."""
-        declared = {item.name: item for item in self.inputs}
-        for operation in self._function.operations:
-            declared |= {item.name: item for item in operation.outputs}
-        return tuple(declared[name] for name in self._function.outputs)
+        return tuple(self._declared[name] for name in self._function.outputs)
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -203,6 +204,14 @@ class Program:
             assert isinstance(output, Tensor)
             execution.outputs[name] = output
         return execution
+
+    def _refuse_undefined_values(self) -> None:
+        used = {name for operation in self._function.operations for name in operation.names}
+        for name in {*used, *self._function.outputs} - set(self._declared):
+            raise ModelInvalid(
+                f"The Core ML package {self._package.path} uses {name}, which nothing in it "
+                "makes; copy or export the package anew."
+            )
 
     def _refuse_unknown_operations(self) -> None:
         for operation in self._function.operations:

@@ -208,6 +208,15 @@ def test_an_operation_must_give_the_kind_of_number_it_declares(edit, x):
         Program.read(edit(whole)).run({"x": x})
 
 
+def test_a_value_that_nothing_makes_is_told(edit):
+    def forget(message):
+        (linear,) = (item for item in operations(message) if item.type == "linear")
+        linear.inputs["x"].arguments[0].name = "nothing"
+
+    with pytest.raises(ModelInvalid, match="uses nothing, which nothing in it makes"):
+        Program.read(edit(forget))
+
+
 def test_a_failure_within_an_operation_tells_where(edit, x):
     def confuse(message):
         (linear,) = (item for item in operations(message) if item.type == "linear")
