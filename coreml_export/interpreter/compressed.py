@@ -88,7 +88,7 @@ def _lut_to_dense(given: Arguments) -> Tensor:
     shape = given.wholes("shape")
     bits = lut.numel().bit_length() - 1
     indices = _unpacked(given.tensor("indices"), bits, shape)
-    return lut[indices.long()]
+    return lut[indices.int()]
 
 
 def _looked_up(indices: Tensor, lut: Tensor, vector_axis: int) -> Tensor:
@@ -101,9 +101,11 @@ def _looked_up(indices: Tensor, lut: Tensor, vector_axis: int) -> Tensor:
     """
     palette, vector = lut.shape[-2:]
     groups = lut.shape[:-2]
-    row = torch.zeros((), dtype=torch.int64)
+    # The place of each weight's palette among all of them, wide only along axes with several.
+    row = torch.zeros((), dtype=torch.int32)
     for axis, (count, size) in enumerate(zip(groups, _block_sizes(indices, lut), strict=True)):
-        group = torch.arange(indices.shape[axis]) // size
+        places = indices.shape[axis] if count > 1 else 1
+        group = torch.arange(places, dtype=torch.int32) // size
         row = (row * count).unsqueeze(-1) + group
     vectors = lut.reshape(-1, vector)[row * palette + indices]  # (*indices, vector)
     axis = vector_axis % indices.ndim
