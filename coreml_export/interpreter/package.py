@@ -7,8 +7,6 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from google.protobuf.message import DecodeError
-
 from core.errors import ModelInvalid, ModelMissing
 from coreml_export.coremltools_import import import_coremltools
 from coreml_export.interpreter.weight_file import WeightFile
@@ -52,6 +50,9 @@ class Package:
 
     def _read_specification(self) -> Any:
         model = import_coremltools("coremltools.proto.Model_pb2").Model
+        # It comes with coremltools: where there is none, this module must load without it.
+        from google.protobuf.message import DecodeError
+
         try:
             return model.FromString(self._specification_path.read_bytes())
         except OSError as error:

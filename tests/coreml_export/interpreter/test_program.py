@@ -1,5 +1,7 @@
+import importlib.util
 import json
 import shutil
+import sys
 import weakref
 from collections import Counter
 
@@ -248,6 +250,19 @@ def test_values_go_when_nothing_needs_them(build, save, monkeypatch):
     monkeypatch.setitem(KERNELS, "sin", watched)
     program.run({"x": torch.ones(4)})
     assert alive == [0] * 5
+
+
+def test_where_there_is_no_coremltools_reading_is_what_fails(tmp_path, monkeypatch):
+    (tmp_path / "Manifest.json").write_text(
+        json.dumps({"itemInfoEntries": {"a": {"path": "b"}}, "rootModelIdentifier": "a"})
+    )
+    for name in ("coremltools", "google.protobuf.message"):
+        monkeypatch.setitem(sys.modules, name, None)
+    spec = importlib.util.find_spec("coreml_export.interpreter.package")
+    loaded_anew = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded_anew)
+    with pytest.raises(Unsupported, match="coremltools, which is not installed"):
+        loaded_anew.Package(tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_missing(tmp_path):
