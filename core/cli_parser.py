@@ -183,6 +183,11 @@ def _add_sampling(what: argparse._ActionsContainer) -> None:
     add_choice(what, "--vae-tiling", Tiling, "VAE in tiles, for large pictures", dest="vae_tiling")
     add_choice(what, "--memory", MemoryMode, "low is slower and takes less (auto)")
     what.add_argument(
+        "--compute-units",
+        metavar="UNITS",
+        help="of a Core ML model: auto, all, cpu-gpu, cpu-ane, cpu, or PART=UNITS,...",
+    )
+    what.add_argument(
         "--lora",
         type=read_lora_use,
         action="append",

@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, ClassVar, Self
 
+from core.compute_units import AUTO, check_units
 from core.errors import InvalidRequest
 from core.request_checks import (
     LATENT_SCALE,
@@ -139,6 +140,8 @@ class TextToImage:
             changes their bits; the engine records what it did.
         memory: How much of it is used; the low mode changes last bits, so the engine records which
             it took.
+        compute_units: Which of a Mac's processors run the parts of a Core ML model, as
+            ``core.compute_units`` reads it; the engine records its choice.
         second_pass: Makes each picture larger, or None.
     """
 
@@ -173,6 +176,7 @@ class TextToImage:
     controls: tuple[ControlUse, ...] = ()
     vae_tiling: Tiling = Tiling.AUTO
     memory: MemoryMode = MemoryMode.AUTO
+    compute_units: str = AUTO
     second_pass: SecondPass | None = None
 
     def __post_init__(self) -> None:
@@ -208,6 +212,7 @@ class TextToImage:
         check_controls(self.controls)
         check_choice("vae_tiling", self.vae_tiling, Tiling)
         check_choice("memory", self.memory, MemoryMode)
+        check_units(self.compute_units)
         if self.second_pass is not None:
             self._check_second_pass(self.second_pass)
         if self.total > MAX_COUNT:

@@ -54,6 +54,7 @@ SETTINGS = (
     "refiner",
     "refiner_start",
     "memory",
+    "compute_units",
     "loras",
     "embeddings",
 )

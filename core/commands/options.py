@@ -26,6 +26,7 @@ PICTURE_OPTIONS: Mapping[str, str] = {
     "loras": "--lora",
     "embeddings": "--embedding",
     "memory": "--memory",
+    "compute_units": "--compute-units",
     "controls": "--control",
     "controls.path": "--control",
     "controls.image": "--control-image",

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from core.commands.moved_files import found_again, with_pictures
 from core.commands.own_size import own_size
 from core.commands.taken_settings import hash_of, nearest_settings
+from core.compute_units import AUTO
 from core.errors import CoreError, InvalidRequest, ModelInvalid
 from core.images.foreign import Foreign
 from core.images.metadata import NEWER, Recorded, is_newer, read_metadata
@@ -156,7 +157,7 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
     if not given.keys() - {"model"}:
         if not given:
             _check_model(found, profile)
-        request = _located(dataclasses.replace(found.request, **given))
+        request = _located(dataclasses.replace(found.request, **_by_units_of(given)))
         notices = _of_another_model(found, given, profile)
         return Task(request=request, only=found.picture, device=found.device, notices=notices)
     alone = found.request.alone(found.picture)
@@ -168,7 +169,12 @@ def repeated_task(picture: Path, given: dict[str, Any], profile: Profile) -> Tas
     if not found.request.refiner:
         del recorded["refiner"], recorded["refiner_start"]
     notices = _of_another_model(found, given, profile)
-    return Task(request=_request(recorded | given), notices=notices)
+    return Task(request=_request(recorded | _by_units_of(given)), notices=notices)
+
+
+def _by_units_of(given: dict[str, Any]) -> dict[str, Any]:
+    """Let another model choose its compute units anew, which it may not have."""
+    return {"compute_units": AUTO} | given if "model" in given else given
 
 
 def _nearest_task(picture: Path, found: Foreign, given: dict[str, Any], profile: Profile) -> Task:

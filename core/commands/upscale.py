@@ -30,6 +30,7 @@ SETTINGS = (
     "upscaler",
     "precision",
     "memory",
+    "compute_units",
     "vae",
     "vae_tiling",
     "loras",
