@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from diffusers import AutoencoderKL
@@ -36,11 +36,74 @@ class Source:
         return tuple((status.st_size, status.st_mtime_ns) for status in map(os.stat, self.files))
 
 
+class Lodger(Protocol):
+    """A part that something else than torch holds in memory."""
+
+    @property
+    def doors(self) -> Sequence[nn.Module]:
+        """The modules of which one is always called first."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes while it is there."""
+
+    def put_in(self) -> None:
+        """Bring it to where it works."""
+
+    def put_out(self) -> None:
+        """Give back what it takes."""
+
+
+class _Weights:
+    """A module of torch's, whose weights come and go."""
+
+    def __init__(self, module: nn.Module, source: Source, device: torch.device) -> None:
+        self._module = module
+        self._source = source
+        self._stamps = _stamps(source)
+        self._device = device
+        self._device_has_memory = device.type == "cuda"
+
+    @property
+    def doors(self) -> Sequence[nn.Module]:
+        return _doors(self._module)
+
+    @property
+    def size(self) -> int:
+        return sum(tensor.nbytes for tensor in self._module.state_dict().values())
+
+    def put_out(self) -> None:
+        # Weights made in inference mode could not be trained later.
+        with torch.inference_mode(mode=False):
+            if self._device_has_memory:
+                self._module.to("cpu")
+                return
+            empty = {name: t.to("meta") for name, t in self._module.state_dict().items()}
+            self._module.load_state_dict(empty, assign=True)
+
+    def put_in(self) -> None:
+        with torch.inference_mode(mode=False):
+            if not self._device_has_memory:
+                self._read()
+            # Else the buffers, which no file holds.
+            self._module.to(self._device)
+
+    def _read(self) -> None:
+        """Read the weights onto the device, one after the other."""
+        if _stamps(self._source) != self._stamps:
+            raise ModelInvalid(
+                f"{self._source.files[0]} has changed while it was in use; start again."
+            )
+        weights = self._source.read()
+        # In the number format that it had, which fp32 may have taken the place of.
+        wanted = self._module.state_dict()
+        again = {name: weights[name].to(self._device, t.dtype) for name, t in wanted.items()}
+        self._module.load_state_dict(again, assign=True)
+
+
 @dataclass(slots=True)
 class _Part:
-    module: nn.Module
-    source: Source
-    stamps: tuple[tuple[int, int], ...]
+    lodger: Lodger
     is_in: bool = True
 
 
@@ -60,7 +123,6 @@ class Residence:
             one_at_a_time: Whether only the part at work is there.
         """
         self._device = device
-        self._has_own_memory = device.type == "cuda"
         self._parts: dict[str, _Part] = {}
         self._hooks: list[RemovableHandle] = []
         self._one_at_a_time = one_at_a_time
@@ -71,12 +133,19 @@ class Residence:
         Raises:
             ModelInvalid: If its files are gone already.
         """
-        part = self._parts[name] = _Part(module, source, _stamps(source))
+        part = self._parts[name] = _Part(_Weights(module, source, self._device))
         if self._one_at_a_time:
             self._watch(name)
             self._put_out(part)
         else:
             module.to(self._device)
+
+    def lodge(self, name: str, lodger: Lodger) -> None:
+        """Take in a part that is not torch's, and is where it works."""
+        part = self._parts[name] = _Part(lodger)
+        if self._one_at_a_time:
+            self._watch(name)
+            self._put_out(part)
 
     def drop(self, prefix: str) -> None:
         """Forget the parts whose names begin so."""
@@ -112,12 +181,7 @@ class Residence:
     @property
     def held(self) -> int:
         """Bytes of the weights that are on the device now."""
-        return sum(
-            tensor.nbytes
-            for part in self._parts.values()
-            if part.is_in
-            for tensor in part.module.state_dict().values()
-        )
+        return sum(part.lodger.size for part in self._parts.values() if part.is_in)
 
     def _watch(self, name: str) -> None:
         """Bring a part whenever it is called."""
@@ -125,42 +189,20 @@ class Residence:
         def bring(*_: object) -> None:
             self.bring(name)
 
-        for door in _doors(self._parts[name].module):
+        for door in self._parts[name].lodger.doors:
             self._hooks.append(door.register_forward_pre_hook(bring))
 
-    def _put_out(self, part: _Part) -> None:
-        if not part.is_in:
-            return
-        part.is_in = False
-        # Weights made in inference mode could not be trained later.
-        with torch.inference_mode(mode=False):
-            if self._has_own_memory:
-                part.module.to("cpu")
-                return
-            empty = {name: t.to("meta") for name, t in part.module.state_dict().items()}
-            part.module.load_state_dict(empty, assign=True)
-
-    def _put_in(self, part: _Part) -> None:
+    @staticmethod
+    def _put_out(part: _Part) -> None:
         if part.is_in:
-            return
-        with torch.inference_mode(mode=False):
-            if not self._has_own_memory:
-                self._read(part)
-            # Else the buffers, which no file holds.
-            part.module.to(self._device)
-        part.is_in = True
+            part.is_in = False
+            part.lodger.put_out()
 
-    def _read(self, part: _Part) -> None:
-        """Read a part's weights onto the device, one after the other."""
-        if _stamps(part.source) != part.stamps:
-            raise ModelInvalid(
-                f"{part.source.files[0]} has changed while it was in use; start again."
-            )
-        weights = part.source.read()
-        # In the number format that it had, which fp32 may have taken the place of.
-        wanted = part.module.state_dict()
-        again = {name: weights[name].to(self._device, t.dtype) for name, t in wanted.items()}
-        part.module.load_state_dict(again, assign=True)
+    @staticmethod
+    def _put_in(part: _Part) -> None:
+        if not part.is_in:
+            part.lodger.put_in()
+            part.is_in = True
 
 
 def _stamps(source: Source) -> tuple[tuple[int, int], ...]:
