@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import core.starter
 from core.errors import CoreError, InvalidRequest, ModelInvalid, ModelMissing
 from core.models.curated import Curated
+from core.models.exported_limits import limits_of
 from core.models.families import Defaults, Distillation, ignored_settings, refused_schedulers
 from core.models.identify import Identity, identify
 from core.models.names import gone
@@ -87,6 +88,8 @@ class ModelCard:
         needs_size: Whether it is told the size and crop of the picture, as SDXL is.
         guidance_embedding: Whether guidance is an input of its UNet, which costs no second half.
         zero_terminal_snr: Whether its schedule ends in pure noise.
+        limits: Settings of a request that it cannot serve, each with the reason and the remedy.
+        sizes: Width and height of the pictures that it makes, if it makes no others.
     """
 
     name: str
@@ -112,6 +115,8 @@ class ModelCard:
     needs_size: bool = False
     guidance_embedding: bool = False
     zero_terminal_snr: bool = False
+    limits: Mapping[str, str] = field(default_factory=dict)
+    sizes: tuple[tuple[int, int], ...] = ()
 
 
 def names() -> tuple[str, ...]:
@@ -210,6 +215,8 @@ def card(model: str) -> ModelCard:
         needs_size=identity.needs_size,
         guidance_embedding=identity.guidance_embedding,
         zero_terminal_snr=identity.zero_terminal_snr,
+        limits=limits_of(identity),
+        sizes=() if identity.exported is None else identity.exported.sizes,
     )
     return with_good_settings(plain, _known(path))
 

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from core.errors import CoreError, ModelInvalid, SaveFailed
 from core.files import save_failed
+from core.models.exported import PACKAGES
 from core.models.fingerprint import PIECE
 from core.models.library_events import Meter, Progress, Task
 from core.models.lone_folder import ADAPTER_CONFIG
@@ -71,8 +72,14 @@ def files_of_model(path: Path) -> tuple[Path, ...]:
     return (path, beside) if is_file(beside) and _is_of_peft(path) else (path,)
 
 
-def _below(folder: Path, above: frozenset[str]) -> Iterator[Path]:
-    """Give a folder's files; ``above`` are the real places of the folders that it is in."""
+def _below(folder: Path, above: frozenset[str], *, whole: bool = False) -> Iterator[Path]:
+    """Give a folder's files.
+
+    Args:
+        folder: The folder.
+        above: The real places of the folders that it is in.
+        whole: Whether it lies in a part of an exported model, all of whose files are needed.
+    """
     real = os.path.realpath(folder)
     if real in above:
         return
@@ -81,11 +88,11 @@ def _below(folder: Path, above: frozenset[str]) -> Iterator[Path]:
         items = [item for item in folder.iterdir() if not item.name.startswith(".")]
     for item in items:
         if is_dir(item):
-            yield from _below(item, above | {real})
-        elif item.suffix in KEPT_SUFFIXES and is_file(item):
+            yield from _below(item, above | {real}, whole=whole or item.suffix in PACKAGES)
+        elif (whole or item.suffix in KEPT_SUFFIXES) and is_file(item):
             yield item
     pickles = [item for item in items if item.suffix == ".bin" and is_file(item)]
-    if not any(item.suffix == ".safetensors" for item in items):
+    if not whole and not any(item.suffix == ".safetensors" for item in items):
         yield from pickles
 
 

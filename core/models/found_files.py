@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.errors import ModelInvalid
+from core.models.exported import is_exported
 from core.models.folder_files import read_json
 from core.models.lone_folder import CAPTIONER, adapter_file, class_of
 from core.models.tensor_list import SUFFIXES
@@ -38,7 +39,8 @@ def models_in(path: Path) -> Iterator[Path]:
 def _is_model(folder: Path) -> bool:
     """Whether a folder is a model as diffusers saves one, or a part that is used by itself."""
     try:
-        if (folder / "model_index.json").is_file() or adapter_file(folder) is not None:
+        whole = (folder / "model_index.json").is_file() or is_exported(folder)
+        if whole or adapter_file(folder) is not None:
             return True
         # Other programs keep their settings under this name.
         config = read_json(folder / "config.json")

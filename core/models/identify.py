@@ -6,17 +6,29 @@ Diffusion's original names.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.coreml_folder import MANIFEST
 from core.errors import ModelInvalid, Unsupported
 from core.models import families
+from core.models.exported import PACKAGES as EXPORTED_PARTS
+from core.models.exported import (
+    Exported,
+    family_of,
+    fitted_configs,
+    is_exported,
+    part_alone,
+    read_exported,
+)
 from core.models.families import Distillation, Family, PredictionType
 from core.models.folder_files import bad_config, numbers_of, read_json, value_of, weight_files
 from core.models.model_folder import WEIGHT_STEMS, read_folder
-from core.models.parts import Parts, check_shapes, check_unet_kind
+from core.models.naming import words_of
+from core.models.parts import TEXT_ENCODERS, Parts, check_shapes, check_unet_kind
 from core.models.safetensors_header import precision_of
 from core.models.single_file import CONFIGS, read_single_file
 
@@ -61,6 +73,7 @@ class Identity:
         weights: The weight file of each component; those after the first of a component that is
             split are numbered (``unet.2``).
         tiny_vae: Weight file of a TAESD-type decoder, or None.
+        exported: What is known of it beside if it is a folder of exported parts, or None.
     """
 
     folder: Path
@@ -90,6 +103,16 @@ class Identity:
     parameters: Mapping[str, int]
     weights: Mapping[str, Path]
     tiny_vae: Path | None
+    exported: Exported | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Taught:
+    """How a model came to need few steps; see ``Identity``."""
+
+    distillation: Distillation
+    is_guess: bool
+    steps: int | None
 
 
 def identify(path: Path, configs: Path = CONFIGS) -> Identity:
@@ -105,32 +128,98 @@ def identify(path: Path, configs: Path = CONFIGS) -> Identity:
         Unsupported: If it is a sound model of a kind that this version does not run.
         UnsafeFile: If its weights are pickles that could run code, or it asks for code of its own.
     """
-    return identity_of(read_folder(path) if path.is_dir() else read_single_file(path, configs))
+    if path.suffix in EXPORTED_PARTS:
+        raise part_alone(path)
+    if path.is_dir():
+        return _of_exported(path, configs) if is_exported(path) else identity_of(read_folder(path))
+    return identity_of(read_single_file(path, configs))
 
 
 def identity_of(parts: Parts) -> Identity:
     """Identify a model by its parts; see ``identify``."""
-    path = parts.path
     check_unet_kind(parts)
     check_shapes(parts)
+    return _described(parts, _taught_by(parts))
+
+
+def _of_exported(folder: Path, configs: Path) -> Identity:
+    """Identify a folder of exported parts; see ``identify``."""
+    exported, manifest = read_exported(folder)
+    model: Mapping[str, Any] = {}
+    if manifest is None:
+        predicts_noise = bool(words_of(folder) & {"512", "base", "turbo", "inpainting"})
+        family = read_json(configs / f"{family_of(exported)}.json")
+        values = fitted_configs(family, exported, predicts_noise=predicts_noise)
+    else:
+        model = manifest.model
+        values = value_of(folder / MANIFEST, model, "configs", dict)
+    parts = Parts(
+        path=folder,
+        configs=values,
+        headers={},
+        weights=exported.weights,
+        metadata={},
+        layout=None,
+    )
+    try:
+        check_unet_kind(parts)
+        taught = _taught_by(parts) if manifest is None else _noted(model)
+        width, height = exported.sizes[0]
+        return dataclasses.replace(
+            _described(parts, taught),
+            width=width,
+            height=height,
+            precision="fp16" if exported.compression == "none" else exported.compression,
+            parameters=model.get("parameters") or _estimated(exported),
+            exported=exported,
+        )
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ModelInvalid(
+            f"{folder / MANIFEST} does not describe its model ({error!r}); export again."
+        ) from error
+
+
+def _noted(model: Mapping[str, Any]) -> _Taught:
+    """Read what an export noted."""
+    distillation = Distillation(model.get("distillation", "none"))
+    return _Taught(distillation, bool(model.get("is_guess")), model.get("steps"))
+
+
+def _estimated(exported: Exported) -> dict[str, int]:
+    """Count the numbers of each component's weights, taken for fp16."""
+    names = ("unet", *TEXT_ENCODERS, "vae")
+    return {name: sum(part.size for part in exported.of(name)) // 2 for name in names}
+
+
+def _taught_by(parts: Parts) -> _Taught:
+    distillation = families.stated_distillation(parts.configs["unet"], parts.configs["scheduler"])
+    is_stated = distillation is not Distillation.NONE
+    if not is_stated:
+        distillation = families.named_distillation(parts.path, parts.metadata)
+    is_guess = not is_stated and distillation is not Distillation.NONE
+    return _Taught(distillation, is_guess, families.distilled_steps(parts.path))
+
+
+def _described(parts: Parts, taught: _Taught) -> Identity:
+    """Put together what configurations and headers tell."""
+    path = parts.path
     unet, vae = parts.configs["unet"], parts.configs["vae"]
-    unet_folder, vae_folder = parts.weights["unet"].parent, parts.weights["vae"].parent
+    unet_folder, vae_folder = (
+        parts.weights[name].parent if name in parts.weights else path for name in ("unet", "vae")
+    )
     if not isinstance(scaling := vae.get("scaling_factor", 1.0), int | float) or scaling <= 0:
         raise bad_config(vae_folder, "scaling_factor", scaling)
     vae_scale = 2 ** (len(value_of(vae_folder, vae, "block_out_channels", list)) - 1)
     height, width = _sample_size(unet_folder, unet)
     scheduler = parts.configs["scheduler"]
     own_spacing = str(scheduler.get("timestep_spacing", "leading"))
-    family, distillation = _family(parts), families.stated_distillation(unet, scheduler)
-    is_stated = distillation is not Distillation.NONE
-    if not is_stated:
-        distillation = families.named_distillation(path, parts.metadata)
+    family = _family(parts)
     defaults = families.defaults_for(
         family,
-        distillation,
+        taught.distillation,
         guidance_embedding=unet.get("time_cond_proj_dim") is not None,
         zero_terminal_snr=bool(scheduler.get("rescale_betas_zero_snr")),
-        steps=families.distilled_steps(path),
+        steps=taught.steps,
     )
     if parts.single_file and defaults.timestep_spacing:
         scheduler = {**scheduler, "timestep_spacing": defaults.timestep_spacing}
@@ -147,8 +236,8 @@ def identity_of(parts: Parts) -> Identity:
         and bool(parts.configs.get("pipeline", {}).get("force_zeros_for_empty_prompt", True)),
         guidance_embedding=unet.get("time_cond_proj_dim") is not None,
         zero_terminal_snr=bool(scheduler.get("rescale_betas_zero_snr")),
-        distillation=distillation,
-        is_guess=not is_stated and distillation is not Distillation.NONE,
+        distillation=taught.distillation,
+        is_guess=taught.is_guess,
         own_spacing=own_spacing,
         defaults=defaults,
         width=width * vae_scale,
@@ -159,7 +248,7 @@ def identity_of(parts: Parts) -> Identity:
         attention_heads=_heads(unet_folder, unet),
         text_encoders=parts.text_encoders,
         configs={**parts.configs, "scheduler": scheduler},
-        precision=precision_of(parts.headers["unet"].values()),
+        precision=precision_of(parts.headers.get("unet", {}).values()),
         parameters={
             name: sum(tensor.count for tensor in header.values())
             for name, header in parts.headers.items()

@@ -11,6 +11,8 @@ from core.errors import CoreError
 from core.models import catalog, curated
 from core.models.catalog import ModelCard
 from core.models.copying import files_of_model
+from core.models.exported_limits import refusal_here
+from core.models.identify import identify
 from core.models.library import Library
 from core.models.library_file import Entry
 from core.models.safetensors_header import read_with_metadata
@@ -129,7 +131,8 @@ def _listed(entry: Entry) -> Listed:
 def _card(model: str) -> tuple[ModelCard | None, str]:
     """Give what is known of a model, or why it cannot be used."""
     try:
-        return catalog.card(model), ""
+        exported = identify(catalog.resolve(model)).exported
+        return catalog.card(model), "" if exported is None else refusal_here(exported)
     except CoreError as error:
         return None, str(error)
 

@@ -25,6 +25,7 @@ from core.errors import ModelInvalid
 from core.models import load_single_file, replacement_vae
 from core.models.clip_tokenizer.bundled import bundled_tokenizer
 from core.models.components import Components
+from core.models.exported import weights_wanted
 from core.models.fingerprint import Fingerprints
 from core.models.folder_files import read_json
 from core.models.identify import Identity
@@ -70,15 +71,18 @@ def load(
         ModelInvalid: If a file is missing, damaged, contradicts another one or holds what is no
             number, or if ``vae`` has other latents.
         UnsafeFile: If a file is a pickle that asks for more than tensors.
+        Unsupported: If it is an exported model, which has no weights that could be changed.
     """
+    if identity.exported is not None:
+        raise weights_wanted(identity.exported)
     residence = Residence(device, one_at_a_time=one_at_a_time)
-    with quietly(), _all_kept():
+    with quietly(), all_kept():
         names = ("unet", *identity.text_encoders, "vae")
-        modules = _modules(identity, residence, dtype, names, vae=vae)
+        modules = modules_of(identity, residence, dtype, names, vae=vae)
         tiny = None
         if identity.tiny_vae is not None:
             tiny = _tiny_vae(identity.tiny_vae, dtype).to(device).eval()
-        vae_files = vae_weights(vae) if vae is not None else _files_of(identity, "vae")
+        vae_files = vae_weights(vae) if vae is not None else files_of(identity, "vae")
         return dataclasses.replace(
             _assembled(identity, modules, residence, device, dtype),
             sha256=fingerprints.of_model(identity.weights),
@@ -94,8 +98,10 @@ def outline(identity: Identity) -> Components:
     Raises:
         ModelInvalid: If a configuration or a tokenizer is missing, damaged or contradicts another.
     """
+    if identity.exported is not None:
+        raise weights_wanted(identity.exported)
     nowhere = torch.device("meta")
-    with quietly(), _all_kept():
+    with quietly(), all_kept():
         modules = {
             name: build_empty(_CLASSES[name], identity.configs[name], identity.path).eval()
             for name in ("unet", *identity.text_encoders, "vae")
@@ -115,7 +121,7 @@ def _assembled(
     Raises:
         ModelInvalid: If a tokenizer is missing, damaged or not of this model.
     """
-    tokenizers = {name: _tokenizer(identity, name) for name in identity.text_encoders}
+    tokenizers = {name: load_tokenizer(identity, name) for name in identity.text_encoders}
     if any(one.get_vocab() != other.get_vocab() for one, other in pairwise(tokenizers.values())):
         raise ModelInvalid(
             f"The two tokenizers of {identity.path} have different words; they are not of one "
@@ -143,7 +149,7 @@ def _assembled(
 
 
 @contextmanager
-def _all_kept() -> Iterator[None]:
+def all_kept() -> Iterator[None]:
     """Let Python look for garbage later.
 
     The hundred thousand objects that a model is made of all stay, and each look at them finds
@@ -172,9 +178,9 @@ def load_refiner(identity: Identity, base: Components, *, sha256: str) -> Compon
         UnsafeFile: If a file is a pickle that asks for more than tensors.
     """
     names = ("unet", *identity.text_encoders)
-    with quietly(), _all_kept():
-        tokenizers = {name: _tokenizer(identity, name) for name in identity.text_encoders}
-        modules = _modules(identity, base.residence, base.dtype, names, prefix=PREFIX)
+    with quietly(), all_kept():
+        tokenizers = {name: load_tokenizer(identity, name) for name in identity.text_encoders}
+        modules = modules_of(identity, base.residence, base.dtype, names, prefix=PREFIX)
     return dataclasses.replace(
         base,
         identity=identity,
@@ -188,7 +194,7 @@ def load_refiner(identity: Identity, base: Components, *, sha256: str) -> Compon
     )
 
 
-def _modules(
+def modules_of(
     identity: Identity,
     residence: Residence,
     dtype: torch.dtype,
@@ -212,11 +218,12 @@ def _modules(
     for name in names:
         if name not in modules:
             module = _component(identity, name, dtype)
-            add(name, module, _files_of(identity, name), partial(_weights_of, identity, name))
+            add(name, module, files_of(identity, name), partial(_weights_of, identity, name))
     return modules
 
 
-def _files_of(identity: Identity, component: str) -> dict[str, Path]:
+def files_of(identity: Identity, component: str) -> dict[str, Path]:
+    """Give the weight files of a component."""
     return {
         name: path for name, path in identity.weights.items() if name.partition(".")[0] == component
     }
@@ -235,7 +242,7 @@ def _weights_of(identity: Identity, name: str, module: nn.Module) -> dict[str, T
     if identity.single_file:
         return load_single_file.weights_of(identity, name, module)
     part: dict[str, Tensor] = {}
-    for path in _files_of(identity, name).values():
+    for path in files_of(identity, name).values():
         with original_tensors(path) as tensors:
             part |= tensors.below("")
     match name:
@@ -253,8 +260,12 @@ def _tiny_vae(path: Path, dtype: torch.dtype) -> Any:
         return fill(module, tensors.below(""), dtype, path)
 
 
-def _tokenizer(identity: Identity, encoder: str) -> Any:
-    """Load a tokenizer and hold it to what its text encoder can take."""
+def load_tokenizer(identity: Identity, encoder: str) -> Any:
+    """Load a text encoder's tokenizer and hold it to what that can take.
+
+    Raises:
+        ModelInvalid: If it is damaged or another model's.
+    """
     config = CLIPTextConfig(**identity.configs[encoder])
     if identity.single_file:
         place, number = identity.path, identity.text_encoders.index(encoder)

@@ -61,7 +61,7 @@ class Parts:
     @property
     def text_encoders(self) -> tuple[str, ...]:
         """The names of its text encoders."""
-        return tuple(name for name in TEXT_ENCODERS if name in self.weights)
+        return tuple(name for name in TEXT_ENCODERS if name in self.configs)
 
     @property
     def is_sdxl(self) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from core.errors import ModelInvalid, ModelMissing
 from core.models.embedding_card import card_header, is_card
+from core.models.exported import PACKAGES, is_exported, part_alone
 from core.models.families import DISTILLATION_TITLES, Distillation, named_distillation
 from core.models.fingerprint import numbered
 from core.models.identify import Identity, identify
@@ -117,7 +118,9 @@ def _judged(path: Path) -> Verdict:
 
 
 def _judge_folder(folder: Path) -> Verdict:
-    if (folder / "model_index.json").is_file():
+    if folder.suffix in PACKAGES:
+        raise part_alone(folder)
+    if (folder / "model_index.json").is_file() or is_exported(folder):
         return _model(identify(folder))
     if (file := adapter_file(folder)) is not None:
         return judge(file)
@@ -147,6 +150,8 @@ def _model(identity: Identity) -> Verdict:
         words.append("inpainting")
     if identity.distillation is not Distillation.NONE:
         words.append(DISTILLATION_TITLES[identity.distillation])
+    if identity.exported is not None:
+        words.append(identity.exported.title)
     return Verdict(
         path=identity.path,
         kind=Kind.MODEL,

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from core.errors import InvalidRequest, Unsupported
 from core.models.catalog import refusals_for
+from core.models.exported_limits import check_limits
 from core.models.identify import Family, Identity
 from core.request import ImageToImage, Inpaint, Outpaint, Request
 from core.sampling.chunks import words_used
@@ -24,7 +25,8 @@ def check_served(request: Request, identity: Identity) -> None:
 
     Raises:
         Unsupported: If it cannot make such pictures, or the scheduler does not serve it.
-        InvalidRequest: If it cannot make pictures of the size.
+        InvalidRequest: If it cannot make pictures of the size, or is exported and does not serve a
+            setting.
     """
     if identity.inpainting and not isinstance(request, Inpaint | Outpaint):
         raise Unsupported(
@@ -47,6 +49,7 @@ def check_served(request: Request, identity: Identity) -> None:
             raise InvalidRequest(
                 name, f"{side} must be a multiple of {identity.vae_scale} for this model."
             )
+    check_limits(request, identity)
 
 
 def base_alone(request: Request) -> str:

@@ -1,0 +1,214 @@
+"""What an exported model cannot do, told before it is loaded. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+
+from core.compute_units import AUTO, units_of, units_text, usual_units
+from core.coreml_folder import ExportFormat, PartName
+from core.errors import InvalidRequest, Unsupported
+from core.models.exported import Exported
+from core.models.identify import Identity
+from core.request import ImageToImage, Precision, Request, Tiling, Upscale
+
+Size = tuple[int, int]
+
+
+def limits_of(identity: Identity) -> dict[str, str]:
+    """Say which settings of a request a model cannot serve, each with the reason and the remedy."""
+    exported = identity.exported
+    if exported is None:
+        return {}
+    limits: dict[str, str] = {}
+    texts = any(exported.of(name) for name in identity.text_encoders)
+    if texts or exported.of("unet"):
+        limits["loras"] = (
+            "The weights of an exported model are fixed; export it again with this LoRA (--lora)."
+        )
+    if texts:
+        limits["embeddings"] = (
+            "The words of an exported model are fixed; export it again with this one (--embedding)."
+        )
+    if exported.of("unet"):
+        limits["refiner"] = (
+            "An exported model hands over to no refiner; choose the model it was made from."
+        )
+    if not exported.takes_controls:
+        limits["controls"] = (
+            "This model was exported without what ControlNets give its UNet; export it again as "
+            f"{PartName.CONTROLLED_UNET}."
+        )
+    if exported.of("vae"):
+        limits["vae_tiling"] = "An exported VAE takes the whole picture at once; leave it off."
+        if exported.vae_encoder is None:
+            limits["init_image"] = (
+                "This model was exported without what reads a start picture; export it again with "
+                f"{PartName.VAE_ENCODER}."
+            )
+    return limits
+
+
+def check_limits(request: Request, identity: Identity) -> None:
+    """Refuse what an exported model cannot do.
+
+    Raises:
+        InvalidRequest: Saying why, and what to do about it.
+        Unsupported: If it lacks an input that its kind of model needs.
+    """
+    exported = identity.exported
+    if exported is None:
+        if request.compute_units != AUTO:
+            raise InvalidRequest(
+                "compute_units", "are for Core ML models alone; leave it at auto for this one."
+            )
+        return
+    used = {
+        "loras": bool(request.loras),
+        "embeddings": bool(request.embeddings),
+        "controls": bool(request.controls),
+        "refiner": bool(request.refiner),
+        # The second pass of pixels reads the first one's picture.
+        "init_image": isinstance(request, ImageToImage) or request.second_pass is not None,
+        "vae_tiling": request.vae_tiling is Tiling.ON,
+    }
+    if request.vae:
+        # A VAE of torch's takes the place of the exported one.
+        used |= {"init_image": False, "vae_tiling": False}
+    for name, reason in limits_of(identity).items():
+        if used[name]:
+            raise InvalidRequest(name, reason)
+    if is_whole(identity, request.vae) and request.precision not in (
+        Precision.AUTO,
+        Precision.FP16,
+    ):
+        raise InvalidRequest(
+            "precision", "is fixed in an exported model; leave it at auto for this one."
+        )
+    _check_guidance(identity, exported)
+    _check_sizes(request, exported)
+
+
+def check_length(chunks: int, name: str, identity: Identity) -> None:
+    """Refuse a text that is longer than an exported UNet reads.
+
+    Args:
+        chunks: How many encodings long the text is.
+        name: The setting that it is.
+        identity: The model.
+
+    Raises:
+        InvalidRequest: If it is.
+    """
+    if chunks > 1 and identity.exported is not None and identity.exported.of("unet"):
+        raise InvalidRequest(
+            name,
+            "is longer than the 75 tokens that an exported model reads; shorten it, or choose the "
+            "model it was made from.",
+        )
+
+
+def refusal_here(exported: Exported, platform: str = sys.platform) -> str:
+    """Say in a sentence why an exported model does not run on this system; empty if it does.
+
+    Args:
+        exported: The model.
+        platform: The system, as Python calls it.
+    """
+    if platform == "darwin" and exported.format is ExportFormat.COREML:
+        return ""
+    needs = f"Running a {exported.title} model needs a Mac"
+    if exported.format is ExportFormat.COREAI:
+        needs = "Core AI models are written and not run by this version"
+    if exported.source:
+        return f"{needs}; {exported.source}, which this one was made from, runs here."
+    return f"{needs}; choose another model here."
+
+
+def is_whole(identity: Identity, vae: str = "") -> bool:
+    """Whether no component of a model is torch's.
+
+    Args:
+        identity: The model.
+        vae: A VAE of torch's in the place of its own, or empty.
+    """
+    exported = identity.exported
+    names = ("unet", *identity.text_encoders, "vae")
+    return exported is not None and not vae and not exported.lacking(names)
+
+
+def settled_for(request: Request, identity: Identity) -> Request:
+    """Settle what an exported model leaves open, or leaves no choice of.
+
+    Raises:
+        InvalidRequest: If the request names units of a part that the model does not have.
+    """
+    exported = identity.exported
+    if exported is None:
+        return request
+    usual = usual_units(exported.layout, is_xl=identity.needs_size)
+    parts = [package.name for package in exported.used]
+    units = units_text(units_of(request.compute_units, parts, usual))
+    request = dataclasses.replace(request, compute_units=units)
+    if exported.of("vae") and not request.vae:
+        request = dataclasses.replace(request, vae_tiling=Tiling.OFF)
+    if is_whole(identity, request.vae):
+        request = dataclasses.replace(request, precision=Precision.FP16)
+    return request
+
+
+def function_of(request: Request, exported: Exported) -> str:
+    """Name the function of a model's parts that makes pictures of a request's size.
+
+    Returns:
+        Empty for the usual one, which makes those of the first of the model's sizes.
+    """
+    _, width, height = next(_seen_by_unet(request))
+    return "" if (width, height) == exported.sizes[0] else f"size_{width}x{height}"
+
+
+def _check_guidance(identity: Identity, exported: Exported) -> None:
+    unet = exported.of("unet")
+    if identity.guidance_embedding and unet and unet[0].input("timestep_cond") is None:
+        raise Unsupported(
+            f"{exported.folder} was made from a model that takes guidance as a number, and lacks "
+            "that input; export it again with this version."
+        )
+
+
+def _check_sizes(request: Request, exported: Exported) -> None:
+    seen: list[tuple[str, int, int]] = []
+    if exported.of("unet"):
+        seen += _seen_by_unet(request)
+    if exported.of("vae") and not request.vae:
+        seen += _seen_by_vae(request)
+    wanted = seen[0][1:] if seen else None
+    for name, width, height in seen:
+        if (width, height) in exported.sizes and (width, height) == wanted:
+            continue
+        named = " or ".join(f"{w} x {h}" for w, h in exported.sizes)
+        raise InvalidRequest(
+            name,
+            f"{width} x {height} is another size than this {exported.title} model makes, which is "
+            f"{named}; choose that, or export it again with --width {width} --height {height}.",
+        )
+
+
+def _seen_by_unet(request: Request) -> Iterator[tuple[str, int, int]]:
+    """Give the settings that say a size of what the UNet sees, with width and height."""
+    window = request.window if isinstance(request, Upscale) else 0
+    yield ("window" if window else "width", *_within(window, request.width, request.height))
+    if (second := request.second_pass) is not None:
+        name = "second_pass.window" if second.window else "second_pass.scale"
+        yield (name, *_within(second.window, *request.final_size))
+
+
+def _seen_by_vae(request: Request) -> Iterator[tuple[str, int, int]]:
+    yield ("width", request.width, request.height)
+    if request.second_pass is not None:
+        yield ("second_pass.scale", *request.final_size)
+
+
+def _within(window: int, width: int, height: int) -> Size:
+    return (min(window, width), min(window, height)) if window else (width, height)
