@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from core.compute_units import AUTO, ComputeUnits, units_of
+from core.coreml import CoreML
 from core.device import (
     as_out_of_memory,
     dtype_of,
@@ -22,7 +24,7 @@ from core.device import (
     resolve_precision,
 )
 from core.enlarger import Enlarger, finished, start_of, without_a_choice
-from core.errors import InvalidRequest, OutOfMemory
+from core.errors import InvalidRequest, OutOfMemory, PartNotLoaded, Unsupported
 from core.events import (
     Event,
     EventStream,
@@ -43,9 +45,13 @@ from core.models import replacement_vae, single_file
 from core.models.adapters import with_files
 from core.models.catalog import resolve
 from core.models.control_file import Controls, find_controls
+from core.models.exported import Exported
+from core.models.exported_limits import check_length, refusal_here, settled_for
+from core.models.exported_source import source_of, stand_in_for
 from core.models.fingerprint import Fingerprints
 from core.models.identify import Identity, identify
 from core.models.load import load
+from core.models.load_exported import Open, Way, load_exported
 from core.models.names import Resolver, no_names
 from core.models.refiner_file import find_refiner
 from core.models.taught import Teaching, lora_teaching, model_teaching
@@ -57,7 +63,6 @@ from core.request import (
     Inpaint,
     MemoryMode,
     Outpaint,
-    Precision,
     PreviewDecoder,
     Request,
     TextToImage,
@@ -73,6 +78,7 @@ from core.sampling.batches import make_pictures
 from core.sampling.inpaint import Area, area_of
 from core.sampling.served import base_alone, check_served, ignored, plain_words, unused_words
 from core.sampling.settle import settled
+from core.sampling.text import TextEmbeddings
 from core.sampling.vae import Vae
 from core.training.config import TrainConfig
 
@@ -92,6 +98,7 @@ class TorchEngine:
         find_vae: Resolver = no_names,
         find_control: Resolver = no_names,
         find_upscaler: Resolver = no_names,
+        open_part: Open | None = None,
     ) -> None:
         """Prepare; nothing is loaded yet.
 
@@ -103,6 +110,7 @@ class TorchEngine:
             find_vae: The same of VAEs.
             find_control: The same of ControlNets.
             find_upscaler: The same of upscalers.
+            open_part: What runs the parts of exported models; None for this system's own.
         """
         self._device_name = device
         self._find_lora = find_lora
@@ -112,6 +120,7 @@ class TorchEngine:
         self._find_upscaler = find_upscaler
         self._cache = Profile.default().cache if cache is None else cache
         self._fingerprints = Fingerprints.kept_in(self._cache)
+        self._open_part = open_part
         self._loaded: LoadedModel | None = None
         self._enlarger = Enlarger()
         self._in_picture = False
@@ -159,28 +168,36 @@ class TorchEngine:
 
     def _warm_up(self, name: str) -> Iterator[Event]:
         device = resolve_device(self._device_name)
-        precision = resolve_precision(Precision.AUTO, device)
         identity = identify(resolve(name))
-        key = ModelKey.of(identity, precision)
-        usual = TextToImage(
-            model=name,
-            prompts=("",),
-            width=identity.width,
-            height=identity.height,
-            precision=precision,
-        )
+        usual = TextToImage(model=name, prompts=("",), width=identity.width, height=identity.height)
+        usual, key = self._with_key(usual, identity, device)
         try:
-            request, _ = memory.fitted(usual, identity, self._room(key, device))
+            request, _ = memory.fitted(usual, identity, self._room(key))
         except OutOfMemory:
             # Nothing was asked for yet; what is missing is told when a picture is.
             return
         if not self._has(key):
             yield Loading(what=f"the model {name}")
-        loaded = self._load(key, request)
+        loaded = yield from self._load(key, request)
         yield from loaded.decoder(PreviewDecoder.LINEAR, self._cache)
         loaded.texts.of([""])
 
     def _generate(
+        self, request: Request, preview: PreviewSettings, only: int | None
+    ) -> Iterator[Event]:
+        """Carry out a request; if its exported model does not start, with the one behind it."""
+        try:
+            yield from self._carry_out(request, preview, only)
+            return
+        except PartNotLoaded as error:
+            other, why = stand_in_for(request.model), str(error)
+            if not other:
+                raise
+        yield Notice(message=f"{why} {other}, which it was made from, is taken instead.")
+        request = dataclasses.replace(request, model=other, compute_units=AUTO)
+        yield from self._carry_out(request, preview, only)
+
+    def _carry_out(
         self, request: Request, preview: PreviewSettings, only: int | None
     ) -> Iterator[Event]:
         begin = time.perf_counter()
@@ -201,10 +218,9 @@ class TorchEngine:
         request, _ = find_upscaler(
             request, fingerprints=self._fingerprints, find=self._find_upscaler
         )
-        precision = resolve_precision(request.precision, device)
-        request = dataclasses.replace(request, precision=precision)
         identity = identify(resolve(request.model))
         check_served(request, identity)
+        request, key = self._with_key(request, identity, device)
         for notice in filter(None, (ignored(request, identity), plain_words(request))):
             yield Notice(message=notice)
         if (teaching := _teaching(request, identity)) and (
@@ -221,7 +237,6 @@ class TorchEngine:
         request, refiner = find_refiner(request, identity, fingerprints=self._fingerprints)
         if notice := base_alone(request):
             yield Notice(message=notice)
-        key = ModelKey.of(identity, precision, request.vae)
         if not self._has(key):
             if request.vae and (doubts := replacement_vae.doubts_of(Path(request.vae), identity)):
                 yield Notice(message=doubts)
@@ -231,7 +246,7 @@ class TorchEngine:
             self._forget(device)
         asked = request
         added = (controls, refiner)
-        request = yield from self._fitted(asked, key, *added, device)
+        request = yield from self._fitted(asked, key, *added)
         left = set(range(request.total)) if only is None else {only}
         made = len(left)
         try:
@@ -276,7 +291,8 @@ class TorchEngine:
         """
         upscaler = yield from self._enlarger.use(request, resolve_device(self._device_name))
         self._in_picture = False
-        loaded = self._load(key, request)
+        loaded = yield from self._load(key, request)
+        _check_lengths(request, loaded.texts, key.identity)
         yield from loaded.use(request, controls.files, refiner)
         if notice := unused_words(request, loaded.adapters.words):
             yield Notice(message=notice)
@@ -335,23 +351,61 @@ class TorchEngine:
     def _has(self, key: ModelKey) -> bool:
         return self._loaded is not None and self._loaded.key == key
 
-    def _load(self, key: ModelKey, request: Request) -> LoadedModel:
+    def _with_key(
+        self, request: Request, identity: Identity, device: torch.device
+    ) -> tuple[Request, ModelKey]:
+        """Settle in which format and on which processors a request is computed.
+
+        Returns:
+            The request, and what its model is loaded from.
+
+        Raises:
+            Unsupported: If the device cannot compute so, or this system not run the model.
+            CoreError: See ``source_of``.
+        """
+        exported = identity.exported
+        refusal = "" if exported is None or self._open_part else refusal_here(exported)
+        if refusal:
+            raise Unsupported(refusal)
+        request = settled_for(request, identity)
+        precision = resolve_precision(request.precision, device)
+        request = dataclasses.replace(request, precision=precision)
+        source = source_of(identity, vae=request.vae)
+        return request, ModelKey.for_request(request, identity, source)
+
+    def _load(self, key: ModelKey, request: Request) -> Generator[Event, None, LoadedModel]:
         """Give the model, from memory or else from its files in place of the one before."""
-        device = resolve_device(self._device_name)
         low = request.memory is MemoryMode.LOW
         if self._loaded is None or not self._has(key):
+            device = self._device_of(key)
             self._forget(device)
-            components = load(
-                key.identity,
-                device=device,
-                dtype=dtype_of(key.precision),
-                fingerprints=self._fingerprints,
-                vae=Path(key.vae) if key.vae else None,
-                one_at_a_time=low,
-            )
+            how: dict[str, Any] = {
+                "device": device,
+                # What is handed from one exported part to the next need not be rounded.
+                "dtype": torch.float32 if key.computes_by_itself else dtype_of(key.precision),
+                "fingerprints": self._fingerprints,
+                "vae": Path(key.vae) if key.vae else None,
+                "one_at_a_time": low,
+            }
+            if key.identity.exported is None:
+                components = load(key.identity, **how)
+            else:
+                way = self._way_of(key, key.identity.exported)
+                components = yield from load_exported(key.identity, way, source=key.source, **how)
             self._loaded = LoadedModel.of(key, components)
         self._loaded.components.residence.swap(one_at_a_time=low)
         return self._loaded
+
+    def _way_of(self, key: ModelKey, exported: Exported) -> Way:
+        opening = self._open_part or CoreML(self._cache, self._fingerprints).open
+        parts = [package.name for package in exported.used]
+        units = units_of(key.units, parts, ComputeUnits.CPU)
+        return Way(open=opening, units=units, function=key.function)
+
+    def _device_of(self, key: ModelKey) -> torch.device:
+        """Give where torch computes what it computes of a model."""
+        name = DeviceName.CPU if key.computes_by_itself else self._device_name
+        return resolve_device(name)
 
     def _forget(self, device: torch.device) -> None:
         """Give the loaded model's memory back, and the upscaler's."""
@@ -361,8 +415,9 @@ class TorchEngine:
             gc.collect()
             release_cached_memory(device)
 
-    def _room(self, key: ModelKey, device: torch.device) -> memory.Room:
+    def _room(self, key: ModelKey) -> memory.Room:
         """Give the memory there is for a job of a model."""
+        device = self._device_of(key)
         return memory.Room(
             free=free_memory(device),
             held=self._loaded.held if self._loaded is not None and self._has(key) else 0,
@@ -375,14 +430,13 @@ class TorchEngine:
         key: ModelKey,
         controls: Controls,
         refiner: Identity | None,
-        device: torch.device,
     ) -> Generator[Event, None, Request]:
         """Settle what the request left open, by the memory there is, and say what it will take.
 
         Raises:
             OutOfMemory: If the job cannot fit.
         """
-        room = self._room(key, device)
+        room = self._room(key)
         files = [Path(use.path) for use in request.loras]
         if (part := enlarger_of(request)) is not None and is_upscaler_file(part.upscaler):
             files.append(Path(part.upscaler))
@@ -400,6 +454,16 @@ class TorchEngine:
 def _teaching(request: Request, identity: Identity) -> Teaching | None:
     loras = [Path(use.path) for use in request.loras]
     return model_teaching(identity) or lora_teaching(identity.distillation, loras)
+
+
+def _check_lengths(request: Request, texts: TextEmbeddings, identity: Identity) -> None:
+    """Refuse texts that are longer than a model reads; most read any length."""
+    for picture in range(request.total):
+        for name, text in (
+            ("prompts", request.prompt_of(picture)),
+            ("negative_prompt", request.negative_of(picture)),
+        ):
+            check_length(texts.chunks_of(text), name, identity)
 
 
 def _read_start(request: Request) -> tuple[Request, Pixels | Canvas | None]:

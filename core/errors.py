@@ -44,6 +44,10 @@ class Unsupported(CoreError):
     """The model or the device cannot do what was asked."""
 
 
+class PartNotLoaded(Unsupported):
+    """The system does not bring a part of an exported model to its processors."""
+
+
 class OutOfMemory(CoreError):
     """The job needs more memory than the device has free."""
 

@@ -26,9 +26,11 @@ class Loading:
 
     Attributes:
         what: A few words for the person who waits: ``"the model starter"``.
+        seconds: How long it has been going on, where it says so again and again.
     """
 
     what: str
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

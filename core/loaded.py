@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from core.models.adapters import Adapters
 from core.models.components import Components
 from core.models.control import ControlNets
 from core.models.control_file import ControlFile
+from core.models.exported_limits import function_of, is_whole
 from core.models.identify import Identity
 from core.models.load import load_refiner
 from core.models.refiner_file import PREFIX
@@ -32,12 +34,18 @@ class ModelKey:
         precision: Resolved.
         vae: Path of the VAE in the place of its own, or empty.
         stamps: Size and time of change of each weight file.
+        units: What runs the parts of an exported model, as its request has it.
+        function: Which of their functions makes pictures of its size.
+        source: The torch model that gives what an exported one lacks, or None.
     """
 
     identity: Identity
     precision: Precision
     vae: str
     stamps: tuple[tuple[int, int], ...]
+    units: str = ""
+    function: str = ""
+    source: Identity | None = None
 
     @classmethod
     def of(cls, identity: Identity, precision: Precision, vae: str = "") -> ModelKey:
@@ -45,6 +53,34 @@ class ModelKey:
         files = [*identity.weights.values(), *(vae_weights(Path(vae)).values() if vae else ())]
         stats = (path.stat() for path in files)
         return cls(identity, precision, vae, tuple((s.st_size, s.st_mtime_ns) for s in stats))
+
+    @classmethod
+    def for_request(
+        cls, request: Request, identity: Identity, source: Identity | None = None
+    ) -> ModelKey:
+        """Look at what a request with nothing left to choose is made with.
+
+        Args:
+            request: The request.
+            identity: Its model.
+            source: The torch model that gives what an exported one lacks, or None.
+        """
+        key = cls.of(identity, request.precision, request.vae)
+        if identity.exported is None:
+            return key
+        beside = () if source is None else cls.of(source, request.precision).stamps
+        return dataclasses.replace(
+            key,
+            stamps=key.stamps + beside,
+            units=request.compute_units,
+            function=function_of(request, identity.exported),
+            source=source,
+        )
+
+    @property
+    def computes_by_itself(self) -> bool:
+        """Whether every part of the model is exported, and none torch's."""
+        return is_whole(self.identity, self.vae)
 
 
 @dataclass(slots=True)

@@ -38,7 +38,8 @@ def as_json(event: Event) -> dict[str, Any]:
     """Give an event's plain values; nothing for a picture that is not on the disk yet."""
     match event:
         case Loading():
-            return {"event": "loading", "what": event.what}
+            since = {"seconds": round(event.seconds, 1)} if event.seconds else {}
+            return {"event": "loading", "what": event.what} | since
         case MemoryEstimate():
             return {
                 "event": "memory",
@@ -137,13 +138,21 @@ def count_from(bar: tqdm[None], seconds: float) -> None:
         bar.start_t -= seconds
 
 
+def print_loading(event: Loading) -> None:
+    """Say that something is loaded, and once a minute how long that has been going on."""
+    if event.seconds == 0:
+        print_line(f"Loading {event.what} ...")
+    elif event.seconds % 60 < 1:
+        print_line(f"Loading {event.what} ... {event.seconds:.0f} s")
+
+
 def print_event(
     event: Loading | MemoryEstimate | Saved | Notice | Finished | ImageReady,
 ) -> None:
     """Tell a person of anything but a step: beside a bar if there is one, a picture on stdout."""
     match event:
         case Loading():
-            print_line(f"Loading {event.what} ...")
+            print_loading(event)
         case Saved():
             tqdm.write(str(event.path), file=sys.stdout)
             sys.stdout.flush()

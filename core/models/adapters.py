@@ -153,12 +153,13 @@ def _left_out(path: Path, names: Sequence[str]) -> Iterator[Event]:
 
 
 def _width_of(encoder: nn.Module) -> int:
-    """Read how wide the vectors are that words become."""
-    return next(
+    """Read how wide the vectors are that words become; 0 of an encoder that takes no new ones."""
+    widths = (
         table.shape[1]
         for name, table in encoder.named_parameters()
         if name.endswith("token_embedding.weight")
     )
+    return next(widths, 0)
 
 
 def _check_embeddings(embeddings: Sequence[Embedding], widths: Mapping[str, int]) -> None:

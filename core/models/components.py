@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,14 @@ class Autoencoder(Protocol):
 
     def decode(self, latents: Tensor, *, return_dict: bool) -> tuple[Tensor]:
         """Map unscaled ``(B, 4, H/8, W/8)`` to ``(B, 3, H, W)`` in about -1..1."""
+
+
+@runtime_checkable
+class TextReader(Protocol):
+    """A text encoder that gives what the UNet reads, and no more."""
+
+    def read(self, ids: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Map ``(B, T)`` to ``(B, T, D)``, and the pooled text ``(B, P)`` if the UNet reads it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Most runs have one from beginning to end. SDXL's have two, where a refiner is as
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -50,6 +51,9 @@ class Expert:
         """
         identity = self.components.identity
         settings = GuidanceSettings.of(request, pictures, embedded=identity.guidance_embedding)
+        if identity.exported is not None and identity.exported.of("unet"):
+            # It computes as many rows as it was made for, whatever it is given.
+            settings = dataclasses.replace(settings, one_by_one=False)
         prompts = [request.prompt_of(i) for i in pictures]
         negatives = [request.negative_of(i) for i in pictures] if settings.is_used else []
         # The UNet takes both halves of the batch at one length.

@@ -30,6 +30,7 @@ Decode = Callable[[Tensor], npt.NDArray[np.uint8]]
 
 _PICTURES = 16
 _SIDE = 128
+_LARGE_PICTURES = 6
 _HELD_OUT = 4
 """Of the pictures, those that only measure."""
 
@@ -77,7 +78,7 @@ def fit(components: Components, pictures: Tensor | None = None) -> LinearFit:
     """
     if pictures is None:
         # Small VAEs (tests, the starter model) take these at once, large ones a few seconds.
-        pictures = random_pictures(_PICTURES, _SIDE)
+        pictures = _usual_pictures(components)
     latents, colours = _pairs(components, pictures)
     held_out = max(1, min(_HELD_OUT, len(pictures) // 4))
     matrix, bias = _least_squares(latents[:-held_out], colours[:-held_out])
@@ -111,6 +112,13 @@ def is_at_hand(components: Components, cache: Path) -> bool:
     """Whether ``find_or_fit`` has nothing to compute."""
     paths = (components.identity.folder / FILE_NAME, kept_at(components, cache))
     return any(read(path, components.vae_sha256) is not None for path in paths)
+
+
+def can_be_had(components: Components, cache: Path) -> bool:
+    """Whether there is a fit or can be one: an exported VAE may be without what reads pictures."""
+    exported = components.identity.exported
+    reads = exported is None or not exported.of("vae") or exported.vae_encoder is not None
+    return reads or is_at_hand(components, cache)
 
 
 def kept_at(components: Components, cache: Path) -> Path:
@@ -150,20 +158,30 @@ def read(path: Path, vae_sha256: str) -> LinearFit | None:
     return LinearFit(matrix, bias, psnr, vae_sha256)
 
 
-def random_pictures(count: int, side: int) -> Tensor:
+def _usual_pictures(components: Components) -> Tensor:
+    exported = components.identity.exported
+    if exported is None or not exported.of("vae"):
+        return random_pictures(_PICTURES, _SIDE, _SIDE)
+    # An exported VAE takes one size, which is so large that fewer tell as much.
+    width, height = exported.sizes[0]
+    return random_pictures(_LARGE_PICTURES, height, width)
+
+
+def random_pictures(count: int, height: int, width: int) -> Tensor:
     """Make soft colour fields with hard-edged patches, the same ones every time.
 
     Returns:
-        ``(count, 3, side, side)``, fp32, -1 to 1.
+        ``(count, 3, height, width)``, fp32, -1 to 1.
     """
     generator = torch.Generator("cpu").manual_seed(0)
 
     def field(cells: int) -> Tensor:
         coarse = torch.rand((count, 3, cells, cells), generator=generator)
-        return functional.interpolate(coarse, (side, side), mode="bilinear", align_corners=False)
+        size = (height, width)
+        return functional.interpolate(coarse, size, mode="bilinear", align_corners=False)
 
     masks = torch.rand((count, 1, 6, 6), generator=generator) > 0.6
-    patches = functional.interpolate(masks.float(), (side, side), mode="nearest")
+    patches = functional.interpolate(masks.float(), (height, width), mode="nearest")
     below = 0.8 * field(2) + 0.2 * field(16)
     return ((below * (1 - patches) + field(6) * patches) * 2 - 1).clamp(-1, 1)
 

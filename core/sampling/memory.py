@@ -280,6 +280,8 @@ def choose_batch_size(identity: Identity, request: Request, *, one: int, free: i
         return min(request.batch_size, request.total)
     if identity.parameters["unet"] > BIG_UNET or request.memory is MemoryMode.LOW:
         return 1
+    if identity.exported is not None and identity.exported.of("unet"):
+        return 1  # It is given a fixed number of rows at a time whatever is asked for.
     return max(1, min(LARGEST_BATCH, request.total, free // (2 * one)))
 
 

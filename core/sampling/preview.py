@@ -19,7 +19,7 @@ from core.models.components import Autoencoder, Components
 from core.models.identify import TINY_VAE_FOLDERS
 from core.request import PreviewDecoder
 from core.sampling.denoise import Denoised
-from core.sampling.linear_preview import Decode, find_or_fit
+from core.sampling.linear_preview import Decode, can_be_had, find_or_fit
 from core.sampling.vae import Vae, to_cpu, to_pixels
 
 PreviewCosts = dict[tuple[PreviewDecoder, int, int, int], float]
@@ -35,7 +35,7 @@ linear 0.0005, TAESD 0.11, full VAE 1.66."""
 
 
 def make_decoder(decoder: PreviewDecoder, components: Components, cache: Path) -> Decode | None:
-    """Make a decoder ready; ``OFF`` gives None.
+    """Make a decoder ready; ``OFF`` gives None, and so does a linear one that cannot be had.
 
     Args:
         decoder: Which.
@@ -49,6 +49,8 @@ def make_decoder(decoder: PreviewDecoder, components: Components, cache: Path) -
         case PreviewDecoder.OFF:
             return None
         case PreviewDecoder.LINEAR:
+            if not can_be_had(components, cache):
+                return None
             return find_or_fit(components, cache).decode
         case PreviewDecoder.TINY:
             if components.tiny_vae is None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ModelInvalid
-from core.models.components import Components, TextTower
+from core.models.components import Components, TextReader, TextTower
 from core.sampling.conditioning import Conditioning
 
 Vectors = Mapping[str, Mapping[str, Tensor]]
@@ -43,6 +43,8 @@ def encode_tokens(
     begin, *rest = frame.input_ids[0].tolist()
     numbers = [[begin, *row, *rest][: tokenizer.model_max_length] for row in rows]
     ids = torch.tensor(numbers, device=components.device)  # (B, T)
+    if isinstance(tower.encoder, TextReader):
+        return tower.encoder.read(ids)
     mask = None
     if components.text_uses_mask:
         mask = torch.zeros_like(ids)

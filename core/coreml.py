@@ -1,0 +1,104 @@
+"""Runs Core ML's packages, on macOS, through coremltools; nothing else here imports it.
+
+What a folder of them holds and what it can do is told by ``core.models.exported``; this is the seam
+to the system alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from core.compute_units import ComputeUnits
+from core.errors import PartNotLoaded
+from core.models.copying import check_room
+from core.models.exported import COMPILED, Package
+from core.models.exported_parts import Arrays, Predictor
+from core.models.fingerprint import Fingerprints, combined_sha256
+
+FOLDER = "coreml"
+"""Where in the cache lies what Core ML's compiler made."""
+
+_UNITS = {
+    ComputeUnits.ALL: "ALL",
+    ComputeUnits.CPU_GPU: "CPU_AND_GPU",
+    ComputeUnits.CPU_ANE: "CPU_AND_NE",
+    ComputeUnits.CPU: "CPU_ONLY",
+}
+"""What coremltools calls them."""
+
+
+class CoreML:
+    """Opens packages; each is compiled once, which takes minutes for a large one."""
+
+    def __init__(self, cache: Path, fingerprints: Fingerprints) -> None:
+        """Prepare.
+
+        Args:
+            cache: Folder of what can be computed again.
+            fingerprints: The memory of hashes.
+        """
+        self._folder = cache / FOLDER
+        self._fingerprints = fingerprints
+
+    def open(self, package: Package, units: ComputeUnits, function: str) -> Predictor:
+        """Bring a part to the processors that are to run it.
+
+        Args:
+            package: The part.
+            units: The processors.
+            function: Which of its functions; empty for the usual one.
+
+        Raises:
+            PartNotLoaded: If coremltools is missing.
+            SaveFailed: If there is no room for what is compiled.
+        """
+        return _Compiled(self.compiled(package), units, function)
+
+    def compiled(self, package: Package) -> Path:
+        """Give what Core ML's compiler makes of a part: from its folder, the cache, or anew."""
+        if package.compiled is not None:
+            return package.compiled
+        files = {file.relative_to(package.path).as_posix(): file for file in package.files}
+        sha256 = combined_sha256(files, self._fingerprints.of_file)
+        place = self._folder / f"{sha256}{COMPILED}"
+        if place.is_dir():
+            return place
+        check_room(self._folder, package.size)
+        partial = self._folder / f"partial-{sha256}{COMPILED}"
+        shutil.rmtree(partial, ignore_errors=True)
+        _coremltools().models.utils.compile_model(str(package.path), str(partial))
+        return partial.rename(place)
+
+
+class _Compiled:
+    """A compiled part in the hands of Core ML; see ``Predictor``."""
+
+    def __init__(self, place: Path, units: ComputeUnits, function: str) -> None:
+        tools = _coremltools()
+        self._model = tools.models.CompiledMLModel(
+            str(place),
+            compute_units=getattr(tools.ComputeUnit, _UNITS[units]),
+            function_name=function or None,
+        )
+
+    def predict(self, inputs: Arrays) -> Arrays:
+        answers: Mapping[str, Any] = self._model.predict(dict(inputs))
+        return answers
+
+
+def _coremltools() -> Any:
+    """Import coremltools, which has no types, without what it says of versions it has not met."""
+    logging.getLogger("coremltools").setLevel(logging.ERROR)
+    try:
+        return importlib.import_module("coremltools")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "coremltools":
+            raise
+        raise PartNotLoaded(
+            "Running a Core ML model needs coremltools: pip install 'coremltools>=9,<10'."
+        ) from error
