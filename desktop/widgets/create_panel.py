@@ -270,7 +270,8 @@ class CreatePanel(QWidget):
         why = self.tr("This model does not work with it.")
         self.scheduler.offer(card.schedulers, why, card.refused_schedulers)
         self.advanced.preview.offer(card.preview_decoders, self.tr("This model has none."))
-        self.picture_size.set_model_size(card.width, card.height, card.size_multiple)
+        self.picture_size.set_model_size(card.width, card.height, card.size_multiple, card.sizes)
+        set_unavailable(self.start, card.limits.get("init_image", ""))
         if before is not None:
             if self.steps.value() == before.steps:
                 self.steps.set_value(card.steps)

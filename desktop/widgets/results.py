@@ -12,7 +12,7 @@ from core.paths import Profile
 from core.request import Request
 from desktop.jobs import JobQueue, JobSnapshot, JobState, QueueSnapshot
 from desktop.live import LiveRun
-from desktop.progress import Progress
+from desktop.progress import Progress, duration
 from desktop.recall import recall
 from desktop.studio import Pictures, WorkEvent
 from desktop.thumbnails import Thumbnails
@@ -154,7 +154,10 @@ class Results(QWidget):
         if job_id != self._running_id:
             return  # A training shows itself.
         if isinstance(event, Loading):
-            self.run_bar.show_busy(self.tr("Loading {0}").format(event.what))
+            what = self.tr("Loading {0}").format(event.what)
+            self.run_bar.show_busy(
+                f"{what} ({duration(event.seconds)})" if event.seconds >= 1 else what
+            )
         elif isinstance(event, MemoryEstimate):
             self.run_bar.show_needed(event)
         elif isinstance(event, Step):

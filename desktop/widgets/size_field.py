@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from PySide6.QtCore import QSize, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QToolButton, QWidget
 
 from core.request import LATENT_SCALE, MAX_SIDE
+from desktop.widgets.availability import set_unavailable
 from desktop.widgets.icon_button import IconButton
 from desktop.widgets.slider_spin import CalmSpin
 
@@ -83,16 +85,33 @@ class SizeField(QWidget):
             spin.interpretText()
             spin.snap()
 
-    def set_model_size(self, width: int, height: int, multiple: int) -> None:
-        """Offer the model's own size and shapes of about as many pixels, in its multiples."""
+    def set_model_size(
+        self, width: int, height: int, multiple: int, only: Sequence[tuple[int, int]] = ()
+    ) -> None:
+        """Offer what a model makes.
+
+        Args:
+            width: Of its own size.
+            height: Likewise.
+            multiple: What both must be multiples of. Offered are shapes of about as many pixels.
+            only: Widths and heights, if it makes no others; one of them is taken.
+        """
         self._native = QSize(width, height)
         self._menu.clear()
-        self._offer(self.tr("The model's own"), self._native)
-        self._menu.addSeparator()
-        for ratio in SHAPES:
-            self._offer(f"{ratio[0]}:{ratio[1]}", sized(ratio, width * height, multiple))
+        for size in only:
+            self._offer(self.tr("Exported for"), QSize(*size))
+        if not only:
+            self._offer(self.tr("The model's own"), self._native)
+            self._menu.addSeparator()
+            for ratio in SHAPES:
+                self._offer(f"{ratio[0]}:{ratio[1]}", sized(ratio, width * height, multiple))
+        why = self.tr("This model was exported for certain sizes; export it again for others.")
+        for control in (self.width_spin, self.height_spin, self.swap):
+            set_unavailable(control, why if only else "")
         for spin in (self.width_spin, self.height_spin):
             spin.set_multiple(multiple)
+        if only and self.value().toTuple() not in only:
+            self.go_to_model_size()
 
     def go_to_model_size(self) -> None:
         """Take the size that the model was trained on."""
