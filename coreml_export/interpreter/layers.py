@@ -84,9 +84,25 @@ def _instance_norm(given: Arguments) -> Tensor:
     return _normalised(given, x, list(range(2, x.ndim)), sides)
 
 
+def _batch_norm(given: Arguments) -> Tensor:
+    """Scale and move each channel by numbers that are known, as fused group norms do."""
+    x = given.tensor("x")
+    sides = [1, x.shape[1]] + [1] * (x.ndim - 2)
+    variance = given.tensor("variance").reshape(sides)
+    x = (x - given.tensor("mean").reshape(sides)) * torch.rsqrt(variance + _epsilon(given))
+    return _scaled(given, x, sides)
+
+
 def _normalised(given: Arguments, x: Tensor, axes: list[int], sides: list[int]) -> Tensor:
     variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
-    x = (x - mean) * torch.rsqrt(variance + given.number("epsilon", 1e-5))
+    return _scaled(given, (x - mean) * torch.rsqrt(variance + _epsilon(given)), sides)
+
+
+def _epsilon(given: Arguments) -> float:
+    return given.number("epsilon", 1e-5)
+
+
+def _scaled(given: Arguments, x: Tensor, sides: list[int]) -> Tensor:
     gamma, beta = given.optional("gamma"), given.optional("beta")
     if gamma is not None:
         x = x * gamma.reshape(sides)
@@ -144,6 +160,7 @@ def _resized(x: Tensor, resize: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 KERNELS: Mapping[str, Kernel] = {
+    "batch_norm": _batch_norm,
     "conv": _conv,
     "einsum": _einsum,
     "instance_norm": _instance_norm,

@@ -370,6 +370,19 @@ def cases():
             ),
             mean_and_variance(X, (2, 3)) * GAMMA[:3, None, None] + GAMMA[1:, None, None],
         ),
+        "batch_norm": (
+            lambda mb, x, y, u: mb.batch_norm(
+                x=x,
+                mean=GAMMA[:3].numpy(),
+                variance=GAMMA[:3].square().numpy(),
+                gamma=GAMMA[1:].numpy(),
+                beta=GAMMA[:3].numpy(),
+                epsilon=1e-3,
+            ),
+            F.batch_norm(
+                X, GAMMA[:3], GAMMA[:3].square(), GAMMA[1:], GAMMA[:3], training=False, eps=1e-3
+            ),
+        ),
         "upsample_nearest_neighbor": (
             lambda mb, x, y, u: mb.upsample_nearest_neighbor(
                 x=x, scale_factor_height=2.0, scale_factor_width=1.5
