@@ -112,8 +112,11 @@ class Manifest:
         vae: The VAE in the place of the model's own, or empty.
         control: Whether the UNet takes what ControlNets give.
         versions: Of the packages that wrote it.
-        model: What running it needs to know of the source: the configuration of its scheduler, the
-            scaling of its latents, and what its family's card says.
+        model: What running it needs to know of the source: ``configs`` and ``parameters`` of its
+            components, as ``core.models.identify.Identity`` has them; ``distillation``,
+            ``is_guess`` and ``steps``, how it came to need few; ``pads``, what each text encoder's
+            texts are filled up with; ``vae_sha256``, of the VAE that was exported; and ``words``,
+            the token numbers of each of those taught.
         parts: What was written.
     """
 

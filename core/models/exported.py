@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,7 @@ class Exported:
         pads: What each text encoder's texts are filled up with, where the family does not say it.
         vae_sha256: Hash of the VAE that its VAE was made from, or empty.
         compression: Of its weights: ``none``, ``int8`` and so on.
+        words: The token numbers of each word that its text encoders were taught.
     """
 
     folder: Path
@@ -121,6 +122,7 @@ class Exported:
     pads: Mapping[str, str]
     vae_sha256: str = ""
     compression: str = "none"
+    words: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def of(self, component: str) -> tuple[Package, ...]:
         """Give the parts that are a component, to be run one after another; none if it is torch's.
@@ -156,13 +158,6 @@ class Exported:
             for package in self.used
             for file in package.files
         }
-
-    @property
-    def batch(self) -> int:
-        """Rows that its UNet takes at once; 0 where that is torch's."""
-        unet = self.of("unet")
-        sample = unet[0].input("sample") if unet else None
-        return sample.shape[0] if sample is not None else 0
 
     @property
     def takes_controls(self) -> bool:
@@ -210,6 +205,10 @@ def read_exported(folder: Path) -> tuple[Exported, Manifest | None]:
             pads=dict(manifest.model.get("pads", {})),
             vae_sha256=str(manifest.model.get("vae_sha256", "")),
             compression=manifest.compression,
+            words={
+                str(word): tuple(int(number) for number in numbers)
+                for word, numbers in manifest.model.get("words", {}).items()
+            },
         ), manifest
     except (TypeError, ValueError, AttributeError) as error:
         raise ModelInvalid(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from core.models.components import Components, TextTower
-from core.sampling.chunks import Chunk, cut
+from core.sampling.chunks import Chunk, Token, cut
 from core.sampling.conditioning import Conditioning, joined
 from core.sampling.towers import (
     Encoded,
@@ -47,6 +47,9 @@ class TextEmbeddings:
         """
         self._components = components
         self._vectors = dict(vectors or {})
+        exported = components.identity.exported
+        # Words that an export has put into its text encoders' own tables.
+        self._numbers = {} if exported is None else exported.words
         self._kept: OrderedDict[str, Conditioning] = OrderedDict()
         # All of a model's tokenizers cut words alike.
         self._tokenizer = components.text_towers[0].tokenizer
@@ -102,7 +105,16 @@ class TextEmbeddings:
 
     def _cut(self, text: str) -> list[Chunk]:
         words = {word: len(next(iter(of.values()))) for word, of in self._vectors.items()}
-        return cut(text, tokenize=self._tokens, size=self._size, words=words)
+        words |= {word: len(numbers) for word, numbers in self._numbers.items()}
+        chunks = cut(text, tokenize=self._tokens, size=self._size, words=words)
+        return [[self._numbered(token) for token in chunk] for chunk in chunks]
+
+    def _numbered(self, token: Token) -> Token:
+        """Give the number of a word that the text encoders know by one."""
+        if token.vector is None or token.vector[0] not in self._numbers:
+            return token
+        word, place = token.vector
+        return Token(self._numbers[word][place], token.weight)
 
     def _tokens(self, text: str) -> list[int]:
         # Not verbose: transformers would warn of texts longer than the encoder takes.

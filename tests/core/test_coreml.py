@@ -34,7 +34,7 @@ from core.request import (
     TextToImage,
 )
 from tests.conftest import write_tiny_control
-from tests.fixtures.exported import NUMBERS, Stand
+from tests.fixtures.exported import NUMBERS, Stand, manifest_of
 from tests.fixtures.packages import UNET_INPUTS, write_foreign
 
 OFF = PreviewSettings(decoder=PreviewDecoder.OFF)
@@ -237,6 +237,21 @@ def test_a_vae_of_torchs_takes_the_place_of_the_exported_one(
     by_torch = images(run(tiny.engine, tiny.request(tiny.stand.model, steps=3, vae=vae)))[0]
     assert decibels(made, by_torch) > 40
     assert decibels(made, images(run(tiny.engine, tiny.request(folder, steps=3)))[0]) < 30
+
+
+def test_words_that_were_taught_are_known_by_their_numbers(tiny: Bench, tmp_path: Path) -> None:
+    tokenizer: Any = tiny.stand.components.tokenizer
+    numbers = tokenizer("moon night", add_special_tokens=False).input_ids
+    words = {"<selene>": [*numbers]}
+    model = manifest_of(tiny.stand, ()).model
+    folder = tiny.stand.write(tmp_path / "taught", model=dict(model) | {"words": words})
+
+    def made(prompt: str) -> ImageReady:
+        return images(run(tiny.engine, tiny.request(folder, prompts=(prompt,), steps=2)))[0]
+
+    one, other = made("a (red:1.2) <selene>"), made("a (red:1.2) moon night")
+    np.testing.assert_array_equal(one.pixels, other.pixels)
+    assert one.tokens == other.tokens
 
 
 def test_a_longer_prompt_than_it_reads_is_refused(tiny: Bench) -> None:
