@@ -258,7 +258,7 @@ def _card_json(card: catalog.ModelCard) -> dict[str, Any]:
         "inpainting": card.inpainting,
         "refused_schedulers": _reasons(card.refused_schedulers),
         "ignored": _reasons(card.ignored),
-        "limits": dict(card.limits),
+        "limits": _reasons(card.limits),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -142,7 +142,8 @@ class ExportedUNet(nn.Module):
         residuals = [*down_block_additional_residuals]
         if mid_block_additional_residual is not None:
             residuals.append(mid_block_additional_residual)
-        told |= dict(zip(self._residuals, residuals, strict=True) if residuals else self._nothing())
+        added = residuals or self._nothing(sample)
+        told |= dict(zip(self._residuals, added, strict=True))
         size = self._shapes["sample"][0]
         answers = [
             self._named_alone(self.runner(_rows(told, start, size)))[: count - start]
@@ -150,10 +151,18 @@ class ExportedUNet(nn.Module):
         ]
         return (torch.cat(answers).to(sample.device, sample.dtype),)
 
-    def _nothing(self) -> Iterator[tuple[str, Tensor]]:
-        """Give what no ControlNet adds."""
+    def _nothing(self, sample: Tensor) -> list[Tensor]:
+        """Give what no ControlNet adds, as large as the sample has it."""
+        usual = self._shapes["sample"]
+        sides = list(zip(sample.shape[2:], usual[2:], strict=True))
+        nothing = []
         for name in self._residuals:
-            yield name, torch.zeros(1).expand(self._shapes[name])
+            rows, channels, *lengths = self._shapes[name]
+            size = [
+                length * now // then for length, (now, then) in zip(lengths, sides, strict=True)
+            ]
+            nothing.append(torch.zeros(1).expand(rows, channels, *size))
+        return nothing
 
     @staticmethod
     def _named_alone(answers: Mapping[str, Tensor]) -> Tensor:
