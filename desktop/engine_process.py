@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable
 from functools import partial
 
+from core.child_process import ChildProcess
 from core.errors import OutOfMemory
 from core.events import EventStream, PreviewSettings, Stream, Studio, TrainingEvent
 from core.request import DeviceName, Request
@@ -13,7 +14,6 @@ from core.training.caption_events import CaptionEvent
 from core.training.caption_request import CaptionRequest
 from core.training.captioning import write_captions
 from core.training.config import TrainConfig
-from desktop.child_process import ChildProcess
 
 
 class ProcessEngine:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from core.child_process import ChildProcess
 from core.errors import DownloadFailed
 from core.models.download import download
 from core.models.library import Library
 from core.models.library_events import LibraryEvent
 from core.paths import Profile
-from desktop.child_process import ChildProcess
 from desktop.worker import Cancelled, Done, Outcome, Worker
 
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from core.child_process import ChildEnded
 from core.errors import DatasetInvalid, InvalidRequest, OutOfMemory
 from core.events import (
     Finished,
@@ -22,7 +23,6 @@ from core.training.caption_request import CaptionRequest
 from core.training.config import LoraTraining
 from core.training.config_parts import DataSettings
 from core.training.folder import Folder
-from desktop.child_process import ChildEnded
 from desktop.engine_process import ProcessEngine
 from tests.desktop.fake_engine import FakeEngine
 

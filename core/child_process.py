@@ -1,6 +1,6 @@
 """A child process that works behind the same protocol as an object here, event by event.
 
-Importing torch holds Python's lock for a fifth of a second at a time, and a window in the same
+Imports no torch: importing it holds Python's lock for a fifth of a second at a time, and a window in the same
 process would not answer for so long. In a child it never waits, and a child that the system ends
 for want of memory takes no window along.
 """
@@ -84,16 +84,36 @@ class ChildProcess(Generic[RootT]):
 
     def call(self, function: Callable[..., ResultT], *arguments: object) -> ResultT:
         """Call a function in the child, with the child's side first, and wait for what it gives."""
+        self.ask(function, *arguments)
+        value: ResultT = self.answer()
+        return value
+
+    def ask(self, function: Callable[..., object], *arguments: object) -> None:
+        """Begin a call, of which ``answer`` gives the result."""
         child = self._started()
         try:
             child.connection.send((function, arguments))
+        except OSError as lost:
+            raise self._ended(child) from lost
+
+    def has_answer(self, seconds: float) -> bool:
+        """Wait for the answer to what was asked, no longer than so long."""
+        try:
+            return self._started().connection.poll(seconds)
+        except OSError:
+            # It is gone, which ``answer`` tells.
+            return True
+
+    def answer(self) -> Any:
+        """Wait for what was asked."""
+        child = self._started()
+        try:
             result, error, trace = child.connection.recv()
         except (EOFError, OSError) as lost:
             raise self._ended(child) from lost
         if error is not None:
             raise error from _RemoteTraceback(trace)
-        value: ResultT = result
-        return value
+        return result
 
     def _started(self) -> _Link:
         with self._lock:
@@ -122,6 +142,7 @@ class ChildStream(Generic[EventT]):
         """Follow the run that was begun last."""
         self._child = child
         self._open = True
+        self._asked = False
 
     def __iter__(self) -> ChildStream[EventT]:
         """Give itself."""
@@ -131,19 +152,36 @@ class ChildStream(Generic[EventT]):
         """Let the child work until the next event."""
         if not self._open:
             raise StopIteration
+        self._ask()
         # An error ends the run, so that there is nothing left to close.
-        self._open = False
-        event: EventT | None = self._child.call(_next)
+        self._open = self._asked = False
+        event: EventT | None = self._child.answer()
         if event is None:
             raise StopIteration
         self._open = True
         return event
 
+    def is_ready(self, seconds: float) -> bool:
+        """Let the child work until the next event, and wait for it no longer than so long.
+
+        It is for who has something else to say or to do until ``next`` would give the event.
+        """
+        self._ask()
+        return self._child.has_answer(seconds)
+
     def close(self) -> None:
-        """Stop for good."""
+        """Stop for good, after what the child is at."""
         if self._open:
             self._open = False
+            if self._asked:
+                self._child.answer()
             self._child.call(_close)
+
+    def _ask(self) -> None:
+        if self._open and not self._asked:
+            self._open = False
+            self._child.ask(_next)
+            self._open = self._asked = True
 
 
 class _Link:
