@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from core.events import Event, Loading, Notice
 from core.models.components import Components
 from core.models.embeddings import Embedding, check_widths, read_embedding
 from core.models.fingerprint import Fingerprints
-from core.models.lora import AppliedLoras, Bound, Strength, bind
+from core.models.lora import AppliedLoras, Bound, Strength, bind, merge_into
 from core.models.lora_file import read_lora
 from core.models.lora_keys import UNET
 from core.models.names import Resolver, locate
@@ -72,9 +73,10 @@ class Adapters:
         """Use a model; nothing is applied yet."""
         towers = components.text_towers
         self._modules = {UNET: components.unet} | {tower.name: tower.encoder for tower in towers}
-        self._bring = components.residence.bring
+        self._residence = components.residence
         self._widths = {tower.name: _width_of(tower.encoder) for tower in towers}
         self._applied = AppliedLoras(self._modules)
+        self._strengths: list[Strength] = []
         self._loras: dict[str, tuple[Bound, tuple[Embedding, ...]]] = {}
         self._embeddings: dict[EmbeddingUse, Embedding] = {}
         self._in_use: object = ((), ())
@@ -104,7 +106,7 @@ class Adapters:
             elif use.sha256 not in loras:
                 yield Loading(what=f"the LoRA {Path(use.path).name}")
                 file = read_lora(Path(use.path))
-                bound = bind(file, self._modules, self._bring)
+                bound = bind(file, self._modules, self._residence.bring)
                 yield Loading(what=f"the LoRA {Path(use.path).name}: {bound.summary}")
                 yield from _left_out(file.path, file.unused)
                 loras[use.sha256] = (bound, file.embeddings)
@@ -117,18 +119,29 @@ class Adapters:
             yield from _left_out(embeddings[word].path, embeddings[word].unused)
         bundled = [embedding for _, brought in loras.values() for embedding in brought]
         _check_embeddings([*embeddings.values(), *bundled], self._widths)
-        self._applied.set(
-            [
-                Strength(
-                    loras[use.sha256][0],
-                    use.weight,
-                    use.weight if use.text_weight is None else use.text_weight,
-                )
-                for use in request.loras
-            ]
-        )
+        self._strengths = [
+            Strength(
+                loras[use.sha256][0],
+                use.weight,
+                use.weight if use.text_weight is None else use.text_weight,
+            )
+            for use in request.loras
+        ]
+        self._applied.set(self._strengths)
         self._loras, self._embeddings, self._in_use = loras, embeddings, in_use
         return True
+
+    def merge(self) -> None:
+        """Write the LoRAs that are applied into the weights for good; nothing else is used after.
+
+        A part that is not in memory all the time has them again whenever it is.
+        """
+        self._applied.set([])
+        for name, module in self._modules.items():
+            if any(part == name for one in self._strengths for part, _ in one.bound.changes):
+                self._residence.change(
+                    name, partial(merge_into, {name: module}, tuple(self._strengths))
+                )
 
     @property
     def words(self) -> frozenset[str]:

@@ -129,11 +129,14 @@ def merge_into(components: Mapping[str, nn.Module], strengths: Sequence[Strength
     """Write LoRAs into a model's weights for good, in fp32 and rounded once.
 
     Args:
-        components: The model, to which none of the LoRAs is applied at the time.
+        components: The model, to which none of the LoRAs is applied at the time, or parts of it;
+            what is done to others is left out.
         strengths: The LoRAs.
     """
     with torch.no_grad():
         for (component, name), parts in _by_place(strengths).items():
+            if component not in components:
+                continue
             module = components[component].get_submodule(name)
             weight, bias = _changed_parameters(module, parts)
             module.get_parameter("weight").copy_(weight)

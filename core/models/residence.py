@@ -63,6 +63,7 @@ class _Weights:
         self._stamps = _stamps(source)
         self._device = device
         self._device_has_memory = device.type == "cuda"
+        self.change: Callable[[], None] = _leave
 
     @property
     def doors(self) -> Sequence[nn.Module]:
@@ -85,6 +86,7 @@ class _Weights:
         with torch.inference_mode(mode=False):
             if not self._device_has_memory:
                 self._read()
+                self.change()
             # Else the buffers, which no file holds.
             self._module.to(self._device)
 
@@ -97,7 +99,13 @@ class _Weights:
         weights = self._source.read()
         # In the number format that it had, which fp32 may have taken the place of.
         wanted = self._module.state_dict()
-        again = {name: weights[name].to(self._device, t.dtype) for name, t in wanted.items()}
+        again = {
+            # A bias that a change has added begins at nothing again.
+            name: (weights[name] if name in weights else torch.zeros(tensor.shape)).to(
+                self._device, tensor.dtype
+            )
+            for name, tensor in wanted.items()
+        }
         self._module.load_state_dict(again, assign=True)
 
 
@@ -147,6 +155,24 @@ class Residence:
             self._watch(name)
             self._put_out(part)
 
+    def change(self, name: str, write: Callable[[], None]) -> None:
+        """Have a part's weights changed for good: now, and whenever they are read again.
+
+        Args:
+            name: The part, which is brought to the device.
+            write: Changes them where they lie.
+        """
+        self.bring(name)
+        write()
+        weights = self._parts[name].lodger
+        assert isinstance(weights, _Weights), f"{name} has no weights here"
+        weights.change = write
+
+    def clear(self) -> None:
+        """Have no part on the device, until one is called for."""
+        for part in self._parts.values():
+            self._put_out(part)
+
     def drop(self, prefix: str) -> None:
         """Forget the parts whose names begin so."""
         self._parts = {n: part for n, part in self._parts.items() if not n.startswith(prefix)}
@@ -174,8 +200,7 @@ class Residence:
         """
         if self._parts[name].is_in:
             return
-        for part in self._parts.values():
-            self._put_out(part)
+        self.clear()
         self._put_in(self._parts[name])
 
     @property
@@ -203,6 +228,10 @@ class Residence:
         if not part.is_in:
             part.lodger.put_in()
             part.is_in = True
+
+
+def _leave() -> None:
+    """Change nothing."""
 
 
 def _stamps(source: Source) -> tuple[tuple[int, int], ...]:

@@ -14,6 +14,10 @@ from safetensors.torch import load_file, save_file
 from core.engine import TorchEngine
 from core.errors import InvalidRequest, Unsupported
 from core.events import Event, ImageReady, Loading, Pixels, PreviewSettings
+from core.models.adapters import Adapters
+from core.models.fingerprint import Fingerprints
+from core.models.identify import identify
+from core.models.load import load
 from core.request import (
     DeviceName,
     EmbeddingUse,
@@ -232,3 +236,35 @@ def test_a_pair_of_embeddings_takes_its_word_in_both_encoders(
         assert not np.array_equal(made(xl_embedding, "a hare"), made(other, "a hare2"))
     with pytest.raises(Unsupported, match="vectors are 16 wide and the model's are 16 and 24"):
         made(embedding, "a wolf")
+
+
+def test_merged_loras_stay_in_the_weights_of_parts_that_come_and_go(
+    tiny_model: Path, lora: Path, tmp_path: Path
+) -> None:
+    identity = identify(tiny_model)
+    components = load(
+        identity,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        fingerprints=Fingerprints.kept_in(tmp_path),
+        one_at_a_time=True,
+    )
+    unet: Any = components.unet
+    latents, text = random(1, 4, 8, 8), random(1, 77, 16)
+
+    def predicted() -> torch.Tensor:
+        components.residence.clear()
+        with torch.no_grad():
+            prediction: torch.Tensor = unet(latents, 500, text, return_dict=False)[0]
+        return prediction
+
+    plain = predicted()
+    adapters = Adapters(components)
+    request = TextToImage(prompts=("",), loras=(LoraUse(path=str(lora), weight=2.0, sha256="a"),))
+    list(adapters.use(request))
+    applied = predicted()
+    assert (applied - plain).abs().max() > 1e-3
+    adapters.merge()
+    assert not any("forward" in vars(module) for module in unet.modules())
+    for _ in range(2):
+        assert torch.allclose(predicted(), applied, atol=1e-5)

@@ -169,3 +169,26 @@ def test_a_part_waits_where_it_takes_no_memory_of_the_device(
     assert torch.equal(part.weight, weights["weight"])
     assert residence.held == 9 * 4
     assert len(moved) >= (0 if device == "cpu" else 2)
+
+
+def test_a_change_is_made_again_whenever_a_part_is_read_again(swapped: Components) -> None:
+    query: Any = swapped.unet.get_submodule(
+        "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    )
+    swapped.residence.bring("unet")
+    before = query.weight.detach().clone()
+
+    def double() -> None:
+        with torch.no_grad():
+            query.weight.mul_(2)
+            if query.bias is None:
+                query.bias = torch.nn.Parameter(torch.zeros(len(query.weight)))
+            query.bias.add_(1)
+
+    swapped.residence.change("unet", double)
+    for _ in range(2):
+        assert torch.equal(query.weight, 2 * before)
+        assert torch.equal(query.bias, torch.ones(len(before)))
+        swapped.residence.clear()
+        assert inside(swapped) == set()
+        swapped.residence.bring("unet")
