@@ -26,6 +26,7 @@ from core.request import DeviceName
 from core.terminal import harmless
 
 if TYPE_CHECKING:
+    from core.command_words import Command
     from core.events import EngineFactory, Studio
 
 DONE, FAILED, INTERRUPTED, TERMINATED = 0, 1, 130, 143
@@ -62,6 +63,7 @@ def main(
     prog: str = "stepwise",
     make_engine: EngineFactory = torch_engine,
     open_window: Callable[[Profile], int] | None = None,
+    added: Sequence[Command] = (),
 ) -> int:
     """Carry out a command line.
 
@@ -70,6 +72,7 @@ def main(
         prog: The program's name, for usage lines.
         make_engine: Makes the engine of commands that need one.
         open_window: What to do where no command is given; without it, a command must be.
+        added: Commands of other layers.
 
     Returns:
         The exit status: 0 done, 1 an error that was explained on stderr, 130 interrupted,
@@ -78,7 +81,7 @@ def main(
     Raises:
         SystemExit: 2 after a wrong usage, 0 after ``--help``.
     """
-    arguments = build_parser(prog, window=open_window is not None).parse_args(argv)
+    arguments = build_parser(prog, window=open_window is not None, added=added).parse_args(argv)
     profile = Profile(arguments.profile) if arguments.profile else Profile.default()
     if arguments.command is None:
         assert open_window is not None
@@ -88,18 +91,23 @@ def main(
             # A path or prompt that the terminal cannot show must not end the run.
             stream.reconfigure(errors="backslashreplace")
     with _sigterm_interrupts():
-        return _ended(arguments, profile, make_engine, prog)
+        return _ended(arguments, profile, make_engine, prog, added)
 
 
 def _ended(
-    arguments: argparse.Namespace, profile: Profile, make_engine: EngineFactory, prog: str
+    arguments: argparse.Namespace,
+    profile: Profile,
+    make_engine: EngineFactory,
+    prog: str,
+    added: Sequence[Command],
 ) -> int:
     """Run a command and turn the way it ended into an exit status and a line on stderr."""
     try:
-        _run(arguments, profile, make_engine)
+        _run(arguments, profile, make_engine, added)
         sys.stdout.flush()
     except CoreError as error:
-        _say(f"{prog}: {told(error, arguments.command)}")
+        options = {command.name: command.options for command in added}
+        _say(f"{prog}: {told(error, arguments.command, options)}")
         return FAILED
     except Terminated:
         return TERMINATED
@@ -115,7 +123,12 @@ def _ended(
     return DONE
 
 
-def _run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFactory) -> None:
+def _run(
+    arguments: argparse.Namespace,
+    profile: Profile,
+    make_engine: EngineFactory,
+    added: Sequence[Command],
+) -> None:
     from core.models import catalog
     from core.models.library import Library
 
@@ -154,8 +167,8 @@ def _run(arguments: argparse.Namespace, profile: Profile, make_engine: EngineFac
             from core.commands import bench
 
             bench.run(arguments, profile)
-        case unknown:
-            raise AssertionError(f"the parser let {unknown!r} pass")
+        case name:
+            next(command for command in added if command.name == name).run(arguments, profile)
 
 
 def _say(line: str) -> None:

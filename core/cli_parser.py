@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,10 +32,12 @@ from core.request import (
 from core.train_options import add_train
 
 if TYPE_CHECKING:
-    from core.command_words import Commands
+    from core.command_words import Command, Commands
 
 
-def build_parser(prog: str, *, window: bool) -> argparse.ArgumentParser:
+def build_parser(
+    prog: str, *, window: bool, added: Sequence[Command] = ()
+) -> argparse.ArgumentParser:
     """Give the parser of all commands; what it parses has the command's name as ``command``."""
     parser = argparse.ArgumentParser(
         prog=prog,
@@ -64,6 +67,7 @@ def build_parser(prog: str, *, window: bool) -> argparse.ArgumentParser:
         _add_inspect,
         _add_models,
         _add_bench,
+        *(command.add for command in added),
     ):
         add(commands, everywhere)
     return parser

@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from core.paths import Profile
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command of a layer that this one knows nothing of.
+
+    Attributes:
+        name: What a person types.
+        add: Adds its parser, with ``add_command``.
+        run: Carries it out; see ``core.cli.main`` for how it may end.
+        options: Its options by the settings that they give, for error messages.
+    """
+
+    name: str
+    add: Callable[[Commands, argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, Profile], None]
+    options: Mapping[str, str]
 
 
 def add_command(

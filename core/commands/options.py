@@ -85,11 +85,17 @@ _OPTIONS: Mapping[str, Mapping[str, str]] = {
 """The same of every command whose messages name settings."""
 
 
-def told(error: CoreError, command: str) -> str:
-    """Say an error as a person who typed a command knows its parts."""
+def told(error: CoreError, command: str, added: Mapping[str, Mapping[str, str]] = {}) -> str:
+    """Say an error as a person who typed a command knows its parts.
+
+    Args:
+        error: The error.
+        command: The command's name.
+        added: The options of further commands.
+    """
     if not isinstance(error, InvalidRequest):
         return str(error)
-    name = _OPTIONS.get(command, {}).get(error.field, error.field)
+    name = {**_OPTIONS, **added}.get(command, {}).get(error.field, error.field)
     if command == "grid" and name.partition(" ")[0] in ("x", "y"):
         name = f"--{name}"
     return f"{name}: {error.reason}"
