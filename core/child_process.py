@@ -1,8 +1,8 @@
 """A child process that works behind the same protocol as an object here, event by event.
 
-Imports no torch: importing it holds Python's lock for a fifth of a second at a time, and a window in the same
-process would not answer for so long. In a child it never waits, and a child that the system ends
-for want of memory takes no window along.
+Imports no torch: that holds Python's lock for a fifth of a second at a time, and a window in the
+same process would not answer for so long. In a child it never waits, and a child that the system
+ends for want of memory takes no window along.
 """
 
 from __future__ import annotations

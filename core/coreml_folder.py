@@ -28,6 +28,10 @@ class ExportFormat(StrEnum):
     COREAI = "coreai"
 
 
+SUFFIXES = {ExportFormat.COREML: ".mlpackage", ExportFormat.COREAI: ".aimodel"}
+"""What the names of parts end with."""
+
+
 class Layout(StrEnum):
     """How the UNet is written down: as it is, or as the Neural Engine likes it."""
 
@@ -48,6 +52,11 @@ class PartName(StrEnum):
     CONTROLLED_UNET_CHUNK_2 = "ControlledUnetChunk2"
     VAE_DECODER = "VAEDecoder"
     VAE_ENCODER = "VAEEncoder"
+
+
+def function_of(width: int, height: int) -> str:
+    """Name the function of a part that makes pictures of a size, where it has several sizes."""
+    return f"size_{width}x{height}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ def find_controls(
         image = expanded(Path(use.image)).absolute()
         image_sha256 = sha256_of(image, field="controls.image")
         check_unchanged("controls.image", image, use.image_sha256, image_sha256)
-        file = _control_file(locate(use.path, find, "ControlNet", folder_ok=True), identity)
+        file = find_control(locate(use.path, find, "ControlNet", folder_ok=True), identity)
         sha256 = fingerprints.of_model(file.weights)
         check_unchanged("controls.path", file.path, use.sha256, sha256)
         places: dict[str, Any] = {"path": str(file.path), "image": str(image)}
@@ -142,8 +142,13 @@ def find_controls(
     return request, Controls(files, control_maps(request, canvas))
 
 
-def _control_file(path: Path, identity: Identity) -> ControlFile:
-    """Tell by headers what a ControlNet is, and hold it against the model."""
+def find_control(path: Path, identity: Identity) -> ControlFile:
+    """Tell by headers what a ControlNet is, and hold it against a model.
+
+    Raises:
+        ModelInvalid: If it is damaged, or something else, or was made for another kind of model.
+        Unsupported: If it is of a kind that is not run; it is named.
+    """
     verdict = judge(path)
     if verdict.kind is not Kind.CONTROLNET:
         raise ModelInvalid(f"{path} is no ControlNet ({verdict.title}); choose another file.")

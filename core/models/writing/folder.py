@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,10 +117,9 @@ def _without_origin(config: dict[str, Any]) -> dict[str, Any]:
 def _write_tokenizer(folder: Path, tower: TextTower) -> None:
     """Write CLIP's byte-pair encoder in the files that every version of transformers reads."""
     tokenizer: Any = tower.tokenizer
-    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
-    _write_json(folder / "vocab.json", model["vocab"])
-    pairs = (pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"])
-    replace_file(folder / "merges.txt", "\n".join(("#version: 0.2", *pairs, "")).encode())
+    vocabulary, pairs = vocabulary_of(tokenizer)
+    _write_json(folder / "vocab.json", vocabulary)
+    replace_file(folder / "merges.txt", merges_text(pairs).encode())
     names = ("bos_token", "eos_token", "unk_token", "pad_token")
     special = {name: str(getattr(tokenizer, name)) for name in names}
     _write_json(folder / "special_tokens_map.json", special)
@@ -131,6 +130,18 @@ def _write_tokenizer(folder: Path, tower: TextTower) -> None:
         **special,
     }
     _write_json(folder / "tokenizer_config.json", settings)
+
+
+def vocabulary_of(tokenizer: Any) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Give the tokens' numbers of a byte-pair encoder, and the pairs that it merges, in order."""
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    pairs = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
+    return dict(model["vocab"]), [(left, right) for left, right in pairs]
+
+
+def merges_text(pairs: Sequence[tuple[str, str]]) -> str:
+    """Give the text of ``merges.txt``."""
+    return "\n".join(("#version: 0.2", *map(" ".join, pairs), ""))
 
 
 def _index(components: Components, kept: set[str]) -> dict[str, Any]:
