@@ -9,6 +9,7 @@ HEAVY = ("torch", "diffusers", "transformers", "accelerate", "coremltools")
 
 LIGHT = [
     "core.about",
+    "core.child_process",
     "core.cli",
     "core.caption_options",
     "core.compute_units",
@@ -91,6 +92,13 @@ LIGHT = [
     "core.training.pictures",
     "core.training.showing",
     "core.training.wording",
+    "coreml_export.__main__",
+    "coreml_export.command",
+    "coreml_export.export",
+    "coreml_export.folder",
+    "coreml_export.plan",
+    "coreml_export.progress",
+    "coreml_export.tokenizer_files",
     "desktop.__main__",
     "desktop.app",
     "desktop.widgets.main_window",

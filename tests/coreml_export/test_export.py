@@ -1,0 +1,214 @@
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.coreml_folder import ExportFormat, Manifest
+from core.errors import InvalidRequest, ModelMissing, Unsupported
+from core.events import Loading, Notice
+from core.models.identify import identify
+from core.paths import Profile
+from coreml_export.events import Exported, ExportStep, Needs, PartWritten, Stage
+from coreml_export.export import export
+from coreml_export.interpreter.program import Program
+from coreml_export.request import ExportRequest
+from tests.coreml_export.conftest import needs_coremltools
+
+CONTRACT = {
+    "TextEncoder": (
+        {"input_ids": ((1, 77), "fp32")},
+        {"last_hidden_state": (1, 77, 16), "pooled_outputs": (1, 16)},
+    ),
+    "Unet": (
+        {
+            "sample": ((2, 4, 8, 8), "fp16"),
+            "timestep": ((2,), "fp32"),
+            "encoder_hidden_states": ((2, 16, 1, 77), "fp16"),
+        },
+        {"noise_pred": (2, 4, 8, 8)},
+    ),
+    "VAEDecoder": ({"z": ((1, 4, 8, 8), "fp16")}, {"image": (1, 3, 64, 64)}),
+    "VAEEncoder": ({"x": ((1, 3, 64, 64), "fp16")}, {"latent": (1, 8, 8, 8)}),
+}
+"""What Apple's Swift package asks for (``swift/StableDiffusion/pipeline`` in
+https://github.com/apple/ml-stable-diffusion), a timestep in fp32 aside, which it has in fp32."""
+
+LEAST = {"TextEncoder": 60, "Unet": 60, "VAEDecoder": 50, "VAEEncoder": 50}
+"""Decibels to torch that are asked of each part."""
+
+
+def program(done, name):
+    return Program.read(done.folder / f"{name}.mlpackage")
+
+
+def test_it_tells_what_it_needs_then_where_it_stands_then_what_there_is(exported):
+    events = exported.events
+    assert isinstance(events[0], Loading)
+    needs = next(event for event in events if isinstance(event, Needs))
+    assert needs.target == "macOS13"
+    assert needs.parts[0] == "Unet"
+    assert 0 < needs.disk < needs.free_disk
+    assert needs.memory > 0
+    steps = [event for event in events if isinstance(event, ExportStep)]
+    assert {step.part for step in steps} == set(CONTRACT)
+    assert {Stage.TRACE, Stage.CONVERT, Stage.CHECK} <= {step.stage for step in steps}
+    shares = [step.share for step in steps]
+    assert shares == sorted(shares)
+    assert shares[-1] < 1
+    written = [event for event in events if isinstance(event, PartWritten)]
+    assert [event.record.name for event in written] == list(needs.parts)
+    assert not any(event.kept for event in written)
+    assert isinstance(events[-1], Exported)
+    assert events[-1].manifest == exported.manifest
+
+
+def test_folder_holds_what_the_readers_look_for_and_nothing_unfinished(exported):
+    names = {path.name for path in exported.folder.iterdir() if path.suffix != ".mlmodelc"}
+    packages = {f"{name}.mlpackage" for name in CONTRACT}
+    assert names == packages | {"manifest.json", "vocab.json", "merges.txt"}
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_parts_take_and_give_what_the_readers_know(exported, name):
+    inputs, outputs = CONTRACT[name]
+    there = program(exported, name)
+    assert {one.name: (one.shape, one.dtype.value) for one in there.inputs} == inputs
+    assert {one.name: one.shape for one in there.outputs} == outputs
+    assert {one.dtype.value for one in there.outputs} == {"fp32"}
+    assert there.specification_version == 7
+    assert there.metadata["com.github.apple.ml-stable-diffusion.version"].startswith("Stepwise")
+    record = next(part for part in exported.manifest.parts if part.name == name)
+    assert {one.name: one.shape for one in record.inputs} == {n: s for n, (s, _) in inputs.items()}
+    assert {one.name: one.shape for one in record.outputs} == outputs
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_parts_compute_what_torch_computes(exported, name):
+    record = next(part for part in exported.manifest.parts if part.name == name)
+    assert record.psnr["fp32"] > LEAST[name]
+    assert record.psnr["fp16"] > LEAST[name] - 10
+
+
+def test_sines_of_the_timestep_are_fp32(exported):
+    unet = program(exported, "Unet")
+    dtypes = {
+        operation.type: operation.outputs[0].dtype.value
+        for operation in unet._function.operations
+        if operation.type in ("sin", "cos", "linear")
+    }
+    assert dtypes == {"sin": "fp32", "cos": "fp32", "linear": "fp16"}
+
+
+def test_manifest_says_how_it_was_made(exported, tiny_model):
+    manifest, request = exported.manifest, exported.request
+    assert Manifest.read(exported.folder) == manifest
+    assert (manifest.source, manifest.family) == (str(tiny_model), "custom")
+    assert manifest.sizes == ((64, 64),)
+    assert manifest.loras == ((request.loras[0].path, 2.0),)
+    assert manifest.words == ("wolf",)
+    size = identify(tiny_model).configs["text_encoder"]["vocab_size"]
+    assert manifest.model["words"] == {"wolf": [size, size + 1]}
+    assert len(manifest.source_sha256) == 64
+    assert {"coremltools", "torch", "stepwise"} <= set(manifest.versions)
+
+
+def test_lora_is_merged_and_the_word_is_known(exported, tiny_model):
+    from diffusers import UNet2DConditionModel
+
+    unet = UNet2DConditionModel.from_pretrained(tiny_model / "unet")
+    generator = torch.Generator().manual_seed(0)
+    sample = torch.randn(2, 4, 8, 8, generator=generator)
+    text = torch.randn(2, 16, 1, 77, generator=generator)
+    with torch.no_grad():
+        plain = unet(sample, 500, text.squeeze(2).transpose(1, 2)).sample
+    inputs = {"sample": sample, "timestep": torch.full((2,), 500.0), "encoder_hidden_states": text}
+    there = program(exported, "Unet").run(inputs)["noise_pred"]
+    assert (there - plain).abs().max() > 0.01 * plain.abs().max()
+    ids = torch.full((1, 77), float(exported.manifest.model["words"]["wolf"][0]))
+    encoder = program(exported, "TextEncoder")
+    learned = encoder.run({"input_ids": ids})["last_hidden_state"]
+    assert (learned - encoder.run({"input_ids": ids + 1})["last_hidden_state"]).abs().max() > 0.01
+
+
+def test_person_is_told_how_a_word_of_two_vectors_is_written_elsewhere(exported):
+    notices = [event.message for event in exported.events if isinstance(event, Notice)]
+    assert any("write wolf wolf_1 for it" in notice for notice in notices)
+
+
+def test_what_was_made_from_the_same_is_kept_and_the_rest_is_made(copied):
+    done = copied(batch=1, parts=("Unet", "VAEDecoder"), check=False)
+    before = (done.folder / "VAEDecoder.mlpackage").stat().st_mtime_ns
+    events = list(export(done.request, done.profile))
+    written = {e.record.name: e.kept for e in events if isinstance(e, PartWritten)}
+    assert written == {"Unet": False, "VAEDecoder": True}
+    assert (done.folder / "VAEDecoder.mlpackage").stat().st_mtime_ns == before
+    assert {one.shape for one in program(done, "Unet").outputs} == {(1, 4, 8, 8)}
+    # Nothing else depends on the batch, so the folder is whole again.
+    assert {part.name for part in done.manifest.parts} == set(CONTRACT)
+    assert done.manifest.batch == 1
+
+
+def test_stopping_leaves_no_half_part(tiny_model, tmp_path):
+    request = ExportRequest(model=str(tiny_model), out=str(tmp_path / "out"), parts=("Unet",))
+    events = export(request, Profile(tmp_path / "profile"))
+    for event in events:
+        if isinstance(event, ExportStep) and event.stage is Stage.CONVERT:
+            break
+    began = time.monotonic()
+    events.close()
+    assert time.monotonic() - began < 20
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {"manifest.json", "vocab.json", "merges.txt"}
+    assert Manifest.read(tmp_path / "out").parts == ()
+
+
+def test_parts_made_otherwise_are_not_left_beside_others(copied):
+    done = copied(sizes=((128, 64),), parts=("Unet",))
+    with pytest.raises(InvalidRequest, match=r"leaves VAEDecoder, VAEEncoder in"):
+        list(export(done.request, done.profile))
+    assert {part.name for part in done.manifest.parts} == set(CONTRACT)
+
+
+@needs_coremltools
+def test_folder_that_holds_other_things_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    request = ExportRequest(out=str(tmp_path))
+    with pytest.raises(InvalidRequest, match=r"holds other things \(mine.txt\)"):
+        next(export(request, Profile(tmp_path / "profile")))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@needs_coremltools
+def test_missing_model_is_told_before_anything_is_begun(tmp_path):
+    request = ExportRequest(model="nowhere", out=str(tmp_path / "out"))
+    with pytest.raises(ModelMissing):
+        next(export(request, Profile(tmp_path / "profile")))
+    assert not (tmp_path / "out").exists()
+
+
+@needs_coremltools
+def test_two_exports_do_not_fill_one_folder(tmp_path):
+    from coreml_export.folder import ExportFolder
+
+    request = ExportRequest(out=str(tmp_path / "out"))
+    profile = Profile(tmp_path / "profile")
+    folder = ExportFolder(Path(request.out), ".mlpackage")
+    with (
+        folder.alone(profile.root / "locks"),
+        pytest.raises(InvalidRequest, match="another export"),
+    ):
+        next(export(request, profile))
+
+
+def test_format_that_is_not_written_is_told(tmp_path):
+    request = ExportRequest(out=str(tmp_path / "out"), format=ExportFormat.COREAI)
+    with pytest.raises(Unsupported, match="choose the format coreml"):
+        next(export(replace(request), Profile(tmp_path / "profile")))
+
+
+def test_system_without_coremltools_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(Unsupported, match="coremltools, which is not installed here"):
+        next(export(ExportRequest(out=str(tmp_path / "out")), Profile(tmp_path / "profile")))
