@@ -22,7 +22,11 @@ NEVER_IN = {
     "coreml_export": {"desktop", "PySide6", "shiboken6", "pytest", "tests"},
     "desktop": {"torch", "diffusers", "transformers", "accelerate", "pytest", "tests"},
 }
-COREML_ONLY_IN = ("coreml_export/", "core/coreml.py")
+ONLY_IN = {
+    "coremltools": ("coreml_export/", "core/coreml.py"),
+    "coreai": ("coreml_export/coreai.py", "core/coreai.py"),
+    "coreai_torch": ("coreml_export/coreai.py",),
+}
 ANY_EXCEPTION_IN = {"desktop/worker.py", "core/cli.py"}
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "stuff"}
 
@@ -58,8 +62,8 @@ def test_imports_keep_to_the_layers(path):
         assert level == 0, f"a relative import of {module}"
         top = module.partition(".")[0]
         assert top not in NEVER_IN.get(layer, ()), f"{layer} imports {module}"
-        if top == "coremltools":
-            assert name_of(path).startswith((*COREML_ONLY_IN, "tests/")), f"imports {module}"
+        if top in ONLY_IN:
+            assert name_of(path).startswith((*ONLY_IN[top], "tests/")), f"imports {module}"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=name_of)
