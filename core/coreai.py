@@ -10,51 +10,46 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
-import numpy.typing as npt
 
-from core.errors import Unsupported
+from core.compute_units import ComputeUnits
+from core.errors import PartNotLoaded
+from core.models.exported import Package
+from core.models.exported_parts import Arrays, Predictor
 
 MAIN = "main"
 """The function of a model that has no other, or that is taken where none is asked for."""
 
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+def open_part(package: Package, units: ComputeUnits, function: str) -> Predictor:
+    """Bring a part to the processors that are to run it.
+
+    Nothing has to be compiled before: the system does it when a model is first opened, and keeps
+    what it made.
+
+    Args:
+        package: The part.
+        units: The processors, where there is a choice.
+        function: Which of its functions; empty for the usual one.
+
+    Raises:
+        PartNotLoaded: If Core AI's packages are missing.
+    """
+    return _Opened(package.path, units, function or MAIN)
 
 
-class CoreAIModel:
-    """A model that is where it works."""
+class _Opened:
+    """A part in the hands of Core AI; see ``Predictor``."""
 
-    def __init__(self, path: Path, function: str = MAIN) -> None:
-        """Bring a model to the processors.
-
-        Nothing has to be compiled before: the system does it when a model is first opened, and
-        keeps what it made.
-
-        Args:
-            path: The ``.aimodel``.
-            function: Which of its functions.
-
-        Raises:
-            Unsupported: If Core AI's packages are missing.
-        """
+    def __init__(self, path: Path, units: ComputeUnits, function: str) -> None:
         self._runtime = _import("coreai.runtime")
-        self._model = asyncio.run(_specialized(path))
+        self._model = asyncio.run(_specialized(path, _options(self._runtime, units)))
         self._function = self._model.load_function(function)
 
     def predict(self, inputs: Arrays) -> Arrays:
-        """Compute.
-
-        Args:
-            inputs: By name, each of the shape and dtype that the model declares.
-
-        Returns:
-            Its outputs by name.
-        """
         return asyncio.run(self._answers(inputs))
 
     async def _answers(self, inputs: Arrays) -> Arrays:
@@ -64,12 +59,30 @@ class CoreAIModel:
         return {name: np.array(values.numpy()) for name, values in answers.items()}
 
 
-async def _specialized(path: Path) -> Any:
+async def _specialized(path: Path, options: Any) -> Any:
     """Make a model ready for the processors of this machine."""
     asset = _import("coreai.authoring").AIModelAsset.load(path)
-    async with asset.executable() as model:
+    async with asset.executable(options) as model:
         # It stays when this ends; what ends is a folder of files that it has read.
         return model
+
+
+def _options(runtime: Any, units: ComputeUnits) -> Any:
+    """Say which processors are meant, in Core AI's words; None where there is no choice."""
+    options = runtime.SpecializationOptions
+    if not options.is_supported():
+        return None
+    match units:
+        case ComputeUnits.ALL:
+            return options.default()
+        case ComputeUnits.CPU_GPU:
+            return options.from_preferred_compute_unit_kind(runtime.ComputeUnitKind.gpu())
+        case ComputeUnits.CPU_ANE:
+            kind = runtime.ComputeUnitKind.neural_engine()
+            return options.from_preferred_compute_unit_kind(kind)
+        case ComputeUnits.CPU:
+            return options.cpu_only()
+    assert_never(units)
 
 
 def _import(module: str) -> Any:
@@ -79,7 +92,7 @@ def _import(module: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "coreai":
             raise
-        raise Unsupported(
+        raise PartNotLoaded(
             "Running a Core AI model needs Apple's coreai-core, which there is for macOS 26 and "
             "later and for Linux on x86-64: pip install 'stepwise-diffusion[coreai]'."
         ) from error

@@ -8,13 +8,15 @@ import time
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 import numpy as np
 import torch
 
+from core import coreai
 from core.compute_units import AUTO, ComputeUnits, units_of
 from core.coreml import CoreML
+from core.coreml_folder import ExportFormat
 from core.device import (
     as_out_of_memory,
     dtype_of,
@@ -397,10 +399,19 @@ class TorchEngine:
         return self._loaded
 
     def _way_of(self, key: ModelKey, exported: Exported) -> Way:
-        opening = self._open_part or CoreML(self._cache, self._fingerprints).open
+        opening = self._open_part or self._system_opening(exported.format)
         parts = [package.name for package in exported.used]
         units = units_of(key.units, parts, ComputeUnits.CPU)
         return Way(open=opening, units=units, function=key.function)
+
+    def _system_opening(self, kind: ExportFormat) -> Open:
+        """Give what runs the parts of exported models on this system."""
+        match kind:
+            case ExportFormat.COREML:
+                return CoreML(self._cache, self._fingerprints).open
+            case ExportFormat.COREAI:
+                return coreai.open_part
+        assert_never(kind)
 
     def _device_of(self, key: ModelKey) -> torch.device:
         """Give where torch computes what it computes of a model."""

@@ -116,11 +116,11 @@ def refusal_here(exported: Exported, platform: str = sys.platform) -> str:
         exported: The model.
         platform: The system, as Python calls it.
     """
-    if platform == "darwin" and exported.format is ExportFormat.COREML:
+    # What Core AI's package brings for Linux computes on the CPU alone.
+    systems = ("darwin", "linux") if exported.format is ExportFormat.COREAI else ("darwin",)
+    if platform in systems:
         return ""
     needs = f"Running a {exported.title} model needs a Mac"
-    if exported.format is ExportFormat.COREAI:
-        needs = "Core AI models are written and not run by this version"
     if exported.source:
         return f"{needs}; {exported.source}, which this one was made from, runs here."
     return f"{needs}; choose another model here."

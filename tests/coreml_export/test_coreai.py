@@ -1,40 +1,76 @@
 import dataclasses
 import importlib.util
+import shutil
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-import core
-from core.coreai import CoreAIModel
-from core.coreml_folder import Layout, Tensor
+from core.compute_units import ComputeUnits
+from core.coreai import open_part
+from core.coreml_folder import MANIFEST, ExportFormat, Layout, Tensor
+from core.engine import TorchEngine
 from core.errors import ExportFailed, Unsupported
+from core.events import Event, ImageReady, Notice, PreviewSettings
+from core.models.catalog import SHIPPED
+from core.models.components import Components
+from core.models.exported import Package
+from core.models.identify import identify
+from core.request import DeviceName, Precision, PreviewDecoder, TextToImage
 from coreml_export.coreai import Converter, save, typed
 from coreml_export.interpreter.psnr import psnr
 from coreml_export.parts import Part, part_names, parts_of
+from tests.fixtures.exported import Stand, manifest_of
 from tests.fixtures.loaded import loaded
-
-STARTER = Path(core.__file__).parent / "starter" / "weights"
 
 HAS_COREAI = importlib.util.find_spec("coreai_torch") is not None
 needs_coreai = pytest.mark.skipif(
     not HAS_COREAI, reason="needs coreai-torch: pip install -e '.[coreai]'"
 )
 
+slow = pytest.mark.slow
+
+
+@dataclasses.dataclass
+class Exact:
+    """A model's parts in fp32 altogether, and the folder that they are written to."""
+
+    stand: Stand
+    parts: dict[str, Part]
+    folder: Path
+
 
 @pytest.fixture(scope="module")
-def components(request, tmp_path_factory):
-    name = request.param
-    folder = STARTER if name == "starter" else request.getfixturevalue(name)
-    return loaded(folder, tmp_path_factory.mktemp("scratch"))
+def exact(request, tmp_path_factory) -> Exact:
+    model = SHIPPED.get(request.param) or request.getfixturevalue(request.param)
+    scratch = tmp_path_factory.mktemp("exact")
+    side = identify(model).width
+    stand = Stand(model, scratch, size=(side, side))
+    parts = {name: exactly(part) for name, part in stand.parts.items()}
+    folder = scratch / "model"
+    folder.mkdir()
+    for part in parts.values():
+        written(part, folder)
+    for file in (model / "tokenizer").glob("[vm]*"):
+        shutil.copy(file, folder)
+    manifest = manifest_of(
+        stand, list(parts.values()), format=ExportFormat.COREAI, target="macOS27"
+    )
+    (folder / MANIFEST).write_text(manifest.to_json())
+    return Exact(stand, parts, folder)
+
+
+@pytest.fixture
+def components(tiny_model, tmp_path) -> Components:
+    return loaded(tiny_model, tmp_path)
 
 
 def make(components, name, **options):
-    size = {"width": components.identity.width, "height": components.identity.height}
-    given = {"layout": Layout.ORIGINAL, "batch": 2} | size | options
+    given = {"layout": Layout.ORIGINAL, "width": 64, "height": 64, "batch": 2} | options
     return next(parts_of(components, only=[name], **given))
 
 
@@ -52,32 +88,33 @@ def written(part: Part, folder: Path, **metadata: str) -> Path:
     return path
 
 
-def run(part: Part, model: CoreAIModel) -> tuple[torch.Tensor, ...]:
+def run(part: Part, path: Path, function: str = "") -> tuple[torch.Tensor, ...]:
+    package = Package(part.name, path, None, part.inputs, part.outputs)
     values = typed(part, part.examples())
     told = {one.name: value.numpy() for one, value in zip(part.inputs, values, strict=True)}
-    answers = model.predict(told)
+    answers = open_part(package, ComputeUnits.CPU, function).predict(told)
     assert set(answers) == {one.name for one in part.outputs}
     return tuple(torch.from_numpy(answers[one.name]) for one in part.outputs)
 
 
-@needs_coreai
-@pytest.mark.parametrize(
-    "components",
+every_model = pytest.mark.parametrize(
+    "exact",
     [
         "tiny_model",
-        pytest.param("tiny_xl_model", marks=pytest.mark.slow),
-        pytest.param("starter", marks=pytest.mark.slow),
+        pytest.param("tiny_xl_model", marks=slow),
+        pytest.param("starter", marks=slow),
     ],
     indirect=True,
 )
+
+
+@needs_coreai
+@every_model
 @torch.no_grad()
-def test_apples_runtime_computes_what_torch_does(components, tmp_path, record_property):
-    for name in part_names(components):
-        part = exactly(make(components, name))
-        began = time.process_time()
-        path = written(part, tmp_path)
-        record_property(f"{name}: seconds of the processor", time.process_time() - began)
-        outputs = run(part, CoreAIModel(path))
+def test_apples_runtime_computes_what_torch_does(exact):
+    assert tuple(exact.parts) == part_names(exact.stand.components)
+    for name, part in exact.parts.items():
+        outputs = run(part, exact.folder / f"{name}.aimodel")
         for told, expected, output in zip(
             part.outputs, part.reference(*part.examples()), outputs, strict=True
         ):
@@ -86,30 +123,74 @@ def test_apples_runtime_computes_what_torch_does(components, tmp_path, record_pr
             torch.testing.assert_close(output, expected, rtol=0, atol=1e-4)
 
 
+def request_of(model: object, side: int, **changes: Any) -> TextToImage:
+    settings: dict[str, Any] = {
+        "model": str(model),
+        "prompts": ("a red circle on a blue square",),
+        "width": side,
+        "height": side,
+        "guidance_scale": 3.0,
+        "seed": 3,
+    }
+    return TextToImage(**(settings | changes))
+
+
+def picture(request: TextToImage, cache: Path) -> tuple[ImageReady, list[Event]]:
+    engine = TorchEngine(DeviceName.CPU, cache=cache)
+    preview = PreviewSettings(decoder=PreviewDecoder.OFF)
+    events = list(engine.generate(request, preview=preview))
+    return next(event for event in events if isinstance(event, ImageReady)), events
+
+
+@needs_coreai
+@every_model
+def test_a_whole_picture_is_that_of_torch(exact, tmp_path):
+    side, steps = exact.stand.size[0], 20 if exact.stand.model == SHIPPED["starter"] else 4
+    made, events = picture(request_of(exact.folder, side, steps=steps), tmp_path)
+    torchs, _ = picture(
+        request_of(exact.stand.model, side, steps=steps, precision=Precision.FP32), tmp_path
+    )
+    assert made.model_sha256 != torchs.model_sha256
+    assert not [event for event in events if isinstance(event, Notice)]
+    # Rounded to bytes, they differ by one where they differ at all.
+    difference = np.abs(made.pixels.astype(int) - torchs.pixels.astype(int))
+    assert difference.max() <= 1
+    assert difference.mean() < 0.01
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Core AI is not looked for on Windows")
+def test_torch_takes_over_where_the_runtime_is_missing(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "coreai.runtime", None)
+    stand = Stand(tiny_model, tmp_path, size=(64, 64))
+    folder = tmp_path / "model"
+    for name in stand.parts:
+        (folder / f"{name}.aimodel").mkdir(parents=True)
+    manifest = manifest_of(stand, list(stand.parts.values()), format=ExportFormat.COREAI)
+    (folder / MANIFEST).write_text(manifest.to_json())
+    made, events = picture(request_of(folder, 64, steps=2), tmp_path)
+    assert made.request.model == str(tiny_model)
+    (notice,) = (event.message for event in events if isinstance(event, Notice))
+    assert notice.startswith("Running a Core AI model needs Apple's coreai-core")
+    assert "pip install 'stepwise-diffusion[coreai]'" in notice
+
+
 @needs_coreai
 @pytest.mark.parametrize(
-    ("components", "name"),
-    [
-        ("tiny_model", "TextEncoder"),
-        pytest.param("tiny_model", "Unet", marks=pytest.mark.slow),
-        pytest.param("tiny_xl_model", "Unet", marks=pytest.mark.slow),
-        pytest.param("tiny_model", "VAEDecoder", marks=pytest.mark.slow),
-    ],
-    indirect=["components"],
+    "name",
+    ["TextEncoder", pytest.param("Unet", marks=slow), pytest.param("VAEDecoder", marks=slow)],
 )
 @torch.no_grad()
 def test_half_precision_keeps_what_it_would_round(components, name, tmp_path):
     part = make(components, name)
     assert not part.fp32
-    outputs = run(part, CoreAIModel(written(part, tmp_path)))
+    outputs = run(part, written(part, tmp_path))
     for expected, output in zip(part.reference(*part.examples()), outputs, strict=True):
         assert output.dtype == torch.float32
         assert psnr(expected, output) > 60
 
 
 @needs_coreai
-@pytest.mark.slow
-@pytest.mark.parametrize("components", ["tiny_model"], indirect=True)
+@slow
 @torch.no_grad()
 def test_functions_of_several_sizes_share_their_weights(components, tmp_path):
     wide, tall = (
@@ -121,9 +202,9 @@ def test_functions_of_several_sizes_share_their_weights(components, tmp_path):
     converter.add(tall, tall.examples(), "tall")
     both = tmp_path / "Both.aimodel"
     save(converter.convert(wide), both, {})
-    for part, model in ((wide, CoreAIModel(both)), (tall, CoreAIModel(both, "tall"))):
+    for part, function in ((wide, ""), (tall, "tall")):
         (expected,) = part.reference(*part.examples())
-        assert psnr(expected, run(part, model)[0]) > 50
+        assert psnr(expected, run(part, both, function)[0]) > 50
     assert bytes_of(both) < 2 * bytes_of(alone)
 
 
@@ -171,10 +252,7 @@ def test_a_model_says_what_it_is_and_nothing_of_this_machine(tmp_path, capfd):
     assert capfd.readouterr().out == ""
 
 
-def test_missing_packages_are_named(tmp_path, monkeypatch):
-    for module in ("coreai_torch", "coreai.runtime"):
-        monkeypatch.setitem(sys.modules, module, None)
+def test_a_missing_converter_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "coreai_torch", None)
     with pytest.raises(Unsupported, match="pip install 'stepwise-diffusion\\[coreai\\]'"):
         Converter()
-    with pytest.raises(Unsupported, match="pip install 'stepwise-diffusion\\[coreai\\]'"):
-        CoreAIModel(tmp_path / "Unet.aimodel")

@@ -261,6 +261,9 @@ def test_it_runs_on_macs_alone_and_says_what_runs_elsewhere(tmp_path: Path):
     )
     foreign = identity_of(write_foreign(other, UNET_INPUTS))
     assert "choose another model" in refusal_here(foreign, "win32")
+    newer = dataclasses.replace(ours, format=ExportFormat.COREAI)
+    assert refusal_here(newer, "darwin") == refusal_here(newer, "linux") == ""
+    assert refusal_here(newer, "win32").startswith("Running a Core AI model needs a Mac;")
 
 
 @pytest.fixture
