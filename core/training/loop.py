@@ -403,7 +403,7 @@ class _Course:
             return self._write_result(session.initial, student, epochs)
 
     def _write_result(
-        self, initial: Mapping[str, Tensor], student: Student, epochs: float
+        self, initial: Mapping[str, bytes], student: Student, epochs: float
     ) -> tuple[Check, Path]:
         check = Check()
         components, result = student.components, _weights(student)

@@ -25,6 +25,7 @@ from core.training.optimisers import optimiser_of, rate_factor, set_rates
 from core.training.order import derived
 from core.training.processes import PATIENCE
 from core.training.recipe import Recipe, put_in
+from core.training.self_check import digests
 from core.training.sharding import (
     WholeStudent,
     gathered,
@@ -154,7 +155,7 @@ class Session:
             torch.manual_seed(config.seed)
             taught = recipe.attach(components)
         self.student = taught.student
-        self.initial = {n: w.data.cpu().clone() for n, w in self.student.learned().items()}
+        self.initial = digests(self.student.learned())
         if config.gradient_checkpointing:
             keep_fewer_activations(self.student)
         self.student.train()

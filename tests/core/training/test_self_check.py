@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from core.training.seal import is_sound, seal, verdict_of
-from core.training.self_check import Check, check_tensors
+from core.training.self_check import Check, check_tensors, digests
 
 
 def test_tensors_that_did_not_learn_are_named():
     initial = {"up": torch.zeros(2), "down": torch.ones(2), "bad": torch.ones(2)}
     learned = {"up": torch.zeros(2), "down": torch.ones(2), "bad": torch.tensor([1, torch.nan])}
     check = Check()
-    check_tensors(check, initial, learned, 6)
+    check_tensors(check, digests(initial), learned, 6)
     assert not check.is_sound
     assert len(check.faults) == 3
     assert not is_sound(check.verdict)
@@ -26,13 +26,13 @@ def test_tensors_that_did_not_learn_are_named():
 def test_a_down_projection_begins_to_learn_with_the_second_step(steps):
     initial = {"x.lora_A.y": torch.ones(2), "x.lora_B.y": torch.zeros(2)}
     check = Check()
-    check_tensors(check, initial, initial | {"x.lora_B.y": torch.ones(2)}, steps)
+    check_tensors(check, digests(initial), initial | {"x.lora_B.y": torch.ones(2)}, steps)
     assert check.is_sound is (steps == 1)
 
 
 def test_tensors_that_learned_are_sound():
     check = Check()
-    check_tensors(check, {"up": torch.zeros(2)}, {"up": torch.tensor([0.1, 0.0])}, 6)
+    check_tensors(check, digests({"up": torch.zeros(2)}), {"up": torch.tensor([0.1, 0.0])}, 6)
     assert check.is_sound
     assert "all 1 tensors finite and learned" in check.verdict
     assert is_sound(check.verdict)
