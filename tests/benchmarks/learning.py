@@ -42,7 +42,13 @@ from core.starter.world import COLOURS, Scene, Style, Thing, describe
 from core.training.caption_request import CaptionRequest
 from core.training.captioning import write_captions
 from core.training.config import DreamBooth, Finetune, LoraTraining, TextualInversion, TrainConfig
-from core.training.config_parts import AdapterSettings, DataSettings, Targets
+from core.training.config_parts import (
+    AdapterSettings,
+    DataSettings,
+    OptimiserSettings,
+    RateSchedule,
+    Targets,
+)
 from tests.benchmarks.learning_eyes import Concept, Eyes, StyleEyes, style_scene
 
 WORD = "sks"
@@ -52,7 +58,8 @@ TEST_GROUNDS = ("blue", "red", "orange", "purple")
 PLACES = ("left", "right", "top", "bottom")
 SHEET = 8
 STYLE: Style = "neon"
-STYLE_PICTURES = 32
+STYLE_PICTURES = 64
+STYLE_TESTED = 96
 CONCEPTS = (
     Concept("shape: a moon", Thing("moon", "red"), varies=True, class_word="circle"),
     Concept(
@@ -239,7 +246,8 @@ def style_rows(engine: TorchEngine, folder: Path, method: str) -> Iterator[dict[
     Both sets hold the style's own word. Pictures are asked for with that word and without it.
     """
     rng = random.Random(11)
-    taught, tested = ([style_scene(rng, STYLE) for _ in range(STYLE_PICTURES)] for _ in range(2))
+    counts = STYLE_PICTURES, STYLE_TESTED
+    taught, tested = ([style_scene(rng, STYLE) for _ in range(count)] for count in counts)
     pictures = render.draw_scenes(taught, rng)
     eyes = StyleEyes()
 
@@ -267,8 +275,9 @@ def style_rows(engine: TorchEngine, folder: Path, method: str) -> Iterator[dict[
         config = Finetune(
             out=str(out / "finetune"),
             data=DataSettings(folder=str(data)),
-            steps=300,
+            steps=1200,
             batch_size=4,
+            optimiser=OptimiserSettings(learning_rate=4e-4, schedule=RateSchedule.COSINE),
             save_every=0,
         )
         end = learn(engine, config)
