@@ -136,12 +136,10 @@ def sheet(pictures: Sequence[Pixels], path: Path) -> None:
 def methods(concept: Concept, data: Path, out: Path) -> dict[str, TrainConfig]:
     """Give the trainings of a concept."""
     pictures = DataSettings(folder=str(data))
-    dreambooth = DreamBooth(
-        out=str(out / "dreambooth"),
+    alone = DreamBooth(
+        out=str(out / "alone"),
         data=pictures,
         instance_prompt=f"a {WORD} {concept.class_word}",
-        class_prompt=f"a {concept.class_word}",
-        class_images=48,
         steps=300,
         batch_size=4,
         save_every=0,
@@ -155,10 +153,13 @@ def methods(concept: Concept, data: Path, out: Path) -> dict[str, TrainConfig]:
             adapter=AdapterSettings(rank=16, conv_rank=16, targets=Targets.ALL),
             save_every=0,
         ),
-        "dreambooth": dreambooth,
-        "dreambooth without prior": dataclasses.replace(
-            dreambooth, class_prompt="", out=str(out / "alone")
+        "dreambooth": dataclasses.replace(
+            alone,
+            out=str(out / "dreambooth"),
+            class_prompt=f"a {concept.class_word}",
+            class_images=48,
         ),
+        "dreambooth without prior": alone,
         "textual-inversion": TextualInversion(
             out=str(out / "textual-inversion"),
             data=pictures,
