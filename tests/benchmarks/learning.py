@@ -49,7 +49,7 @@ from core.training.config_parts import (
     RateSchedule,
     Targets,
 )
-from tests.benchmarks.learning_eyes import Concept, Eyes, StyleEyes, style_scene
+from tests.benchmarks.learning_eyes import STYLES, Concept, Eyes, StyleEyes, style_scene
 
 WORD = "sks"
 PICTURES = 6
@@ -60,6 +60,7 @@ SHEET = 8
 STYLE: Style = "neon"
 STYLE_PICTURES = 64
 STYLE_TESTED = 96
+STYLE_SEEDS = 2
 CONCEPTS = (
     Concept("shape: a moon", Thing("moon", "red"), varies=True, class_word="circle"),
     Concept(
@@ -250,17 +251,21 @@ def style_rows(engine: TorchEngine, folder: Path, method: str) -> Iterator[dict[
     counts = STYLE_PICTURES, STYLE_TESTED
     taught, tested = ([style_scene(rng, STYLE) for _ in range(count)] for count in counts)
     pictures = render.draw_scenes(taught, rng)
+    asked_for = tested * STYLE_SEEDS
     eyes = StyleEyes()
+    for style in STYLES:
+        by_style, by_all = (share(answers) for answers in zip(*eyes.tells(style), strict=True))
+        yield {"recogniser told": style, "style": by_style, "all": by_all}
 
     def drawn(place: Path, **how: Any) -> dict[str, float]:
         place.mkdir(parents=True, exist_ok=True)
         shares = {}
+        right = [(STYLE, scene.things[0].colour, scene.things[0].shape) for scene in asked_for]
         for word in (STYLE, "flat"):
-            said = [describe(dataclasses.replace(scene, style=word)) for scene in tested]
+            said = [describe(dataclasses.replace(scene, style=word)) for scene in asked_for]
             made = draw(engine, said, **how)
             sheet(made, place / f"{word}.png")
             found = eyes.read(made)
-            right = [(STYLE, scene.things[0].colour, scene.things[0].shape) for scene in tested]
             name = "named" if word == STYLE else "plain"
             shares[f"{name}: style"] = share(one[0] == STYLE for one in found)
             shares[f"{name}: all"] = share(map(operator.eq, found, right))

@@ -158,7 +158,7 @@ class StyleEyes:
 
     def __init__(self) -> None:
         """Learn: some minutes on one core."""
-        vae = AutoencoderKL.from_pretrained(resolve("starter") / "vae")
+        self._vae = AutoencoderKL.from_pretrained(resolve("starter") / "vae")
 
         def example(rng: random.Random) -> tuple[Scene, list[int]]:
             scene = style_scene(rng, rng.choice(STYLES))
@@ -168,7 +168,7 @@ class StyleEyes:
 
         def softened(pictures: torch.Tensor, _: random.Random) -> torch.Tensor:
             few, others = pictures.tensor_split([len(pictures) // 4])
-            return torch.cat([round_trip(vae, few), others])
+            return torch.cat([self._round_trip(few), others])
 
         self._network = _taught(example, _near_and_far, self._answers, softened, steps=400, seed=8)
 
@@ -180,13 +180,24 @@ class StyleEyes:
         rows = zip(*(one.argmax(1) for one in found.split(self._answers, 1)), strict=True)
         return [(STYLES[k], _COLOUR_NAMES[c], SHAPES[s]) for k, c, s in rows]
 
+    def tells(self, style: Style, count: int = 100) -> list[tuple[bool, bool]]:
+        """Say of renders that have been through the VAE whether style, and all, are read right."""
+        rng = random.Random(5)
+        scenes = [style_scene(rng, style) for _ in range(count)]
+        pictures = self._round_trip(render.draw_scenes(scenes, rng))
+        pixels = (pictures.permute(0, 2, 3, 1) * 255).round().byte().numpy()
+        rows = []
+        for found, scene in zip(self.read(list(pixels)), scenes, strict=True):
+            thing = scene.things[0]
+            rows.append((found[0] == style, found == (style, thing.colour, thing.shape)))
+        return rows
 
-@torch.no_grad()
-def round_trip(vae: AutoencoderKL, pictures: torch.Tensor) -> torch.Tensor:
-    """Give what a VAE leaves of pictures: ``(B, 3, H, W)``, 0 to 1, in and out."""
-    latents = vae.encode(pictures * 2 - 1).latent_dist.mode()
-    decoded: torch.Tensor = vae.decode(latents).sample
-    return (decoded / 2 + 0.5).clamp(0, 1)
+    @torch.no_grad()
+    def _round_trip(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Give what the VAE leaves of pictures: ``(B, 3, H, W)``, 0 to 1, in and out."""
+        latents = self._vae.encode(pictures * 2 - 1).latent_dist.mode()
+        decoded: torch.Tensor = self._vae.decode(latents).sample
+        return (decoded / 2 + 0.5).clamp(0, 1)
 
 
 def style_scene(rng: random.Random, style: Style) -> Scene:
