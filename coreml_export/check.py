@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from coreml_export.interpreter.program import Arithmetic, Execution, Program
+from coreml_export.interpreter.program import Arithmetic, Program
 from coreml_export.interpreter.psnr import psnr
 
 ENOUGH = 40.0
@@ -26,6 +26,7 @@ class Comparison:
         psnr: Decibels of the worst of its outputs against torch in fp32: ``fp32`` computed in fp32
             with the weights as they were written, ``fp16`` with every value rounded as the package
             says; and of packed weights ``unpacked``, against the same with those that were not.
+            Of a Core AI model the one of ``fp32`` and ``fp16`` that it computes in.
         not_finite: The operation that gives what is no number in half precision, or empty.
     """
 
@@ -37,8 +38,9 @@ class Comparison:
         """Say that half precision does not do, behind the part's name; empty if it does."""
         if self.not_finite:
             return f"gives what is no number in half precision, first in {self.not_finite}"
-        if self.psnr["fp16"] < min(ENOUGH, self.psnr["fp32"] - 1):
-            return f"comes within {self.psnr['fp16']:.0f} dB only in half precision"
+        half = self.psnr.get("fp16", MOST)
+        if half < min(ENOUGH, self.psnr.get("fp32", MOST) - 1):
+            return f"comes within {half:.0f} dB only in half precision"
         return ""
 
 
@@ -63,15 +65,15 @@ def compare(
     program = Program.read(package)
     exact = program.execute(inputs)
     half = program.execute(inputs, arithmetic=Arithmetic.FP16)
-    figures = {"fp32": _worst(outputs, exact), "fp16": _worst(outputs, half)}
+    figures = {"fp32": worst(outputs, exact.outputs), "fp16": worst(outputs, half.outputs)}
     if unpacked is not None:
         plain = Program.read(unpacked).execute(inputs)
-        figures["unpacked"] = _worst(plain.outputs, exact)
+        figures["unpacked"] = worst(plain.outputs, exact.outputs)
     is_finite = all(value.isfinite().all() for value in half.outputs.values())
     return Comparison(figures, "" if is_finite else half.first_non_finite or "an output")
 
 
-def _worst(outputs: Mapping[str, Tensor], execution: Execution) -> float:
+def worst(outputs: Mapping[str, Tensor], computed: Mapping[str, Tensor]) -> float:
     """Give the decibels of the output that is furthest off, 0 at least."""
-    figures = (psnr(value, execution.outputs[name]) for name, value in outputs.items())
+    figures = (psnr(value, computed[name]) for name, value in outputs.items())
     return round(min(MOST, max(0.0, min(figures))), 1)

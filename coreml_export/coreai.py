@@ -12,8 +12,9 @@ import copy
 import importlib
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,24 +22,80 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.errors import ExportFailed, Unsupported
+from core.compute_units import ComputeUnits
+from core.coreai import MAIN, open_part
+from core.coreml_folder import SUFFIXES, ExportFormat, function_of
+from core.errors import ExportFailed
+from core.models.exported import Package
+from coreml_export.check import Comparison, worst
+from coreml_export.events import Stage
+from coreml_export.package import Way, Written
 from coreml_export.parts import Part
-
-MAIN = "main"
 
 _EXACT = ("input_ids", "timestep", "time_ids")
 """Inputs that half precision would round: they become indices and sines, which are fp32."""
+
+
+def write(
+    parts: Iterator[Part], folder: Path, way: Way
+) -> Generator[Stage, None, tuple[Written, ...]]:
+    """Write a part, with a function for each of its sizes; see ``coreml_export.package.write``."""
+    path = folder / f"{way.plan.name.rpartition('/')[2]}{SUFFIXES[ExportFormat.COREAI]}"
+    converter = Converter()
+    asked: tuple[tuple[Tensor, ...], tuple[Tensor, ...]] | None = None
+    first: Part | None = None
+    for size in way.sizes:
+        yield Stage.LOAD
+        part = next(parts)
+        yield Stage.TRACE
+        examples = part.examples()
+        if first is None and Stage.CHECK in way.plan.stages:
+            asked = typed(part, examples), _reference(part, examples)
+        converter.add(part, examples, MAIN if first is None else function_of(*size))
+        first = first or part
+        del part
+        way.release()
+    assert first is not None
+    yield Stage.CONVERT
+    save(converter.convert(first), path, way.metadata)
+    del converter
+    made = Written(
+        name=way.plan.name,
+        path=path,
+        inputs=first.inputs,
+        outputs=first.outputs,
+        comparison=None,
+    )
+    if asked is None:
+        return (made,)
+    yield Stage.CHECK
+    return (replace(made, comparison=_compared(first, path, *asked)),)
+
+
+def _compared(
+    part: Part, path: Path, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+) -> Comparison:
+    """Run a model that was written, and hold what it gives against what torch does."""
+    package = Package(part.name, path, None, part.inputs, part.outputs)
+    told = {one.name: value.numpy() for one, value in zip(part.inputs, inputs, strict=True)}
+    given = open_part(package, ComputeUnits.ALL, "").predict(told)
+    answers = {name: torch.from_numpy(values) for name, values in given.items()}
+    wanted = {one.name: value for one, value in zip(part.outputs, outputs, strict=True)}
+    is_finite = all(value.isfinite().all() for value in answers.values())
+    figure = {"fp32" if part.fp32 else "fp16": worst(wanted, answers)}
+    return Comparison(figure, "" if is_finite else "an output")
+
+
+@torch.no_grad()
+def _reference(part: Part, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return tuple(value.float() for value in part.reference(*inputs))
 
 
 class Converter:
     """Makes a Core AI model of a part: of one size, or with a function for each of several."""
 
     def __init__(self) -> None:
-        """Prepare.
-
-        Raises:
-            Unsupported: If Core AI's packages are missing.
-        """
+        """Prepare."""
         self._tools = _import("coreai_torch")
         # The other mode writes where in Python's files on this machine each operation stands.
         mode = self._tools.TorchConverter.Mode.RELEASE
@@ -161,14 +218,5 @@ def _quietly() -> Iterator[None]:
 
 def _import(module: str) -> Any:
     """Import a module of Core AI's, which has no types."""
-    try:
-        with _quietly():
-            return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("coreai"):
-            raise
-        raise Unsupported(
-            "Core AI models are written by Apple's coreai-torch, which is not installed; there is "
-            "one for macOS 26 and later and for Linux on x86-64: "
-            "pip install 'stepwise-diffusion[coreai]'."
-        ) from error
+    with _quietly():
+        return importlib.import_module(module)

@@ -120,7 +120,12 @@ def _check_tools(kind: ExportFormat) -> None:
     """Refuse what no tool here can write, before a model is loaded."""
     match kind:
         case ExportFormat.COREAI:
-            raise Unsupported("Core AI models cannot be written yet; choose the format coreml.")
+            if importlib.util.find_spec("coreai_torch") is None:
+                raise Unsupported(
+                    "Core AI models are written by Apple's coreai-torch, which is not installed; "
+                    "it exists for macOS 26 and later and for Linux on x86-64: "
+                    "pip install 'stepwise-diffusion[coreai]'."
+                )
         case ExportFormat.COREML:
             if importlib.util.find_spec("coremltools") is None:
                 raise Unsupported(

@@ -179,6 +179,20 @@ class ExportRequest:
         check_bool("check", self.check)
         if self.chunk and len(self.sizes) > 1:
             raise InvalidRequest("chunk", "does not go with several sizes; choose one of the two.")
+        if self.format is ExportFormat.COREAI:
+            self._check_coreai()
+
+    def _check_coreai(self) -> None:
+        """Refuse what is made for Core ML alone."""
+        wanted = {
+            "layout": self.layout is not Layout.ORIGINAL,
+            "compress": self.compression.packing is not Packing.NONE,
+            "chunk": self.chunk,
+        }
+        if field := next((name for name, is_asked in wanted.items() if is_asked), ""):
+            raise InvalidRequest(
+                field, "is for Core ML alone; leave it out, or choose the format coreml."
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Give plain JSON values."""

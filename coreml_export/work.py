@@ -20,7 +20,7 @@ import psutil
 
 from core.about import APP_NAME
 from core.about import version as own_version
-from core.coreml_folder import CONTROL_FOLDER, SUFFIXES, Manifest, PartRecord
+from core.coreml_folder import CONTROL_FOLDER, SUFFIXES, ExportFormat, Manifest, PartRecord
 from core.errors import InvalidRequest, OutOfMemory
 from core.events import Notice
 from core.files import replace_file
@@ -29,7 +29,7 @@ from core.models.families import distilled_steps
 from core.models.library import Library
 from core.models.writing.folder import merges_text
 from core.paths import Profile
-from coreml_export import package
+from coreml_export import coreai, package
 from coreml_export.events import Exported, ExportEvent, Needs, PartWritten, Stage, StageBegan
 from coreml_export.folder import ExportFolder, size_of
 from coreml_export.parts import Part, parts_of
@@ -53,7 +53,12 @@ VERSION_KEY = "com.github.apple.ml-stable-diffusion.version"
 
 RECIPE_KEY = "stepwise.recipe"
 
-_TOOLS = ("coremltools", "torch", "diffusers", "transformers")
+_TOOLS = {
+    ExportFormat.COREML: ("coremltools",),
+    ExportFormat.COREAI: ("coreai-core", "coreai-torch"),
+}
+_WRITERS = {ExportFormat.COREML: package.write, ExportFormat.COREAI: coreai.write}
+_LIBRARIES = ("torch", "diffusers", "transformers")
 
 
 def export_here(
@@ -139,7 +144,8 @@ class _Work:
             words=tuple(source.vocabulary.words),
             vae=request.vae,
             control=bool(request.controls),
-            versions={"stepwise": own_version()} | {name: version(name) for name in _TOOLS},
+            versions={"stepwise": own_version()}
+            | {name: version(name) for name in (*_TOOLS[request.format], *_LIBRARIES)},
             model={
                 "configs": identity.configs,
                 "parameters": identity.parameters,
@@ -165,8 +171,9 @@ class _Work:
             scratch = self._folder.unfinished / "part"
             scratch.mkdir()
             stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+            write = _WRITERS[self._request.format]
             written = yield from self._staged(
-                part, package.write(self._parts(part), scratch, self._way(part))
+                part, write(self._parts(part), scratch, self._way(part))
             )
             seconds = (time.monotonic() - began) / len(written)
             for one in written:
@@ -272,7 +279,7 @@ class _Work:
         request, source = self._request, self._source
         recipe: dict[str, Any] = {
             "recipe": RECIPE,
-            "coremltools": version("coremltools"),
+            **{name: version(name) for name in _TOOLS[request.format]},
             "format": str(request.format),
             "target": target_of(request),
             "sizes": self._sizes(part),

@@ -12,7 +12,7 @@ from torch import nn
 
 from core.compute_units import ComputeUnits
 from core.coreai import open_part
-from core.coreml_folder import MANIFEST, ExportFormat, Layout, Tensor
+from core.coreml_folder import MANIFEST, ExportFormat, Layout, Manifest, Tensor
 from core.engine import TorchEngine
 from core.errors import ExportFailed, Unsupported
 from core.events import Event, ImageReady, Notice, PreviewSettings
@@ -20,10 +20,16 @@ from core.models.catalog import SHIPPED
 from core.models.components import Components
 from core.models.exported import Package
 from core.models.identify import identify
+from core.paths import Profile
 from core.request import DeviceName, Precision, PreviewDecoder, TextToImage
-from coreml_export.coreai import Converter, save, typed
+from coreml_export.coreai import Converter, save, typed, write
+from coreml_export.events import Needs, PartWritten, Stage
+from coreml_export.export import export
 from coreml_export.interpreter.psnr import psnr
+from coreml_export.package import Way, Written
 from coreml_export.parts import Part, part_names, parts_of
+from coreml_export.plan import PartPlan
+from coreml_export.request import Compression, ExportRequest
 from tests.fixtures.exported import Stand, manifest_of
 from tests.fixtures.loaded import loaded
 
@@ -189,27 +195,82 @@ def test_half_precision_keeps_what_it_would_round(components, name, tmp_path):
         assert psnr(expected, output) > 60
 
 
+def written_by_exports(components, name, folder, sizes=((64, 64),)) -> Written:
+    """Write a part as an export does."""
+    stages = (Stage.LOAD, Stage.TRACE, Stage.CONVERT, Stage.CHECK)
+    plan = PartPlan(name=name, component="", parameters=0, compression=Compression(), stages=stages)
+    way = Way(
+        plan=plan,
+        sizes=sizes,
+        target="macOS27",
+        metadata={"com.example.made-by": "a test"},
+        chunk=False,
+        check=True,
+        scheduler_config={},
+        release=lambda: None,
+    )
+    parts = (make(components, name, width=width, height=height) for width, height in sizes)
+    work = write(parts, folder, way)
+    try:
+        while True:
+            next(work)
+    except StopIteration as done:
+        (made,) = done.value
+    return made
+
+
+@needs_coreai
+def test_what_an_export_writes_is_read_back_and_measured(components, tmp_path):
+    made = written_by_exports(components, "TextEncoder", tmp_path)
+    assert made.path == tmp_path / "TextEncoder.aimodel"
+    assert [one.name for one in made.inputs] == ["input_ids"]
+    assert made.comparison.psnr["fp16"] > 60
+    assert not made.comparison.doubts
+
+
 @needs_coreai
 @slow
 @torch.no_grad()
 def test_functions_of_several_sizes_share_their_weights(components, tmp_path):
-    wide, tall = (
-        make(components, "VAEEncoder", width=width, height=192 - width) for width in (64, 128)
-    )
-    alone = written(wide, tmp_path)
-    converter = Converter()
-    converter.add(wide, wide.examples())
-    converter.add(tall, tall.examples(), "tall")
-    both = tmp_path / "Both.aimodel"
-    save(converter.convert(wide), both, {})
-    for part, function in ((wide, ""), (tall, "tall")):
-        (expected,) = part.reference(*part.examples())
-        assert psnr(expected, run(part, both, function)[0]) > 50
-    assert bytes_of(both) < 2 * bytes_of(alone)
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    made = written_by_exports(components, "VAEEncoder", alone)
+    made_both = written_by_exports(components, "VAEEncoder", both, ((64, 64), (128, 64)))
+    wide = make(components, "VAEEncoder", width=128)
+    (expected,) = wide.reference(*wide.examples())
+    assert psnr(expected, run(wide, made_both.path, "size_128x64")[0]) > 50
+    assert made_both.comparison.psnr["fp16"] > 50
+    assert bytes_of(made_both.path) < 2 * bytes_of(made.path)
 
 
 def bytes_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@needs_coreai
+@pytest.mark.parametrize("parts", [("TextEncoder",), pytest.param((), marks=slow)])
+def test_an_exported_folder_makes_pictures(tiny_model, tmp_path, parts):
+    folder, profile = tmp_path / "model", Profile(tmp_path / "profile")
+    request = ExportRequest(
+        model=str(tiny_model), out=str(folder), format=ExportFormat.COREAI, parts=parts
+    )
+    events = list(export(request, profile))
+    needs = next(event for event in events if isinstance(event, Needs))
+    assert needs.target == "macOS27"
+    names = parts or ("Unet", "TextEncoder", "VAEDecoder", "VAEEncoder")
+    assert set(needs.parts) == set(names)
+    packages = {f"{name}.aimodel" for name in names}
+    assert {path.name for path in folder.iterdir()} == packages | {
+        "manifest.json",
+        "vocab.json",
+        "merges.txt",
+    }
+    assert {"coreai-core", "coreai-torch"} <= set(Manifest.read(folder).versions)
+    again = list(export(request, profile))
+    assert all(event.kept for event in again if isinstance(event, PartWritten))
+    made, _ = picture(request_of(folder, 64, steps=4), tmp_path)
+    torchs, _ = picture(request_of(tiny_model, 64, steps=4, precision=Precision.FP32), tmp_path)
+    difference = torch.from_numpy(made.pixels.astype(float) - torchs.pixels.astype(float))
+    assert difference.square().mean().sqrt() < 255 / 10 ** (40 / 20)  # 40 dB
 
 
 def part_of(module: nn.Module) -> Part:
@@ -252,7 +313,8 @@ def test_a_model_says_what_it_is_and_nothing_of_this_machine(tmp_path, capfd):
     assert capfd.readouterr().out == ""
 
 
-def test_a_missing_converter_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "coreai_torch", None)
+def test_a_missing_converter_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    request = ExportRequest(out=str(tmp_path / "out"), format=ExportFormat.COREAI)
     with pytest.raises(Unsupported, match="pip install 'stepwise-diffusion\\[coreai\\]'"):
-        Converter()
+        next(export(request, Profile(tmp_path / "profile")))

@@ -1,11 +1,10 @@
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from core.coreml_folder import ExportFormat, Manifest
+from core.coreml_folder import Manifest
 from core.errors import InvalidRequest, ModelMissing, Unsupported
 from core.events import Loading, Notice
 from core.models.identify import identify
@@ -200,12 +199,6 @@ def test_two_exports_do_not_fill_one_folder(tmp_path):
         pytest.raises(InvalidRequest, match="another export"),
     ):
         next(export(request, profile))
-
-
-def test_format_that_is_not_written_is_told(tmp_path):
-    request = ExportRequest(out=str(tmp_path / "out"), format=ExportFormat.COREAI)
-    with pytest.raises(Unsupported, match="choose the format coreml"):
-        next(export(replace(request), Profile(tmp_path / "profile")))
 
 
 def test_system_without_coremltools_is_told(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from coreml_export.request import Compression, ExportRequest, Packing
 FULL = ExportRequest(
     model="x",
     out="/out",
-    format=ExportFormat.COREAI,
+    format=ExportFormat.COREML,
     layout=Layout.SPLIT_EINSUM,
     sizes=((512, 768), (768, 512)),
     batch=1,
@@ -24,7 +24,10 @@ FULL = ExportRequest(
 )
 
 
-@pytest.mark.parametrize("request_", [FULL, ExportRequest(out="o", chunk=True)])
+@pytest.mark.parametrize(
+    "request_",
+    [FULL, ExportRequest(out="o", chunk=True), ExportRequest(out="o", format=ExportFormat.COREAI)],
+)
 def test_it_goes_to_json_and_back(request_):
     there = json.loads(json.dumps(request_.to_json()))
     assert ExportRequest.from_json(there) == request_
@@ -60,6 +63,9 @@ def test_compression_is_read_and_told_alike(word, compression):
         ("layout", {"layout": "sideways"}),
         ("loras", {"loras": (LoraUse(path="a", weight=1000.0),)}),
         ("compress", {"compression": "int8"}),
+        ("layout", {"format": ExportFormat.COREAI, "layout": Layout.SPLIT_EINSUM}),
+        ("compress", {"format": ExportFormat.COREAI, "compression": Compression(Packing.INT8)}),
+        ("chunk", {"format": ExportFormat.COREAI, "chunk": True}),
     ],
 )
 def test_what_cannot_be_made_is_refused_by_name(field, given):
