@@ -59,7 +59,7 @@ class TextEncoder(nn.Module):
         ends = (ids == self.end).int().argmax(dim=-1)  # (B,), the first of each text
         mask: Tensor = self.causal
         if self.uses_mask:
-            mask = mask + HIDDEN * (self.places > ends[:, None]).float()[:, None, None]
+            mask = mask + HIDDEN * (self.places > ends[:, None]).to(mask.dtype)[:, None, None]
         states = before = self.embeddings(ids)
         for layer in self.layers:
             before, states = states, layer(states, mask)
