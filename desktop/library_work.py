@@ -75,7 +75,7 @@ def reading(library: Library) -> Generator[Read, None, None]:
 
 
 def adding(
-    library: Library, paths: Sequence[Path], *, copy: bool, name: str = ""
+    library: Library, paths: Sequence[Path], *, copy: bool, own: bool = False, name: str = ""
 ) -> Generator[LibraryEvent | Begun | Refused, None, None]:
     """Add all models at some paths; one that is refused does not keep the others out.
 
@@ -83,6 +83,7 @@ def adding(
         library: Where they go.
         paths: Files, models' folders, and folders full of models.
         copy: Whether to copy them into the library.
+        own: Whether they were made for it; see ``Library.add``.
         name: What to call it if it is one; by default made of the file's own name.
 
     Raises:
@@ -95,7 +96,7 @@ def adding(
     for number, path in enumerate(found, 1):
         yield Begun(path, number, len(found))
         try:
-            yield from library.add(path, copy=copy, name=name)
+            yield from library.add(path, copy=copy, own=own, name=name)
         except CoreError as error:
             yield Refused(path, str(error))
 

@@ -85,10 +85,10 @@ class Shelf(QObject):
             self._reads += 1
             self._reader.submit(self._task(partial(library_work.reading, self._library)))
 
-    def add(self, paths: Sequence[Path], *, copy: bool, name: str = "") -> None:
-        """Add files and folders; a name is for one alone."""
-        work = partial(library_work.adding, self._library, tuple(paths), copy=copy, name=name)
-        self._work_on(work)
+    def add(self, paths: Sequence[Path], *, copy: bool, own: bool = False, name: str = "") -> None:
+        """Add files and folders; a name is for one alone. See ``Library.add``."""
+        adding, library = library_work.adding, self._library
+        self._work_on(partial(adding, library, tuple(paths), copy=copy, own=own, name=name))
 
     def verify(self, name: str, search: Sequence[Path] = ()) -> None:
         """Hold a model against its hashes; if it is gone, look for it, in ``search`` too."""

@@ -140,7 +140,13 @@ class Library:
         return tuple(tuple(group) for group in groups if len(group) > 1)
 
     def add(
-        self, path: Path, *, copy: bool = False, name: str = "", source: str = ""
+        self,
+        path: Path,
+        *,
+        copy: bool = False,
+        own: bool = False,
+        name: str = "",
+        source: str = "",
     ) -> Generator[LibraryEvent, None, None]:
         """Add a model that lies on this machine; the last event is ``Added``.
 
@@ -150,6 +156,8 @@ class Library:
         Args:
             path: A file or a folder.
             copy: Whether to copy it into the data folder, instead of using it where it lies.
+            own: Whether it was made for the library, so that its files go with it if they lie in
+                the data folder.
             name: What to call it; by default made of the file's own name.
             source: Where it is from (``"owner/name@commit"``), if that is known.
 
@@ -166,8 +174,9 @@ class Library:
         check_name(name, {} if not name else {e.name: e.path for e in self.entries()}, path)
         verdict = judge(path)
         files = yield from self._hashing(verdict)
-        own = source.partition("@")[0].rpartition("/")[2] or name_of(path)
-        found = _entry_of(verdict, files, name=name or own, source=source)
+        shown = source.partition("@")[0].rpartition("/")[2] or name_of(path)
+        found = _entry_of(verdict, files, name=name or shown, source=source)
+        found = dataclasses.replace(found, owned=own and self.folder in path.parents)
         yield from self._reading_twins(found)
         if not copy:
             yield self._put(found, wish=name)

@@ -156,6 +156,16 @@ def test_a_single_file_is_copied_with_its_name(shelf, lora):
     assert lora.read_bytes() == b"some weights"
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_what_was_made_for_the_library_goes_with_it_if_it_lies_there(shelf, model, inside):
+    folder = shelf.folder / "made" if inside else shelf.folder.parent / "made"
+    shutil.copytree(model, folder)
+    entry = put(shelf, folder, own=True).entry
+    assert (entry.path, entry.owned) == (folder, inside)
+    assert shelf.remove(entry.name).deleted is inside
+    assert folder.exists() is not inside
+
+
 def test_an_adapter_in_a_folder_of_its_own_is_copied_without_the_rest(shelf, tmp_path):
     folder = tmp_path / "cat-toy"
     vectors = {"<cat-toy>": TensorInfo("F32", (1, 768))}
