@@ -11,6 +11,7 @@ from typing import Any, assert_never
 
 from tqdm import tqdm
 
+from core.commands.report import as_json, print_loading
 from core.coreml_folder import PartRecord
 from core.events import Loading, Notice
 from core.models.copying import format_size
@@ -55,7 +56,7 @@ class ProgressReport:
         """Move the bar, or print a line."""
         match event:
             case Loading():
-                _say(f"Loading {event.what} ...")
+                print_loading(event)
             case Notice():
                 _say(event.message)
             case Needs():
@@ -95,10 +96,8 @@ class ProgressReport:
 
 def _as_json(event: ExportEvent) -> dict[str, Any]:
     match event:
-        case Loading():
-            return {"event": "loading", "what": event.what}
-        case Notice():
-            return {"event": "notice", "message": event.message}
+        case Loading() | Notice():
+            return as_json(event)
         case Needs():
             return {"event": "needs"} | asdict(event)
         case ExportStep():

@@ -14,12 +14,14 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from core.child_process import ChildEnded, ChildProcess
 from core.coreml_folder import SUFFIXES, ExportFormat
 from core.errors import ExportFailed, OutOfMemory, Unsupported
+from core.events import Loading
 from core.models.catalog import resolve
 from core.models.identify import identify
 from core.paths import Profile
@@ -77,15 +79,18 @@ def _followed(
 ) -> Generator[ExportEvent, None, None]:
     """Pass on what the child tells, and say in between where it stands."""
     progress = Progress(time.monotonic)
+    loading, since = Loading(what="the converter"), time.monotonic()
     try:
         events = child.stream(_export, request)
         while True:
             while not events.is_ready(BEAT):
-                if (step := progress.step()) is not None:
-                    yield step
+                seconds = time.monotonic() - since
+                yield progress.step() or replace(loading, seconds=seconds)
             if (event := next(events, None)) is None:
                 return
             progress.note(event)
+            if isinstance(event, Loading):
+                loading, since = event, time.monotonic()
             if isinstance(event, StageBegan):
                 yield from filter(None, [progress.step()])
             elif not isinstance(event, Planned):
@@ -95,25 +100,25 @@ def _followed(
 
 
 def _ready(profile: Profile) -> Profile:
-    """Make the child ready: for torch, and without the bars that coremltools would show."""
+    """Make the child ready: without the bars that coremltools would show."""
     os.environ["TQDM_DISABLE"] = "1"
     from tqdm import tqdm
 
-    from core.models.torchvision_import import mend_torchvision
-
     # Its usual lock would be missed by the system when the child is ended at once.
     tqdm.set_lock(threading.RLock())
-    mend_torchvision()
     return profile
 
 
 def _export(
     profile: Profile, request: ExportRequest
 ) -> Iterator[ExportEvent | Planned | StageBegan]:
-    """Do it, in the child."""
+    """Do it, in the child; what takes long to import belongs to the first event."""
+    from core.models.torchvision_import import mend_torchvision
+
+    mend_torchvision()
     from coreml_export.work import export_here
 
-    return export_here(profile, request)
+    yield from export_here(profile, request)
 
 
 def _check_tools(kind: ExportFormat) -> None:

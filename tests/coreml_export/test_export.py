@@ -149,6 +149,17 @@ def test_what_was_made_from_the_same_is_kept_and_the_rest_is_made(copied):
     assert done.manifest.batch == 1
 
 
+def test_export_can_be_stopped_while_its_process_begins(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("coreml_export.export.BEAT", 0.05)
+    request = ExportRequest(model=str(tiny_model), out=str(tmp_path / "out"))
+    events = export(request, Profile(tmp_path / "profile"))
+    first, second = next(events), next(events)
+    assert first == second == Loading(what="the converter")
+    assert 0 < first.seconds < second.seconds
+    events.close()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_stopping_leaves_no_half_part(tiny_model, tmp_path):
     request = ExportRequest(model=str(tiny_model), out=str(tmp_path / "out"), parts=("Unet",))
     events = export(request, Profile(tmp_path / "profile"))
