@@ -58,7 +58,7 @@ def export(request: ExportRequest, profile: Profile) -> Generator[ExportEvent, N
         OutOfMemory: If the system has ended the conversion.
         SaveFailed: If nothing can be written.
     """
-    _check_tools(request.format)
+    check_tools(request.format)
     identify(resolve(request.model))
     folder = ExportFolder(Path(request.out), SUFFIXES[request.format])
     folder.check()
@@ -121,8 +121,12 @@ def _export(
     yield from export_here(profile, request)
 
 
-def _check_tools(kind: ExportFormat) -> None:
-    """Refuse what no tool here can write, before a model is loaded."""
+def check_tools(kind: ExportFormat) -> None:
+    """Refuse a format that no tool here can write.
+
+    Raises:
+        Unsupported: If it is one.
+    """
     match kind:
         case ExportFormat.COREAI:
             if importlib.util.find_spec("coreai_torch") is None:

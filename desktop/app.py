@@ -19,6 +19,8 @@ from core.models import catalog
 from core.models.library import Library
 from core.paths import Profile
 from core.request import DeviceName
+from coreml_export.export import export
+from desktop.conversion import Conversion, refused_formats
 from desktop.engine_process import ProcessEngine
 from desktop.icons import APP_ICON
 from desktop.interrupts import Interrupts
@@ -48,6 +50,7 @@ class Session:
     worker: EngineWorker
     jobs: JobQueue
     shelf: Shelf
+    conversion: Conversion
     window: MainWindow
 
     def run(self) -> int:
@@ -60,6 +63,7 @@ class Session:
             if not self.worker.is_finishing:
                 self.engine.close()
         self.engine.close()
+        self.conversion.close()
         self.shelf.close(PATIENCE_MS)
         interrupts.close()
         return status
@@ -94,13 +98,14 @@ def open_session(profile: Profile) -> Session:
     worker = EngineWorker(lambda: engine)
     jobs = JobQueue(worker, profile.pictures)
     shelf = Shelf(Library(profile), Downloads(profile))
-    window = MainWindow(profile, store, theme, jobs, shelf)
+    conversion = Conversion(partial(export, profile=profile), refused_formats())
+    window = MainWindow(profile, store, theme, jobs, shelf, conversion)
     _report_warm_up(worker, window)
     _report_faults(window)
     window.first_painted.connect(shelf.start)
     worker.start()
     window.show()
-    return Session(app, engine, worker, jobs, shelf, window)
+    return Session(app, engine, worker, jobs, shelf, conversion, window)
 
 
 def make_engine(profile: Profile) -> ProcessEngine:

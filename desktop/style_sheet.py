@@ -147,7 +147,7 @@ def style_sheet(colours: Colours) -> str:
     #details {{ background: {c.canvas}; }}
     #trouble {{ background: {c.notice_ground}; border-radius: 8px; }}
     #trouble[grave="true"] {{ background: {c.error_ground}; }}
-    #details QPushButton {{ min-height: 24px; }}
+    #details QPushButton, #convertFooter QPushButton {{ min-height: 24px; }}
     #trouble QLabel {{ background: transparent; }}
     #dropHint {{ background: #e6{c.notice_ground[1:]}; color: {c.accent_line};
         border: 2px dashed {c.accent_line}; border-radius: 12px; font-size: 15pt; }}

@@ -18,10 +18,19 @@ from PySide6.QtWidgets import (
 from desktop.theme import mark
 
 LABEL_WIDTH = 72
+_FIELD_HEIGHT = 30
 
 
-def rows(controls: Sequence[tuple[str, QWidget]], label_width: int = LABEL_WIDTH) -> QGridLayout:
-    """Lay out controls below each other, each with its label before it."""
+def rows(
+    controls: Sequence[tuple[str, QWidget]], label_width: int = LABEL_WIDTH, *, tall: bool = False
+) -> QGridLayout:
+    """Lay out controls below each other, each with its label before it.
+
+    Args:
+        controls: Each with the text of its label.
+        label_width: Of all labels, in pixels.
+        tall: Whether controls may have something below them, so that their labels go to the top.
+    """
     grid = QGridLayout()
     grid.setContentsMargins(0, 0, 0, 0)
     grid.setHorizontalSpacing(12)
@@ -31,7 +40,11 @@ def rows(controls: Sequence[tuple[str, QWidget]], label_width: int = LABEL_WIDTH
         label = QLabel(text)
         label.setFixedWidth(label_width)
         label.setBuddy(control)
-        grid.addWidget(label, row, 0)
+        if tall:
+            label.setMinimumHeight(_FIELD_HEIGHT)
+            grid.addWidget(label, row, 0, Qt.AlignmentFlag.AlignTop)
+        else:
+            grid.addWidget(label, row, 0)
         grid.addWidget(control, row, 1)
     return grid
 

@@ -13,6 +13,7 @@ from core.about import APP_NAME, version
 from core.events import Step, TrainStep
 from core.models.listing import Listed
 from core.paths import Profile
+from desktop.conversion import Conversion
 from desktop.jobs import JobQueue, QueueSnapshot
 from desktop.progress import Progress
 from desktop.put_to_use import Learned, PutToUse
@@ -56,6 +57,7 @@ class MainWindow(QMainWindow):
         theme: Theme,
         jobs: JobQueue,
         shelf: Shelf,
+        conversion: Conversion,
     ) -> None:
         """Build the window as it was left."""
         super().__init__()
@@ -65,7 +67,7 @@ class MainWindow(QMainWindow):
         models = ModelPicker(remembered.window.models)
         self.page = CreatePage(profile, CreatePanel(models), jobs)
         self.panel = self.page.panel
-        self.models = ModelsPage(profile, shelf)
+        self.models = ModelsPage(profile, shelf, conversion)
         self.train = TrainPage(profile, ModelPicker(remembered.window.models), jobs)
         self.shell = Shell(
             (
@@ -118,6 +120,7 @@ class MainWindow(QMainWindow):
         self.panel.close_down()
         self.page.results.close_down()
         self.train.close_down()
+        self.models.close_down()
         self._remember_controls()
         self._store.set_window(
             WindowSettings(

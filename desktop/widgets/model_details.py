@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 
 from core.models.listing import Listed
 from core.models.verdict import Kind
+from desktop.convert_words import unconvertible
 from desktop.icons import tinted_pixmap
 from desktop.model_facts import (
     Facts,
@@ -51,6 +52,7 @@ class ModelDetails(QScrollArea):
     Signals:
         use_requested(Listed): It is to make the next pictures, or to be put into the prompt.
         show_requested(Listed): Its folder is wanted.
+        convert_requested(Listed): It is to be written for Apple's processors.
         verify_requested(Listed): Its bytes are to be checked.
         find_requested(Listed): It is missing and to be looked for.
         remove_requested(Listed): It is to go.
@@ -61,6 +63,7 @@ class ModelDetails(QScrollArea):
 
     use_requested = Signal(object)
     show_requested = Signal(object)
+    convert_requested = Signal(object)
     verify_requested = Signal(object)
     find_requested = Signal(object)
     remove_requested = Signal(object)
@@ -87,6 +90,12 @@ class ModelDetails(QScrollArea):
         mark(self.show_folder, "framed")
         self.show_folder.setFixedSize(36, 36)
         self.show_folder.clicked.connect(lambda: self.show_requested.emit(self._row))
+        self.convert = self._button(self.tr("Convert…"), self.convert_requested)
+        self.convert.setAccessibleName(self.tr("Convert for the Neural Engine…"))
+        self.convert.setToolTip(
+            self.tr("Write it for the Neural Engine or the GPU of Macs, for this app and others")
+        )
+        self._cannot_convert = ""
         self.verify = self._button(self.tr("Verify"), self.verify_requested)
         self.verify.setToolTip(self.tr("Read every byte again and hold it against the hash kept"))
         self.look_for = self._button(self.tr("Look for It…"), self.find_requested)
@@ -117,8 +126,13 @@ class ModelDetails(QScrollArea):
         """Give all buttons, in the order in which they stand."""
         return (
             *(self.use, self.download, self.stop, self.look_for),
-            *(self.verify, self.forget, self.remove, self.show_folder),
+            *(self.convert, self.verify, self.forget, self.remove, self.show_folder),
         )
+
+    def set_no_converter(self, reason: str) -> None:
+        """Know why no model can be converted on this system; empty if they can."""
+        self._cannot_convert = reason
+        self.show_row(self._row)
 
     def show_row(self, row: Listed | Offer | None) -> None:
         """Show a model, or nothing."""
@@ -142,7 +156,7 @@ class ModelDetails(QScrollArea):
         """Add to a menu what can be done now."""
         for button in self.buttons():
             if button.isVisibleTo(self):
-                action = menu.addAction(button.text() or button.accessibleName(), button.click)
+                action = menu.addAction(button.accessibleName() or button.text(), button.click)
                 action.setEnabled(button.isEnabled())
 
     def changeEvent(self, event: QEvent) -> None:
@@ -167,9 +181,12 @@ class ModelDetails(QScrollArea):
         shown: set[QAbstractButton] = {self.show_folder, self.verify, self.remove}
         if is_word or is_model:
             shown.add(self.use)
+        if is_model:
+            shown.add(self.convert)
+            set_unavailable(self.convert, unconvertible(row, self._cannot_convert))
         if row.missing and not row.shipped:
             shown.add(self.look_for)
-            shown -= {self.use, self.verify, self.show_folder}
+            shown -= {self.use, self.convert, self.verify, self.show_folder}
         if row.shipped:
             shown -= {self.verify, self.remove}
         self._show_buttons(shown)

@@ -12,6 +12,7 @@ from PySide6.QtGui import (
     QShowEvent,
 )
 from PySide6.QtWidgets import (
+    QApplication,
     QFileDialog,
     QMenu,
     QMessageBox,
@@ -20,8 +21,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from core.coreml_folder import ExportFormat
 from core.models.listing import Listed
 from core.paths import Profile
+from desktop.conversion import Conversion, ConversionSnapshot, Phase
 from desktop.drops import dropped_paths
 from desktop.model_facts import removal_question, title_of
 from desktop.settings import Placing
@@ -29,6 +32,7 @@ from desktop.shelf import Shelf
 from desktop.shelf_messages import Message, MessageKind
 from desktop.shelf_snapshot import Offer, ShelfSnapshot
 from desktop.widgets.banner import Banner, BannerKind
+from desktop.widgets.convert_dialog import ConvertDialog
 from desktop.widgets.drop_hint import DropHint
 from desktop.widgets.model_details import ModelDetails
 from desktop.widgets.models_panel import ModelsPanel
@@ -45,11 +49,14 @@ class ModelsPage(QWidget):
 
     used = Signal(object)
 
-    def __init__(self, profile: Profile, shelf: Shelf) -> None:
+    def __init__(self, profile: Profile, shelf: Shelf, conversion: Conversion) -> None:
         """Build the page around the library."""
         super().__init__()
         self._profile = profile
         self._shelf = shelf
+        self._conversion = conversion
+        self._phase = Phase.NONE
+        self.convert_dialog: ConvertDialog | None = None
         self.panel = ModelsPanel()
         self.details = ModelDetails()
         self.banner = Banner()
@@ -73,6 +80,8 @@ class ModelsPage(QWidget):
         layout.addWidget(self.splitter)
         self.setAcceptDrops(True)
         self._connect()
+        if conversion.refused.keys() == set(ExportFormat):
+            self.details.set_no_converter(conversion.refused[ExportFormat.COREML])
         self._on_changed(shelf.snapshot)
 
     @Slot(object)
@@ -80,6 +89,16 @@ class ModelsPage(QWidget):
         """Add files and folders, kept as the person has chosen."""
         self.banner.hide()
         self._shelf.add(paths, copy=self.panel.placing.value() is Placing.COPY)
+
+    @Slot(object)
+    def convert(self, row: Listed) -> None:
+        """Open the dialogue that converts a model, or the conversion that is at work."""
+        self._dialog().show_model(row)
+
+    def close_down(self) -> None:
+        """Look at nothing more."""
+        if self.convert_dialog is not None:
+            self.convert_dialog.close_down()
 
     def showEvent(self, event: QShowEvent) -> None:
         """Read anew what there is: another program may have added to it."""
@@ -116,6 +135,7 @@ class ModelsPage(QWidget):
         panel.rows.modelReset.connect(self._on_rows)
         details.use_requested.connect(self._use)
         details.show_requested.connect(lambda row: show_in_folder(row.path))
+        details.convert_requested.connect(self.convert)
         details.verify_requested.connect(lambda row: self._shelf.verify(row.name))
         details.find_requested.connect(self._look_for)
         details.remove_requested.connect(self._remove)
@@ -123,6 +143,8 @@ class ModelsPage(QWidget):
         details.stop_requested.connect(lambda offer: shelf.stop_download(offer.model.id))
         details.forget_requested.connect(lambda offer: shelf.forget_download(offer.model.id))
         self.work_bar.stop_requested.connect(shelf.stop_work)
+        self.work_bar.show_requested.connect(self._show_conversion)
+        self._conversion.changed.connect(self._on_conversion)
         shelf.changed.connect(self._on_changed)
         shelf.told.connect(self._on_told)
         shelf.added.connect(self._on_added)
@@ -130,10 +152,42 @@ class ModelsPage(QWidget):
     @Slot(object)
     def _on_changed(self, snapshot: ShelfSnapshot) -> None:
         self.panel.rows.set_snapshot(snapshot)
-        self.work_bar.show_snapshot(snapshot)
+        self.work_bar.show_snapshot(snapshot, self._conversion.snapshot)
         current = self.panel.list.current()
         if current is not None and current != self.details.row:
             self.details.show_row(current)
+
+    @Slot(object)
+    def _on_conversion(self, conversion: ConversionSnapshot) -> None:
+        """Say how far it is, and put what came out into the library."""
+        self.work_bar.show_snapshot(self._shelf.snapshot, conversion)
+        before, self._phase = self._phase, conversion.phase
+        if not before.is_busy or self._phase.is_busy:
+            return
+        QApplication.alert(self.window())
+        if conversion.exported is not None:
+            self._shelf.add((conversion.exported.folder,), copy=False, own=True)
+        if self._phase is not Phase.FAILED:
+            return
+        if conversion.is_bug:
+            self.banner.show_fault(conversion.message, self._profile.logs)
+        elif not self._dialog().isVisible():
+            text, show = self.tr("Show"), self._show_conversion
+            self.banner.show_message(BannerKind.ERROR, conversion.message, text, show)
+
+    @Slot()
+    def _show_conversion(self) -> None:
+        if (model := self._conversion.snapshot.model) is not None:
+            self.convert(model)
+
+    def _dialog(self) -> ConvertDialog:
+        """Give the dialogue, which is built when it is first wanted."""
+        if self.convert_dialog is None:
+            self.convert_dialog = ConvertDialog(self._conversion, self._profile.models, self)
+            self.convert_dialog.set_library(self._shelf.snapshot)
+            self._shelf.changed.connect(self.convert_dialog.set_library)
+            self.convert_dialog.used.connect(self._use)
+        return self.convert_dialog
 
     @Slot()
     def _on_rows(self) -> None:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QPushButton
 
 from core.models.copying import format_size
-from desktop.model_facts import DOT, doing, progress_text, share
+from desktop.conversion import ConversionSnapshot
+from desktop.convert_words import doing_text
+from desktop.model_facts import DOT, doing, progress_text, share, title_of
 from desktop.shelf_snapshot import ShelfSnapshot
 from desktop.widgets.icon_button import IconButton
 from desktop.widgets.status_line import StatusLine
 
 
 class WorkBar(StatusLine):
-    """The work on the library, and a button that stops it.
+    """The work on the library, and a button that stops it; or a conversion, and one that shows it.
 
     Signals:
         stop_requested(): The work is to end.
+        show_requested(): The conversion is to be seen.
     """
 
     stop_requested = Signal()
+    show_requested = Signal()
 
     def __init__(self) -> None:
         """Start idle."""
@@ -26,12 +31,22 @@ class WorkBar(StatusLine):
         self.stop = IconButton("stop", self.tr("Stop; nothing stays half done"))
         self.stop.clicked.connect(self.stop_requested)
         self.row.addWidget(self.stop)
-        self.show_snapshot(ShelfSnapshot())
+        self.show_conversion = QPushButton(self.tr("Show"))
+        self.show_conversion.setToolTip(self.tr("Show the conversion"))
+        self.show_conversion.clicked.connect(self.show_requested)
+        self.row.addWidget(self.show_conversion)
+        self.show_snapshot(ShelfSnapshot(), ConversionSnapshot())
 
-    def show_snapshot(self, snapshot: ShelfSnapshot) -> None:
+    def show_snapshot(self, snapshot: ShelfSnapshot, conversion: ConversionSnapshot) -> None:
         """Say what goes on, or what there is."""
         work = snapshot.work
         self.stop.setVisible(work is not None)
+        self.show_conversion.setVisible(work is None and conversion.phase.is_busy)
+        if work is None and conversion.phase.is_busy:
+            assert conversion.model is not None
+            text = DOT.join((title_of(conversion.model), doing_text(conversion)))
+            self.show_work(conversion.share, text)
+            return
         if work is None:
             self.show_idle(self._totals(snapshot))
             return

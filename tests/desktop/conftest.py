@@ -16,6 +16,7 @@ from core.models.catalog import ModelCard
 from core.models.library import Library
 from core.paths import Profile
 from core.request import PreviewDecoder, SchedulerName
+from desktop.conversion import Conversion
 from desktop.jobs import JobQueue, JobState
 from desktop.library_worker import Downloads
 from desktop.settings import SettingsStore
@@ -24,6 +25,7 @@ from desktop.theme import Theme, ThemeMode
 from desktop.widgets.main_window import MainWindow
 from desktop.worker import EngineWorker
 from tests.desktop.fake_engine import FakeEngine
+from tests.desktop.fake_export import FakeExporter
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -67,7 +69,11 @@ class Session:
         assert isinstance(app, QApplication)
         self.theme = Theme(app, theme)
         self.shelf = Shelf(Library(self.profile), Downloads(self.profile))
-        self.window = MainWindow(self.profile, self.store, self.theme, self.jobs, self.shelf)
+        self.exporter = FakeExporter()
+        self.conversion = Conversion(self.exporter, {})
+        self.window = MainWindow(
+            self.profile, self.store, self.theme, self.jobs, self.shelf, self.conversion
+        )
         self.models = self.window.models
         self.train = self.window.train
         self.page, self.panel = self.window.page, self.window.panel
@@ -118,6 +124,8 @@ class Session:
         self.engine.gate.set()
         self.worker.close()
         assert self.worker.wait(8000)
+        self.exporter.gate.set()
+        self.conversion.close()
         self.shelf.close()
 
 

@@ -16,14 +16,16 @@ from pathlib import Path
 from PIL import Image
 from PySide6.QtCore import QElapsedTimer, QEventLoop, QMimeData, QPoint, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QWidget
 
-from core.errors import OutOfMemory
+from core.errors import ExportFailed, OutOfMemory
 from core.models.library import Library
 from core.models.library_events import Progress, Task
 from core.paths import Profile
 from core.training.config import Method
+from coreml_export.request import Packing
 from desktop.app import make_engine
+from desktop.conversion import Conversion
 from desktop.jobs import JobQueue
 from desktop.library_work import Begun
 from desktop.library_worker import Downloads
@@ -37,6 +39,7 @@ from desktop.widgets.main_window import CREATE, MODELS, TRAIN, MainWindow
 from desktop.widgets.model_rows import Show
 from desktop.worker import EngineWorker
 from tests.desktop.fake_engine import FakeEngine, disc
+from tests.desktop.fake_export import FakeExporter
 from tests.desktop.shelf_files import fill_library
 
 PROMPT = "a blue star on a yellow background"
@@ -57,7 +60,11 @@ class Scene:
         self.worker = EngineWorker(lambda: shown)
         self.jobs = JobQueue(self.worker, profile.pictures)
         self.shelf = Shelf(Library(profile), Downloads(profile))
-        self.window = MainWindow(profile, self.store, Theme(app, theme), self.jobs, self.shelf)
+        self.exporter = FakeExporter()
+        self.conversion = Conversion(self.exporter, {})
+        self.window = MainWindow(
+            profile, self.store, Theme(app, theme), self.jobs, self.shelf, self.conversion
+        )
         self.window.page.results.banner.hide()
         self.window.resize(width, height)
         self.window.show()
@@ -77,8 +84,13 @@ class Scene:
 
     def grab(self, path: Path) -> None:
         wait_until(lambda: False, 0.3)
-        self.window.grab().save(str(path))
+        self.shown().grab().save(str(path))
         sys.stdout.write(f"{path}\n")
+
+    def shown(self) -> QWidget:
+        """The dialogue if there is one, else the window."""
+        dialogue = self.window.models.convert_dialog
+        return self.window if dialogue is None or not dialogue.isVisible() else dialogue
 
     def close(self) -> None:
         self.engine.gate.set()
@@ -86,6 +98,8 @@ class Scene:
         self.worker.close()
         self.worker.wait()
         self.child.close()
+        self.exporter.gate.set()
+        self.conversion.close()
         self.shelf.close()
         self.window.deleteLater()
         self._folder.cleanup()
@@ -247,6 +261,65 @@ def dropping(scene: Scene) -> None:
             Qt.KeyboardModifier.NoModifier,
         )
     )
+
+
+def convert(scene: Scene) -> None:
+    """Show the choices for a model of the library."""
+    library(scene)
+    page = scene.window.models
+    page.panel.list.turn_to("model stable-diffusion-v1-5")
+    page.convert(page.details.row)
+    scene.run(lambda: bool(page.convert_dialog.form.package_size.text()))
+
+
+def convert_all(scene: Scene) -> None:
+    """Show all choices, with what they say where they are not as they are by default."""
+    convert(scene)
+    form = scene.window.models.convert_dialog.form
+    form.packing.set_value(Packing.MIXED)
+    form.sizes.add.click()
+    for fold in (form.baked, form.more):
+        fold.set_open(shown=True)
+    next(iter(form.loras.boxes.values())).setChecked(True)
+    scene.window.models.convert_dialog.resize(560, 1240)
+    scene.run(lambda: "macOS 15" in form.package_size.text())
+
+
+def converting(scene: Scene) -> None:
+    """Show a conversion at its second part."""
+    scene.exporter.stop_at = 2
+    scene.exporter.gate.clear()
+    convert(scene)
+    scene.window.models.convert_dialog.form.start.click()
+    scene.run(lambda: scene.conversion.snapshot.share == 0.55)
+
+
+def converting_aside(scene: Scene) -> None:
+    converting(scene)
+    scene.window.models.convert_dialog.close()
+
+
+def convert_stopped(scene: Scene) -> None:
+    converting(scene)
+    scene.conversion.stop()
+    scene.exporter.gate.set()
+    scene.run(lambda: not scene.conversion.snapshot.phase.is_busy)
+
+
+def convert_failed(scene: Scene) -> None:
+    scene.exporter.error = ExportFailed(
+        "The UNet cannot be converted: its layer mid_block.attentions.0 is of a kind that Core ML "
+        "has no operation for; export the other parts alone."
+    )
+    convert(scene)
+    scene.window.models.convert_dialog.form.start.click()
+    scene.run(lambda: bool(scene.conversion.snapshot.message))
+
+
+def converted(scene: Scene) -> None:
+    convert(scene)
+    scene.window.models.convert_dialog.form.start.click()
+    scene.run(lambda: scene.conversion.snapshot.exported is not None)
 
 
 def picture_set(scene: Scene) -> Path:
@@ -414,6 +487,17 @@ SCENES: dict[str, tuple[Callable[[Scene], None], ThemeMode, int, int]] = {
     "train-narrow-light": (train_pictures, ThemeMode.LIGHT, 740, 600),
     "train-finished-narrow-light": (train_finished, ThemeMode.LIGHT, 740, 700),
     "train-wide-dark": (training, ThemeMode.DARK, 1920, 1000),
+    "convert-dark": (convert, ThemeMode.DARK, 1180, 800),
+    "convert-light": (convert, ThemeMode.LIGHT, 1180, 800),
+    "convert-all-dark": (convert_all, ThemeMode.DARK, 1180, 800),
+    "convert-all-light": (convert_all, ThemeMode.LIGHT, 1180, 800),
+    "converting-dark": (converting, ThemeMode.DARK, 1180, 800),
+    "converting-light": (converting, ThemeMode.LIGHT, 1180, 800),
+    "converting-aside-dark": (converting_aside, ThemeMode.DARK, 1180, 800),
+    "convert-stopped-light": (convert_stopped, ThemeMode.LIGHT, 1180, 800),
+    "convert-failed-dark": (convert_failed, ThemeMode.DARK, 1180, 800),
+    "converted-dark": (converted, ThemeMode.DARK, 1180, 800),
+    "converted-light": (converted, ThemeMode.LIGHT, 1180, 800),
     "narrow-dark": (four, ThemeMode.DARK, 740, 600),
     "wide-dark": (four, ThemeMode.DARK, 1920, 1000),
 }

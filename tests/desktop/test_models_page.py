@@ -92,7 +92,7 @@ def test_starter_is_there_and_what_is_worth_having(page):
     assert listed[2] == "Worth having"
     assert len(listed) == 3 + len(curated.CURATED)
     assert title_of(page.details.row) == "Starter"
-    assert visible(page) == ["Use", "Show in Folder"]
+    assert visible(page) == ["Use", "Convert…", "Show in Folder"]
 
 
 def test_files_are_dropped_onto_the_page(session, page, tmp_path):

@@ -1,0 +1,534 @@
+"""The choices of a conversion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from core.coreml_folder import ExportFormat, Layout, Manifest, PartName
+from core.models.copying import format_size
+from core.models.listing import Listed
+from core.models.verdict import Kind
+from core.request_parts import EmbeddingUse, LoraUse
+from coreml_export.request import CONTROL_PART, Compression, ExportRequest, Packing
+from desktop.convert_estimate import Estimate
+from desktop.convert_place import begun_at, usual_place
+from desktop.convert_words import (
+    formats,
+    layouts,
+    packings,
+    part_name,
+    usual_layout,
+)
+from desktop.theme import mark
+from desktop.widgets.availability import set_unavailable
+from desktop.widgets.check_list import CheckList, Item
+from desktop.widgets.choice import CalmCombo, Choice
+from desktop.widgets.elided_label import ElidedLabel
+from desktop.widgets.fold import Fold
+from desktop.widgets.form import fill_panel, rows
+from desktop.widgets.icon_button import IconButton
+from desktop.widgets.size_list import SizeList
+from desktop.widgets.slider_spin import CalmSpin
+
+LABEL_WIDTH = 92
+
+_VAES_OF = {"sd1": ("sd1",), "sd2": ("sd1", "sd2"), "sdxl": ("sdxl",), "custom": ("custom",)}
+"""The families of the VAEs that a family's models can take."""
+
+
+class Target(StrEnum):
+    """What a measured compression is held to."""
+
+    BITS = "bits"
+    DECIBELS = "decibels"
+
+
+class ConvertForm(QWidget):
+    """All that makes up a conversion, and the button that begins it.
+
+    Signals:
+        start_requested(): It is to begin.
+        close_requested(): The person thinks better of it.
+        changed(): A control was changed.
+    """
+
+    start_requested = Signal()
+    close_requested = Signal()
+    changed = Signal()
+
+    def __init__(self, models: Path, refusals: Mapping[ExportFormat, str]) -> None:
+        """Build the controls.
+
+        Args:
+            models: The folder in which models are kept.
+            refusals: Why a format cannot be written on this system; those left out can.
+        """
+        super().__init__()
+        self._models = models
+        self._parent = models
+        self._model: Listed | None = None
+        self._library: tuple[Listed, ...] = ()
+        self.kind = Choice[ExportFormat](self.tr("Format"), formats())
+        usable = [kind for kind in ExportFormat if not refusals.get(kind)]
+        self.kind.offer(usable or list(ExportFormat), "", refusals)
+        self.layout_choice = Choice[Layout](self.tr("Layout"), layouts())
+        self.sizes = SizeList()
+        self.packing = Choice[Packing](self.tr("Compression"), packings())
+        self.target = CalmSpin()
+        self.target_unit = Choice[Target](
+            self.tr("Held to"),
+            {
+                Target.BITS: (self.tr("bits a weight, on average"), ""),
+                Target.DECIBELS: (self.tr("dB to 16 bits, at least"), ""),
+            },
+        )
+        self.about_kind, self.about_layout, self.about_packing = (_quiet() for _ in range(3))
+        self.package_size, self.needs, self.place_note = (_quiet() for _ in range(3))
+        self.loras = CheckList(weighted=True)
+        self.words = CheckList()
+        self.controls = CheckList()
+        self.parts = CheckList(checked=True)
+        self.no_baked, self.no_controls = _quiet(), _quiet()
+        self.vae = CalmCombo(self.tr("VAE"))
+        self.chunk = QCheckBox(self.tr("The UNet in two halves"))
+        self.batch = QCheckBox(self.tr("Both halves of guidance at once"))
+        self.check = QCheckBox(self.tr("Check each part against torch"))
+        self.name = QLineEdit()
+        self.name.setAccessibleName(self.tr("Name"))
+        self.place = ElidedLabel(Qt.TextElideMode.ElideMiddle)
+        mark(self.place, "quiet")
+        self.choose_place = IconButton("folder", self.tr("Keep it elsewhere"))
+        self.usual = IconButton("reuse", self.tr("Keep it among the other models again"))
+        self.start = QPushButton(self.tr("Convert"))
+        mark(self.start, "primary")
+        self.close_button = IconButton("close", self.tr("Close"))
+        mark(self.close_button, "framed")
+        self.close_button.setFixedSize(36, 36)
+        self.baked = Fold(self.tr("LoRAs and Words to Bake In"), self._baked_block())
+        self.more = Fold(self.tr("More"), self._more_block())
+        self._tell_tips()
+        self._lay_out()
+        self._connect()
+
+    def show_model(self, model: Listed, library: Sequence[Listed]) -> None:
+        """Offer what fits a model, everything at its default."""
+        assert model.card is not None
+        self._model = model
+        with QSignalBlocker(self):
+            self.layout_choice.set_value(usual_layout(model))
+            self.packing.set_value(Packing.NONE)
+            card = model.card
+            self.sizes.set_model_size(card.width, card.height, card.size_multiple)
+            # Without guidance there is no second half.
+            self.batch.setChecked(card.guidance_scale > 1)
+            self.check.setChecked(True)
+            self.chunk.setChecked(False)
+            self.name.clear()
+            self._parent = self._models
+            for chooser in (self.loras, self.words, self.controls, self.parts):
+                chooser.offer(())
+            self.parts.offer([Item(name, part_name(name)) for name in _parts_of(model)])
+        self.set_library(library)
+        if (stopped := begun_at(self.out(), model.name)) is not None:
+            self._restore(stopped)
+        self._on_change()
+
+    def set_library(self, library: Sequence[Listed]) -> None:
+        """Know the library as it is now."""
+        self._library = tuple(library)
+        if self._model is None:
+            return
+        loras, words, controls = (
+            self._fitting(kind) for kind in (Kind.LORA, Kind.EMBEDDING, Kind.CONTROLNET)
+        )
+        self.loras.offer(_items(loras))
+        self.words.offer(_items(words))
+        self.controls.offer(_items(controls))
+        title = self._model.name
+        self.no_baked.setText(
+            self.tr("The library has no LoRA and no word that fits {0}.").format(title)
+        )
+        self.no_baked.setVisible(not loras and not words)
+        self.no_controls.setText(
+            self.tr("The library has no ControlNet that fits {0}.").format(title)
+        )
+        self.no_controls.setVisible(not controls)
+        self._offer_vaes()
+        self._describe()
+
+    def request(self) -> ExportRequest:
+        """Give what the controls ask for.
+
+        Raises:
+            InvalidRequest: Naming the first that is wrong.
+        """
+        assert self._model is not None
+        self.sizes.settle()
+        chosen = [key for key, _ in self.parts.chosen()]
+        controls = tuple(key for key, _ in self.controls.chosen())
+        if controls and len(chosen) < len(self.parts.boxes):
+            chosen.append(CONTROL_PART)
+        return ExportRequest(
+            model=self._model.name,
+            out=str(self.out()),
+            format=self.kind.value(),
+            layout=self.layout_choice.value(),
+            sizes=self.sizes.values(),
+            batch=2 if self.batch.isChecked() else 1,
+            compression=self._compression(),
+            loras=tuple(LoraUse(path=key, weight=weight) for key, weight in self.loras.chosen()),
+            embeddings=tuple(
+                EmbeddingUse(path=key, token=self.words.boxes[key].text())
+                for key, _ in self.words.chosen()
+            ),
+            vae=str(self.vae.currentData() or ""),
+            controls=controls,
+            parts=() if len(chosen) == len(self.parts.boxes) else tuple(chosen),
+            chunk=self.chunk.isChecked(),
+            check=self.check.isChecked(),
+        )
+
+    def out(self) -> Path:
+        """Give the folder to fill."""
+        return self._parent / (self.name.text().strip() or self._usual_place().name)
+
+    def show_estimate(self, found: Estimate | str) -> None:
+        """Say what it will make and take, or why that is not known."""
+        size = found.size if isinstance(found, Estimate) else ""
+        self.package_size.setText(size)
+        self.package_size.setVisible(bool(size))
+        self.needs.setText(found.needs if isinstance(found, Estimate) else found)
+        check = self.tr("Check each part against torch")
+        if isinstance(found, Estimate) and self.check.isChecked():
+            check = self.tr("Check each part against torch (takes about {0:.0%} longer)").format(
+                found.check
+            )
+        self.check.setText(check)
+
+    def control_at_fault(self, field: str) -> QWidget | None:
+        """Find the control that an error is about, and let it be seen."""
+        control, fold = {
+            "out": (self.name, None),
+            "sizes": (self.sizes.first, None),
+            "width": (self.sizes.first, None),
+            "height": (self.sizes.first, None),
+            "compress": (self.packing, None),
+            "format": (self.kind, None),
+            "loras": (self.baked, self.baked),
+            "embeddings": (self.baked, self.baked),
+            "vae": (self.vae, self.more),
+            "controls": (self.controls, self.more),
+            "parts": (self.parts, self.more),
+            "chunk": (self.chunk, self.more),
+        }.get(field, (None, None))
+        if fold is not None:
+            fold.set_open(shown=True)
+        return control
+
+    def turn_to(self, control: QWidget) -> None:
+        """Bring a control into sight, with the focus."""
+        control.setFocus()
+        self._scroll.ensureWidgetVisible(control)
+
+    def _restore(self, stopped: Manifest) -> None:
+        """Choose what a conversion was stopped with, so that its parts are kept."""
+        with QSignalBlocker(self):
+            self.layout_choice.set_value(stopped.layout)
+            self.sizes.set_values(stopped.sizes)
+            self._set_compression(Compression.parse(stopped.compression))
+            self.batch.setChecked(stopped.batch == 2)
+            self.chunk.setChecked(any(part.name.endswith("Chunk1") for part in stopped.parts))
+            for path, weight in stopped.loras:
+                if path in self.loras.boxes:
+                    self.loras.boxes[path].setChecked(True)
+                    self.loras.weights[path].setValue(weight)
+            for box in self.words.boxes.values():
+                box.setChecked(box.text() in stopped.words)
+            self.vae.setCurrentIndex(max(self.vae.findData(stopped.vae), 0))
+
+    def _set_compression(self, compression: Compression) -> None:
+        self.packing.set_value(compression.packing)
+        if compression.packing is Packing.MIXED:
+            is_bits = compression.bits is not None
+            self.target_unit.set_value(Target.BITS if is_bits else Target.DECIBELS)
+            self.target.setValue(compression.bits or compression.decibels or 0)
+
+    def _compression(self) -> Compression:
+        packing = self.packing.value()
+        if packing is not Packing.MIXED:
+            return Compression(packing)
+        value = self.target.value()
+        if self.target_unit.value() is Target.BITS:
+            return Compression(packing, bits=value)
+        return Compression(packing, decibels=value)
+
+    def _fitting(self, kind: Kind) -> tuple[Listed, ...]:
+        assert self._model is not None
+        families: tuple[str, ...] = (self._model.family,)
+        if kind is Kind.VAE:
+            families = _VAES_OF.get(self._model.family, families)
+        return tuple(
+            row
+            for row in self._library
+            if row.kind is kind and row.family in families and not row.missing
+        )
+
+    def _offer_vaes(self) -> None:
+        chosen = self.vae.currentData()
+        with QSignalBlocker(self.vae):
+            self.vae.clear()
+            self.vae.addItem(self.tr("The model's own"), "")
+            for row in self._fitting(Kind.VAE):
+                self.vae.addItem(row.name, str(row.path))
+            self.vae.setCurrentIndex(max(self.vae.findData(chosen or ""), 0))
+        reason = self.tr("The library has no other VAE that fits.")
+        set_unavailable(self.vae, reason if self.vae.count() == 1 else "")
+
+    def _usual_place(self) -> Path:
+        assert self._model is not None
+        taken = {row.path for row in self._library}
+        return usual_place(self._parent, self._model.name, self.kind.value(), taken)
+
+    def _on_change(self) -> None:
+        if self._model is not None:
+            self._describe()
+            self.changed.emit()
+
+    def _on_kind(self) -> None:
+        """Offer what the format has."""
+        is_coreml = self.kind.value() is ExportFormat.COREML
+        reason = "" if is_coreml else self.tr("It is for Core ML alone.")
+        self.layout_choice.offer(list(Layout) if is_coreml else [Layout.ORIGINAL], reason)
+        self.packing.offer(list(Packing) if is_coreml else [Packing.NONE], reason)
+        set_unavailable(self.layout_choice, reason)
+        set_unavailable(self.packing, reason)
+        if not is_coreml:
+            self.chunk.setChecked(False)
+        elif self._model is not None:
+            self.layout_choice.set_value(usual_layout(self._model))
+
+    def _on_target_unit(self) -> None:
+        is_bits = self.target_unit.value() is Target.BITS
+        self.target.setRange(*((2, 8) if is_bits else (20, 100)))
+        self.target.setSingleStep(0.5 if is_bits else 5)
+        self.target.setValue(Compression.DEFAULT_BITS if is_bits else 60)
+
+    def _on_place(self) -> None:
+        folder = QFileDialog.getExistingDirectory(
+            self, self.tr("Keep the Converted Model In"), str(self._parent)
+        )
+        if folder:
+            self._set_parent(Path(folder))
+
+    def _set_parent(self, folder: Path) -> None:
+        self._parent = folder
+        self._on_change()
+
+    def _describe(self) -> None:
+        """Say what the choices mean, and let what they rule out say so."""
+        self.about_kind.setText(formats()[self.kind.value()][1])
+        is_coreml = self.kind.value() is ExportFormat.COREML
+        self.about_layout.setText(layouts()[self.layout_choice.value()][1])
+        self.about_layout.setVisible(is_coreml)
+        self.about_packing.setText(packings()[self.packing.value()][1])
+        self._mixed.setVisible(self.packing.value() is Packing.MIXED)
+        baked = len(self.loras.chosen()) + len(self.words.chosen())
+        title = self.tr("LoRAs and Words to Bake In")
+        self.baked.set_title(f"{title} ({baked})" if baked else title)
+        reason = ""
+        if not is_coreml:
+            reason = self.tr("It is for Core ML alone.")
+        elif len(self.sizes.fields) > 1:
+            reason = self.tr("It does not go with several sizes.")
+        set_unavailable(self.chunk, reason)
+        set_unavailable(
+            self.sizes.add,
+            self.tr("A UNet in two halves has one size.") if self.chunk.isChecked() else "",
+        )
+        if self._model is None:
+            return
+        out = self.out()
+        self.name.setPlaceholderText(self._usual_place().name)
+        self.place.set_text(str(out))
+        self.usual.setVisible(self._parent != self._models)
+        self._note_place(out)
+
+    def _note_place(self, out: Path) -> None:
+        """Say what is there already."""
+        assert self._model is not None
+        there, text = begun_at(out, self._model.name), ""
+        if there is not None and any(row.path == out for row in self._library):
+            text = self.tr(
+                "It is converted there already: parts that are made alike are kept, the others "
+                "take the place of those that are there."
+            )
+        elif there is not None:
+            size = format_size(sum(part.bytes for part in there.parts))
+            text = self.tr(
+                "A conversion was stopped there and goes on, with the choices it had: finished "
+                "parts ({0}, {1}) are kept where nothing about them is changed."
+            ).format(len(there.parts), size)
+        self.place_note.setText(text)
+        self.place_note.setVisible(bool(text))
+
+    def _connect(self) -> None:
+        self.kind.currentIndexChanged.connect(self._on_kind)
+        for choice in (self.kind, self.layout_choice, self.packing):
+            choice.currentIndexChanged.connect(self._on_change)
+        for chooser in (self.loras, self.words, self.controls, self.parts, self.sizes):
+            chooser.changed.connect(self._on_change)
+        for box in (self.chunk, self.batch, self.check):
+            box.toggled.connect(self._on_change)
+        self.vae.currentIndexChanged.connect(self._on_change)
+        self.name.textChanged.connect(self._on_change)
+        self.target_unit.currentIndexChanged.connect(self._on_target_unit)
+        self.target.valueChanged.connect(self._on_change)
+        self._on_target_unit()
+        self.choose_place.clicked.connect(self._on_place)
+        self.usual.clicked.connect(lambda: self._set_parent(self._models))
+        self.start.clicked.connect(self.start_requested)
+        self.close_button.clicked.connect(self.close_requested)
+
+    def _tell_tips(self) -> None:
+        self.kind.setToolTip(self.tr("What will run it"))
+        self.layout_choice.setToolTip(self.tr("Which of the Mac's processors it is written for"))
+        self.packing.setToolTip(
+            self.tr("Of the UNet, the text encoders and ControlNets; the VAE stays as it is")
+        )
+        self.target.setAccessibleName(self.tr("How many"))
+        self.vae.setToolTip(self.tr("What turns latents into pictures"))
+        self.chunk.setToolTip(self.tr("For iPhones and iPads, which cannot take it as one file"))
+        self.batch.setToolTip(
+            self.tr("Faster with guidance; without, the UNet is called twice a step for it")
+        )
+        self.check.setToolTip(
+            self.tr("Each part is read back and run; its distance to torch is kept beside it")
+        )
+        self.name.setToolTip(self.tr("What it is called: letters, digits and . _ -"))
+        self.start.setToolTip(self.tr("It can be stopped at any time and goes on later"))
+
+    def _baked_block(self) -> QWidget:
+        block = QWidget()
+        column = QVBoxLayout(block)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        for widget in (self.loras, self.words, self.no_baked):
+            column.addWidget(widget)
+        return block
+
+    def _more_block(self) -> QWidget:
+        nets = QWidget()
+        column = QVBoxLayout(nets)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.controls)
+        column.addWidget(self.no_controls)
+        self.parts.setToolTip(
+            self.tr("What is left out is the model's own when pictures are made with this app")
+        )
+        calls = QWidget()
+        column = QVBoxLayout(calls)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        column.addWidget(self.batch)
+        column.addWidget(self.chunk)
+        block = QWidget()
+        block.setLayout(
+            rows(
+                (
+                    (self.tr("VAE"), self.vae),
+                    (self.tr("ControlNets"), nets),
+                    (self.tr("Parts"), self.parts),
+                    (self.tr("UNet"), calls),
+                ),
+                LABEL_WIDTH,
+                tall=True,
+            )
+        )
+        return block
+
+    def _lay_out(self) -> None:
+        self._mixed = QWidget()
+        mixed = QHBoxLayout(self._mixed)
+        mixed.setContentsMargins(0, 0, 0, 0)
+        mixed.setSpacing(8)
+        mixed.addWidget(self.target)
+        mixed.addWidget(self.target_unit, 1)
+        place = QWidget()
+        row = QHBoxLayout(place)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(2)
+        row.addWidget(self.place, 1)
+        row.addWidget(self.usual)
+        row.addWidget(self.choose_place)
+        content = QWidget()
+        content.setObjectName("panel")
+        column = QVBoxLayout(content)
+        column.setContentsMargins(20, 16, 20, 12)
+        column.setSpacing(12)
+        column.addLayout(
+            rows(
+                (
+                    (self.tr("For"), _with(self.kind, self.about_kind)),
+                    (self.tr("Layout"), _with(self.layout_choice, self.about_layout)),
+                    (self.tr("Size"), self.sizes),
+                    (
+                        self.tr("Compression"),
+                        _with(self.packing, self._mixed, self.about_packing, self.package_size),
+                    ),
+                    (self.tr("Name"), _with(self.name, place, self.place_note)),
+                ),
+                LABEL_WIDTH,
+                tall=True,
+            )
+        )
+        column.addWidget(self.baked)
+        column.addWidget(self.more)
+        column.addWidget(self.check)
+        column.addWidget(self.needs)
+        column.addStretch(1)
+        self._scroll = fill_panel(self, content, self.start, self.close_button)
+
+
+def _with(control: QWidget, *below: QWidget) -> QWidget:
+    """Put a control and what belongs to it below each other."""
+    block = QWidget()
+    column = QVBoxLayout(block)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(4)
+    for widget in (control, *below):
+        column.addWidget(widget)
+    block.setFocusProxy(control)
+    return block
+
+
+def _quiet() -> QLabel:
+    label = QLabel()
+    label.setWordWrap(True)
+    mark(label, "quiet")
+    return label
+
+
+def _items(found: Sequence[Listed]) -> list[Item]:
+    return [Item(str(row.path), row.name, row.title) for row in found]
+
+
+def _parts_of(model: Listed) -> tuple[str, ...]:
+    """Give the parts that a model has and that may be left out."""
+    assert model.card is not None
+    second = (PartName.TEXT_ENCODER_2,) if model.card.needs_size else ()
+    first = () if model.family == "sdxl-refiner" else (PartName.TEXT_ENCODER,)
+    return (PartName.UNET, *first, *second, PartName.VAE_DECODER, PartName.VAE_ENCODER)
