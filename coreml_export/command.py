@@ -12,7 +12,7 @@ from typing import Any, assert_never
 from tqdm import tqdm
 
 from core.commands.report import as_json, print_loading
-from core.coreml_folder import PartRecord
+from core.coreml_folder import ExportFormat, PartRecord
 from core.events import Loading, Notice
 from core.models.copying import format_size
 from core.paths import Profile
@@ -164,6 +164,6 @@ _FIGURES = {"fp32": "to torch", "fp16": "in half precision", "unpacked": "to unp
 def _summary(done: Exported) -> str:
     many = len(done.manifest.parts)
     text = f"{many} {'part' if many == 1 else 'parts'} in {done.folder} ({done.seconds:.0f} s)."
-    if sys.platform != "darwin":
+    if done.manifest.format is ExportFormat.COREML and sys.platform != "darwin":
         text += " To run them, or to give them to other apps, compile them on a Mac."
     return text

@@ -59,7 +59,7 @@ def test_person_sees_needs_progress_and_what_became_of_each_part(copied, capsys)
         (("--batch", "3"), "--batch: 3 must be a whole number from 1 to 2."),
         (("--parts", "unett"), "--parts: 'unett' is none of TextEncoder, "),
         (("--size", "64x64", "--size", "64x128", "--chunk"), "--chunk: does not go with several"),
-        (("--format", "coreai"), "Core AI models cannot be written yet"),
+        (("--format", "coreai", "--layout", "split-einsum"), "--layout: is for Core ML alone"),
         (("--model", "nowhere"), "There is no model 'nowhere'"),
     ],
 )
