@@ -27,8 +27,10 @@ from core.files import replace_file
 from core.models import catalog
 from core.models.families import distilled_steps
 from core.models.library import Library
+from core.models.taught import lora_teaching
 from core.models.writing.folder import merges_text
 from core.paths import Profile
+from core.sampling import linear_preview
 from coreml_export import coreai, package
 from coreml_export.events import Exported, ExportEvent, Needs, PartWritten, Stage, StageBegan
 from coreml_export.folder import ExportFolder, size_of
@@ -84,7 +86,7 @@ def export_here(
     catalog.use_shelf(library)
     try:
         source = yield from open_source(request, library, profile.cache)
-        work = _Work(source, folder, compiles=platform.system() == "Darwin")
+        work = _Work(source, folder, profile.cache, compiles=platform.system() == "Darwin")
         yield from work.run()
     except MemoryError as error:
         raise OutOfMemory(
@@ -96,12 +98,16 @@ def export_here(
 class _Work:
     """The parts of an export, made one after the other."""
 
-    def __init__(self, source: Source, folder: ExportFolder, *, compiles: bool) -> None:
+    def __init__(
+        self, source: Source, folder: ExportFolder, cache: Path, *, compiles: bool
+    ) -> None:
         identity = source.components.identity
         request = source.request
         if not request.sizes:
             request = replace(request, sizes=((identity.width, identity.height),))
-        self._source, self._request, self._folder = source, request, folder
+        self._source, self._request, self._folder, self._cache = source, request, folder, cache
+        loras = [Path(use.path) for use in request.loras]
+        self._teaching = lora_teaching(identity.distillation, loras)
         nets = {name: file.parameters for name, file in source.controls.items()}
         self._every = plan(replace(request, parts=()), identity, nets, compiles=compiles)
         self._asked = plan(request, identity, nets, compiles=compiles)
@@ -114,9 +120,10 @@ class _Work:
         if made:
             yield self._needs(made)
         self._forget_stale()
-        self._write_vocabulary()
-        yield from self._notices()
         self._folder.note(self.manifest())
+        self._write_vocabulary()
+        self._write_settings()
+        yield from self._notices()
         for part in self._asked:
             if part in made:
                 yield from self._make(part)
@@ -126,7 +133,7 @@ class _Work:
 
     def manifest(self) -> Manifest:
         """Say what the folder holds now."""
-        source, request = self._source, self._request
+        source, request, teaching = self._source, self._request, self._teaching
         components, identity = source.components, source.components.identity
         order = {name: at for at, part in enumerate(self._every) for name in self._names(part)}
         return Manifest(
@@ -149,9 +156,9 @@ class _Work:
             model={
                 "configs": identity.configs,
                 "parameters": identity.parameters,
-                "distillation": str(identity.distillation),
-                "is_guess": identity.is_guess,
-                "steps": distilled_steps(identity.path),
+                "distillation": str(teaching.how if teaching else identity.distillation),
+                "is_guess": teaching is not None or identity.is_guess,
+                "steps": distilled_steps(teaching.source if teaching else identity.path),
                 "scaling_factor": components.scaling_factor,
                 "vae_sha256": components.vae_sha256,
                 "pads": {
@@ -339,6 +346,19 @@ class _Work:
         numbers = json.dumps(vocabulary.numbers, ensure_ascii=False)
         replace_file(self._folder.root / "vocab.json", numbers.encode())
         replace_file(self._folder.root / "merges.txt", merges_text(vocabulary.pairs).encode())
+
+    def _write_settings(self) -> None:
+        """Write what else a model brings along: good settings, and the colours of its previews."""
+        good = self._teaching.defaults if self._teaching else catalog.card(self._request.model)
+        settings = {
+            "steps": good.steps,
+            "guidance_scale": good.guidance_scale,
+            "scheduler": str(good.scheduler),
+        }
+        text = json.dumps({"defaults": settings}, indent=2) + "\n"
+        replace_file(self._folder.root / catalog.SETTINGS_FILE, text.encode())
+        colours = linear_preview.find_or_fit(self._source.components, self._cache)
+        linear_preview.write(colours, self._folder.root / linear_preview.FILE_NAME)
 
     def _notices(self) -> Iterator[Notice]:
         vocabulary = self._source.vocabulary

@@ -1,3 +1,5 @@
+import json
+import shutil
 import time
 from pathlib import Path
 
@@ -7,8 +9,12 @@ import torch
 from core.coreml_folder import Manifest
 from core.errors import InvalidRequest, ModelMissing, Unsupported
 from core.events import Loading, Notice
+from core.models import catalog
+from core.models.families import Distillation
 from core.models.identify import identify
 from core.paths import Profile
+from core.request import LoraUse
+from core.sampling import linear_preview
 from coreml_export.events import Exported, ExportStep, Needs, PartWritten, Stage
 from coreml_export.export import export
 from coreml_export.interpreter.program import Program
@@ -66,7 +72,8 @@ def test_it_tells_what_it_needs_then_where_it_stands_then_what_there_is(exported
 def test_folder_holds_what_the_readers_look_for_and_nothing_unfinished(exported):
     names = {path.name for path in exported.folder.iterdir() if path.suffix != ".mlmodelc"}
     packages = {f"{name}.mlpackage" for name in CONTRACT}
-    assert names == packages | {"manifest.json", "vocab.json", "merges.txt"}
+    ours = {"manifest.json", "stepwise.json", "preview.json"}
+    assert names == packages | ours | {"vocab.json", "merges.txt"}
 
 
 @pytest.mark.parametrize("name", CONTRACT)
@@ -98,6 +105,31 @@ def test_sines_of_the_timestep_are_fp32(exported):
         if operation.type in ("sin", "cos", "linear")
     }
     assert dtypes == {"sin": "fp32", "cos": "fp32", "linear": "fp16"}
+
+
+def test_folder_brings_the_colours_of_its_previews(exported):
+    vae = exported.manifest.model["vae_sha256"]
+    assert linear_preview.read(exported.folder / linear_preview.FILE_NAME, vae) is not None
+
+
+def test_good_settings_of_the_model_go_with_it(copied, tiny_model, tmp_path):
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    good = {"steps": 7, "guidance_scale": 2.5, "scheduler": "euler"}
+    (model / "stepwise.json").write_text(json.dumps({"defaults": good}))
+    done = copied(model=str(model))
+    events = list(export(done.request, done.profile))
+    assert all(event.kept for event in events if isinstance(event, PartWritten))
+    card = catalog.card(str(done.folder))
+    assert (card.steps, card.guidance_scale, card.scheduler) == (7, 2.5, "euler")
+
+
+def test_lora_of_few_steps_sets_the_pace_of_what_it_is_merged_into(copied, taught, tmp_path):
+    lora = shutil.copy(taught[0], tmp_path / "fox-lcm.safetensors")
+    done = copied(loras=(LoraUse(path=str(lora), weight=2.0),))
+    list(export(done.request, done.profile))
+    card = catalog.card(str(done.folder))
+    assert (card.steps, card.guidance_scale, card.scheduler) == (4, 1.0, "lcm")
+    assert identify(done.folder).distillation is Distillation.LCM
 
 
 def test_manifest_says_how_it_was_made(exported, tiny_model):
