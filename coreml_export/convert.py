@@ -22,6 +22,10 @@ _DTYPES = {"float16": np.float16, "float32": np.float32, "int32": np.int32}
 
 _VAE_HALVES = (PartName.VAE_DECODER, PartName.VAE_ENCODER)
 
+_LARGEST_HALF = float(np.finfo(np.float16).max)
+_AS_GOOD_AS_INFINITE = 1e38
+"""Masks hold such numbers; as infinity in half precision they do the same."""
+
 _SINES = ("sin", "cos")
 _FAR = 4
 """Operations between a number that becomes an embedding and its sine, at most."""
@@ -67,7 +71,7 @@ def convert(
     if not part.fp32:
         selector = _may_be_half_in_vae if part.name in _VAE_HALVES else _may_be_half
         precision = ct.transform.FP16ComputePrecision(op_selector=selector)
-    with quietly():
+    with quietly(), _overflow_told_at_once(ct.transform.FP16ComputePrecision):
         try:
             model = ct.convert(
                 traced,
@@ -89,6 +93,44 @@ def convert(
             ) from error
     _describe(model, part, metadata)
     return model
+
+
+@contextmanager
+def _overflow_told_at_once(precision: Any) -> Iterator[None]:
+    """Have coremltools look for weights beyond fp16 without a list of where the others are.
+
+    That list has up to five numbers of eight bytes a weight, 1.2 GB for the largest convolution of
+    Stable Diffusion: it was the peak of a conversion's memory.
+    """
+    own = precision.fp16_overflow
+    precision.fp16_overflow = staticmethod(_is_beyond_half)
+    try:
+        yield
+    finally:
+        precision.fp16_overflow = staticmethod(own)
+
+
+def _is_beyond_half(operation: Any) -> bool:
+    """Whether an operation takes a weight that fp16 does not hold; what stands for infinity may."""
+    every = [
+        value
+        for given in operation.inputs.values()
+        for value in (given if isinstance(given, (list, tuple)) else [given])
+    ]
+    return any(
+        _has_beyond_half(value.val)
+        for value in every
+        if value.op is not None
+        and value.op.op_type == "const"
+        and value.is_tensor_or_scalar_of(dtype="fp32")
+    )
+
+
+def _has_beyond_half(weights: Any) -> bool:
+    if max(np.max(weights, initial=0), -np.min(weights, initial=0)) <= _LARGEST_HALF:
+        return False
+    sizes = np.abs(weights)
+    return bool(((sizes > _LARGEST_HALF) & (sizes < _AS_GOOD_AS_INFINITE)).any())
 
 
 def _may_be_half(operation: Any) -> bool:
