@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from core.bench_training import timed
 from core.models.clip_tokenizer.bundled import bundled_tokenizer
@@ -29,36 +29,8 @@ from core.models.identify import Identity, identify
 from core.models.load import load
 from core.models.single_file import CONFIGS
 
-
-def configs() -> dict[str, Any]:
-    """Read the configurations of Stable Diffusion 1.x."""
-    values: dict[str, Any] = json.loads((CONFIGS / "sd1.json").read_text())
-    return values
-
-
-def build() -> dict[str, Any]:
-    """Build the modules on the meta device."""
-    values = configs()
-    with init_empty_weights():
-        return {
-            "unet": UNet2DConditionModel.from_config(values["unet"]),
-            "vae": AutoencoderKL.from_config(values["vae"]),
-            "text_encoder": CLIPTextModel(CLIPTextConfig(**values["text_encoder"])),
-        }
-
-
-def write_model(folder: Path) -> None:
-    """Write a StableDiffusionPipeline folder of full size with random weights."""
-    for name, module in build().items():
-        module.to_empty(device="cpu")
-        for tensor in module.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.uniform_(-0.02, 0.02)
-        module.save_pretrained(folder / name, max_shard_size="50GB")
-    write_tokenizer(folder / "tokenizer")
-    (folder / "scheduler").mkdir(exist_ok=True)
-    (folder / "scheduler/scheduler_config.json").write_text(json.dumps(configs()["scheduler"]))
-    index = {
+PIPELINES: dict[str, dict[str, Any]] = {
+    "sd1": {
         "_class_name": "StableDiffusionPipeline",
         "scheduler": ["diffusers", "PNDMScheduler"],
         "text_encoder": ["transformers", "CLIPTextModel"],
@@ -66,16 +38,62 @@ def write_model(folder: Path) -> None:
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"],
     }
-    (folder / "model_index.json").write_text(json.dumps(index))
+}
+PIPELINES["sdxl"] = PIPELINES["sd1"] | {
+    "_class_name": "StableDiffusionXLPipeline",
+    "force_zeros_for_empty_prompt": True,
+    "scheduler": ["diffusers", "EulerDiscreteScheduler"],
+    "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+    "tokenizer_2": ["transformers", "CLIPTokenizer"],
+}
+"""What ``model_index.json`` says of each family."""
 
 
-def write_tokenizer(folder: Path) -> None:
+def configs(family: str) -> dict[str, Any]:
+    """Read the published configurations of a family, ``sd1`` for one."""
+    values: dict[str, Any] = json.loads((CONFIGS / f"{family}.json").read_text())
+    return values
+
+
+def build(family: str = "sd1") -> dict[str, Any]:
+    """Build the modules on the meta device."""
+    values = configs(family)
+    with init_empty_weights():
+        modules = {
+            "unet": UNet2DConditionModel.from_config(values["unet"]),
+            "vae": AutoencoderKL.from_config(values["vae"]),
+            "text_encoder": CLIPTextModel(CLIPTextConfig(**values["text_encoder"])),
+        }
+        if "text_encoder_2" in values:
+            config = CLIPTextConfig(**values["text_encoder_2"])
+            modules["text_encoder_2"] = CLIPTextModelWithProjection(config)
+    return modules
+
+
+def write_model(folder: Path, family: str = "sd1", dtype: torch.dtype = torch.float32) -> None:
+    """Write a folder of a family's full size with random weights."""
+    values = configs(family)
+    for name, module in build(family).items():
+        module.to(dtype).to_empty(device="cpu")
+        for tensor in module.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.uniform_(-0.02, 0.02)
+        module.save_pretrained(folder / name, max_shard_size="50GB")
+        module.to("meta")
+    for name, pad_token in zip(("tokenizer", "tokenizer_2"), values["pad_tokens"], strict=False):
+        write_tokenizer(folder / name, pad_token)
+    (folder / "scheduler").mkdir(exist_ok=True)
+    (folder / "scheduler/scheduler_config.json").write_text(json.dumps(values["scheduler"]))
+    (folder / "model_index.json").write_text(json.dumps(PIPELINES[family]))
+
+
+def write_tokenizer(folder: Path, pad_token: str) -> None:
     """Write CLIP's tokenizer in the files in which Stable Diffusion 1.5 is published.
 
     ``save_pretrained`` of today's transformers writes one ``tokenizer.json`` instead, which takes
     transformers four times as long to read.
     """
-    tokenizer = bundled_tokenizer("<|endoftext|>")
+    tokenizer = bundled_tokenizer(pad_token)
     tokenizer.save_pretrained(folder)
     backend = json.loads((folder / "tokenizer.json").read_text())
     (folder / "tokenizer.json").unlink()
