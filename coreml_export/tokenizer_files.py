@@ -92,5 +92,9 @@ def spellings(word: str, count: int) -> list[str]:
 
 
 def can_be_spelled(word: str) -> bool:
-    """Whether the Swift readers can find a word: they know printable ASCII, and part at spaces."""
-    return word.isascii() and word.isprintable() and " " not in word
+    """Whether the Swift readers can find a word.
+
+    They know printable ASCII, part at spaces, and pass over a line of ``merges.txt`` that begins
+    with ``#``, as every pair of a word that does would.
+    """
+    return word.isascii() and word.isprintable() and " " not in word and not word.startswith("#")

@@ -62,7 +62,8 @@ def test_numbers_follow_each_other_and_those_between_come_last(vocabulary):
 
 
 @pytest.mark.parametrize(
-    ("word", "can"), [("sks", True), ("<a-b>", True), ("größe", False), ("two words", False)]
+    ("word", "can"),
+    [("sks", True), ("<a-b>", True), ("größe", False), ("two words", False), ("#tag", False)],
 )
 def test_the_readers_spell_printable_ascii(vocabulary, word, can):
     assert can_be_spelled(word) is can
