@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import json
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.coreml_folder import Manifest
+from core.coreml_folder import Layout, Manifest
 from core.paths import Profile
 from coreml_export.events import ExportEvent
 from coreml_export.export import export
 from coreml_export.request import ExportRequest
+from tests.conftest import write_tiny_control, write_tiny_model
 
 needs_coremltools = pytest.mark.skipif(
     importlib.util.find_spec("coremltools") is None,
@@ -67,25 +70,114 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "fox.safetensors", folder / "wolf.safetensors"
 
 
-@pytest.fixture(scope="session")
-def exported(
-    tiny_model: Path, taught: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Done:
-    """The tiny model, a LoRA and a word in it, as the app exports it."""
-    from core.request import EmbeddingUse, LoraUse
+KINDS: dict[str, dict[str, Any]] = {
+    "sd1": {},
+    "sd1-split": {"layout": Layout.SPLIT_EINSUM},
+    "sd1-led": {"layout": Layout.SPLIT_EINSUM},
+    "sd2": {"model": "tiny_sd2_model"},
+    "sd2-split": {"model": "tiny_sd2_model", "layout": Layout.SPLIT_EINSUM},
+    "sdxl": {"model": "tiny_xl_model"},
+    "sdxl-split": {"model": "tiny_xl_model", "layout": Layout.SPLIT_EINSUM},
+    "starter": {"model": "starter"},
+    "starter-split": {"model": "starter", "layout": Layout.SPLIT_EINSUM},
+}
+"""What is exported for the tests: ``sd1`` has learned a LoRA and a word; ``sd1-led`` has a
+ControlNet, a word and another VAE than its own."""
 
+
+def of_kinds(*names: str) -> pytest.MarkDecorator:
+    """Run a test on exports of these kinds; all but the first of ``KINDS`` are slow."""
+    first = next(iter(KINDS))
+    kinds = [
+        name if name == first else pytest.param(name, marks=pytest.mark.slow) for name in names
+    ]
+    return pytest.mark.parametrize("done", kinds, indirect=True)
+
+
+of_all_kinds = of_kinds(*KINDS)
+
+
+@pytest.fixture(scope="session")
+def tiny_sd2_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with what is SD2's own: linear projections, heads by level, another filling.
+
+    Its UNet predicts the velocity, and its text encoder has GELUs.
+    """
+    import diffusers
+    import torch
+    import transformers
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-sd2"
+    write_tiny_model(folder, "v_prediction", seed=2)
+    config = json.loads((folder / "unet" / "config.json").read_text())
+    own = {"use_linear_projection": True, "attention_head_dim": [1, 2], "upcast_attention": True}
+    text = transformers.CLIPTextConfig.from_pretrained(folder / "text_encoder", hidden_act="gelu")
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        unet = diffusers.UNet2DConditionModel.from_config(config | own)
+        text_encoder = transformers.CLIPTextModel(text)
+    unet.save_pretrained(folder / "unet")
+    text_encoder.save_pretrained(folder / "text_encoder")
+    settings = folder / "tokenizer" / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"pad_token": "!"}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_control(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ControlNet of the tiny model."""
+    return write_tiny_control(tmp_path_factory.mktemp("control") / "canny-edges", tiny_model)
+
+
+@pytest.fixture(scope="session")
+def other_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The VAE of another tiny model."""
+    return write_tiny_model(tmp_path_factory.mktemp("other") / "tiny", "epsilon", seed=9) / "vae"
+
+
+@pytest.fixture(scope="session")
+def exports(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Done]:
+    """Give what exports a kind of ``KINDS`` as the app does, each once."""
     if importlib.util.find_spec("coremltools") is None:
         pytest.skip("coremltools is not installed; there is none for this system")
-    place = tmp_path_factory.mktemp("exported")
-    lora, embedding = map(str, taught)
-    request = ExportRequest(
-        model=str(tiny_model),
-        out=str(place / "out"),
-        loras=(LoraUse(path=lora, weight=2.0),),
-        embeddings=(EmbeddingUse(path=embedding, token="wolf"),),
-    )
-    profile = Profile(place / "profile")
-    return Done(request, profile, list(export(request, profile)))
+
+    def learned(kind: str) -> dict[str, Any]:
+        from core.request import EmbeddingUse, LoraUse
+
+        if kind not in ("sd1", "sd1-led"):
+            return {}
+        lora, embedding = map(str, request.getfixturevalue("taught"))
+        word = {"embeddings": (EmbeddingUse(path=embedding, token="wolf"),)}
+        if kind == "sd1":
+            return word | {"loras": (LoraUse(path=lora, weight=2.0),)}
+        control, vae = map(request.getfixturevalue, ("tiny_control", "other_vae"))
+        return word | {"controls": (str(control),), "vae": str(vae)}
+
+    @cache
+    def made(kind: str) -> Done:
+        values = {"model": "tiny_model"} | KINDS[kind] | learned(kind)
+        if values["model"] != "starter":
+            values["model"] = str(request.getfixturevalue(values["model"]))
+        place = tmp_path_factory.mktemp(kind)
+        asked = ExportRequest(out=str(place / "out"), **values)
+        profile = Profile(place / "profile")
+        return Done(asked, profile, list(export(asked, profile)))
+
+    return made
+
+
+@pytest.fixture
+def done(request: pytest.FixtureRequest, exports: Callable[[str], Done]) -> Done:
+    """An export of the kind that the test names; see ``of_kinds``."""
+    return exports(request.param)
+
+
+@pytest.fixture(scope="session")
+def exported(exports: Callable[[str], Done]) -> Done:
+    """The tiny model, a LoRA and a word in it."""
+    return exports("sd1")
 
 
 @pytest.fixture
