@@ -1,25 +1,23 @@
-"""Pictures through packages as coremltools saves them, read back and interpreted."""
+"""Pictures through packages as they are exported, read back and interpreted."""
 
 from __future__ import annotations
 
-import math
+import dataclasses
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from core.coreml_folder import MANIFEST, Manifest
 from core.engine import TorchEngine
-from core.events import ImageReady, PreviewSettings
-from core.models.catalog import SHIPPED
-from core.request import DeviceName, PreviewDecoder, TextToImage
-from tests.fixtures.exported import Stand
+from core.events import ImageReady
+from core.request import DeviceName
 
 pytest.importorskip("coremltools", reason="there is none for this system")
 
-from tests.fixtures.converted import interpreted, write_converted
+from tests.fixtures.converted import decibels, export_starter, interpreted, picture
 
-OFF = PreviewSettings(decoder=PreviewDecoder.OFF)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -29,57 +27,53 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> TorchEngine:
 
 
 @pytest.fixture(scope="module")
-def stand(tmp_path_factory: pytest.TempPathFactory) -> Stand:
-    return Stand(SHIPPED["starter"], tmp_path_factory.mktemp("starter"), size=(128, 128))
-
-
-@pytest.fixture(scope="module")
-def folder(stand: Stand, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_converted(stand, tmp_path_factory.mktemp("converted"))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "starter"
+    export_starter(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def torchs(engine: TorchEngine) -> ImageReady:
-    return made(engine, "starter")
+    return picture(engine, "starter")
 
 
-def made(engine: TorchEngine, model: object) -> ImageReady:
-    request = TextToImage(
-        model=str(model),
-        prompts=("a red circle on a blue square",),
-        width=128,
-        height=128,
-        guidance_scale=3.0,
-        seed=3,
-    )
-    events = engine.generate(request, preview=OFF)
-    return next(event for event in events if isinstance(event, ImageReady))
-
-
-def decibels(one: ImageReady, other: ImageReady) -> float:
-    error = np.square(one.pixels.astype(float) - other.pixels.astype(float)).mean()
-    return 20 * math.log10(255 / math.sqrt(error))
-
-
-@pytest.mark.slow
 def test_a_picture_of_twenty_steps_is_that_of_torch(
     engine: TorchEngine, folder: Path, torchs: ImageReady
 ) -> None:
-    assert decibels(made(engine, folder), torchs) > 40
+    assert decibels(picture(engine, folder), torchs) > 40
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("parts", [("Unet",), ("TextEncoder", "VAEDecoder", "VAEEncoder")])
-def test_so_it_is_where_torch_does_a_part_of_it(
+@pytest.mark.parametrize(("compression", "least"), [("int8", 40), ("palette6", 27), ("palette4", 0)])
+def test_packed_weights_change_it_as_little_as_the_readme_says(
     engine: TorchEngine,
-    stand: Stand,
     folder: Path,
     torchs: ImageReady,
     tmp_path: Path,
-    parts: tuple[str, ...],
+    compression: str,
+    least: float,
 ) -> None:
-    mixed = stand.write(tmp_path / "mixed", parts=parts)
-    for name in parts:
-        shutil.rmtree(mixed / f"{name}.mlpackage")
-        shutil.copytree(folder / f"{name}.mlpackage", mixed / f"{name}.mlpackage")
-    assert decibels(made(engine, mixed), torchs) > 40
+    packed = shutil.copytree(folder, tmp_path / "packed")
+    manifest = export_starter(packed, compression)
+    ways = {part.name: part.compression for part in manifest.parts}
+    assert ways == {
+        "TextEncoder": compression,
+        "Unet": compression,
+        "VAEDecoder": "none",
+        "VAEEncoder": "none",
+    }
+    assert decibels(picture(engine, packed), torchs) > least
+
+
+@pytest.mark.parametrize("parts", [("Unet",), ("TextEncoder", "VAEDecoder", "VAEEncoder")])
+def test_so_it_is_where_torch_does_a_part_of_it(
+    engine: TorchEngine, folder: Path, torchs: ImageReady, tmp_path: Path, parts: tuple[str, ...]
+) -> None:
+    mixed = shutil.copytree(folder, tmp_path / "mixed")
+    manifest = Manifest.read(mixed)
+    kept = tuple(part for part in manifest.parts if part.name in parts)
+    for part in manifest.parts:
+        if part not in kept:
+            shutil.rmtree(mixed / f"{part.name}.mlpackage")
+    (mixed / MANIFEST).write_text(dataclasses.replace(manifest, parts=kept).to_json())
+    assert decibels(picture(engine, mixed), torchs) > 40
