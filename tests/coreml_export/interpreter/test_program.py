@@ -256,7 +256,9 @@ def test_where_there_is_no_coremltools_reading_is_what_fails(tmp_path, monkeypat
     (tmp_path / "Manifest.json").write_text(
         json.dumps({"itemInfoEntries": {"a": {"path": "b"}}, "rootModelIdentifier": "a"})
     )
-    for name in ("coremltools", "google.protobuf.message"):
+    # Other tests may have loaded its modules, which are found by their own names then.
+    loaded = [name for name in sys.modules if name.startswith("coremltools.")]
+    for name in ("coremltools", "google.protobuf.message", *loaded):
         monkeypatch.setitem(sys.modules, name, None)
     spec = importlib.util.find_spec("coreml_export.interpreter.package")
     loaded_anew = importlib.util.module_from_spec(spec)
