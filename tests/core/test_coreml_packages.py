@@ -44,7 +44,9 @@ def test_a_picture_of_twenty_steps_is_that_of_torch(
     assert decibels(picture(engine, folder), torchs) > 40
 
 
-@pytest.mark.parametrize(("compression", "least"), [("int8", 40), ("palette6", 27), ("palette4", 18)])
+@pytest.mark.parametrize(
+    ("compression", "least"), [("int8", 40), ("palette6", 27), ("palette4", 18)]
+)
 def test_packed_weights_change_it_as_little_as_the_readme_says(
     engine: TorchEngine,
     folder: Path,

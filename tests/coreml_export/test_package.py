@@ -136,7 +136,12 @@ def bits_of(path):
 
 @pytest.mark.parametrize(
     ("compression", "bits", "least"),
-    [("none", 16, 70), ("int8", 8.2, 35), ("palette6", 6.3, 25), ("palette4", 4.2, 15)],
+    [
+        ("none", 16, 70),
+        ("int8", 8.2, 35),
+        pytest.param("palette6", 6.3, 25, marks=pytest.mark.slow),
+        ("palette4", 4.2, 15),
+    ],
 )
 def test_packed_weights_take_fewer_bits_and_mean_about_the_same(
     written, part, compression, bits, least

@@ -69,7 +69,7 @@ def seeded(network):
         return network().eval()
 
 
-@pytest.mark.parametrize("target", ["iOS16", "iOS18"])
+@pytest.mark.parametrize("target", [pytest.param("iOS16", marks=pytest.mark.slow), "iOS18"])
 def test_a_block_of_a_unet(convert, save, target):
     block = seeded(Block)
     drawn = torch.Generator().manual_seed(1)
@@ -83,6 +83,7 @@ def test_a_block_of_a_unet(convert, save, target):
         assert psnr(expected, result) > at_least
 
 
+@pytest.mark.slow
 def test_a_text_encoder(convert, save):
     encoder = seeded(Text)
     ids = torch.tensor([[58, 3, 17, 41, 59] + [59] * 72]).float()
