@@ -261,6 +261,8 @@ def test_an_exported_folder_makes_pictures(tiny_model, tmp_path, parts):
     packages = {f"{name}.aimodel" for name in names}
     assert {path.name for path in folder.iterdir()} == packages | {
         "manifest.json",
+        "stepwise.json",
+        "preview.json",
         "vocab.json",
         "merges.txt",
     }

@@ -41,6 +41,9 @@ CONTRACT = {
 """What Apple's Swift package asks for (``swift/StableDiffusion/pipeline`` in
 https://github.com/apple/ml-stable-diffusion), a timestep in fp32 aside, which it has in fp32."""
 
+BESIDE = {"manifest.json", "stepwise.json", "preview.json", "vocab.json", "merges.txt"}
+"""What lies beside the parts."""
+
 
 def program(done, name):
     return Program.read(done.folder / f"{name}.mlpackage")
@@ -70,8 +73,7 @@ def test_it_tells_what_it_needs_then_where_it_stands_then_what_there_is(exported
 def test_folder_holds_what_the_readers_look_for_and_nothing_unfinished(exported):
     names = {path.name for path in exported.folder.iterdir() if path.suffix != ".mlmodelc"}
     packages = {f"{name}.mlpackage" for name in CONTRACT}
-    ours = {"manifest.json", "stepwise.json", "preview.json"}
-    assert names == packages | ours | {"vocab.json", "merges.txt"}
+    assert names == packages | BESIDE
 
 
 @pytest.mark.parametrize("name", CONTRACT)
@@ -260,7 +262,7 @@ def test_stopping_leaves_no_half_part(tiny_model, tmp_path):
     events.close()
     assert time.monotonic() - began < 20
     left = {path.name for path in (tmp_path / "out").iterdir()}
-    assert left == {"manifest.json", "vocab.json", "merges.txt"}
+    assert left == BESIDE
     assert Manifest.read(tmp_path / "out").parts == ()
 
 
