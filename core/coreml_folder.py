@@ -31,6 +31,9 @@ class ExportFormat(StrEnum):
 SUFFIXES = {ExportFormat.COREML: ".mlpackage", ExportFormat.COREAI: ".aimodel"}
 """What the names of parts end with."""
 
+COMPILED = ".mlmodelc"
+"""What the names of Core ML's parts end with once its compiler has been at them."""
+
 
 class Layout(StrEnum):
     """How the UNet is written down: as it is, or as the Neural Engine likes it."""

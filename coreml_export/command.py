@@ -158,9 +158,6 @@ def _figures(record: PartRecord, *, kept: bool) -> str:
     return ", ".join(words)
 
 
-_FIGURES = {"fp32": "to torch", "fp16": "in half precision", "unpacked": "to unpacked"}
-
-
 def _summary(done: Exported) -> str:
     many = len(done.manifest.parts)
     text = f"{many} {'part' if many == 1 else 'parts'} in {done.folder} ({done.seconds:.0f} s)."

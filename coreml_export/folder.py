@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from core.coreml_folder import MANIFEST, Manifest, PartRecord
+from core.coreml_folder import COMPILED, MANIFEST, Manifest, PartRecord
 from core.errors import InvalidRequest
 from core.files import replace_file, save_failed
 
@@ -42,7 +42,7 @@ class ExportFolder:
 
     def compiled(self, name: str) -> Path:
         """Give the place of a part as macOS compiles it."""
-        return self.root / f"{name}.mlmodelc"
+        return self.root / f"{name}{COMPILED}"
 
     def check(self) -> None:
         """Refuse a folder that holds something else.

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from core.coreml_folder import Tensor, function_of
+from core.coreml_folder import COMPILED, SUFFIXES, ExportFormat, Tensor, function_of
+from core.models.exported_spec import describe
 from coreml_export.check import Comparison, compare
 from coreml_export.compress import compress
 from coreml_export.convert import convert, quietly, trace
@@ -21,7 +22,7 @@ from coreml_export.plan import PartPlan
 from coreml_export.samples import samples_of
 from coreml_export.sensitivity import deal, measure
 
-SUFFIX = ".mlpackage"
+SUFFIX = SUFFIXES[ExportFormat.COREML]
 HALVES = ("Chunk1", "Chunk2")
 
 
@@ -191,28 +192,19 @@ def _halves(whole: Path, way: Way, comparison: Comparison | None) -> Iterator[Wr
         path = whole.with_name(f"{whole.stem}_chunk{number}{SUFFIX}")
         path = path.rename(whole.with_name(f"{whole.stem}{half}{SUFFIX}"))
         _say_again(path, before)
-        description = ct.utils.load_spec(str(path)).description
+        inputs, outputs = describe(path)
         yield Written(
             name=f"{way.plan.name}{half}",
             path=path,
-            inputs=tuple(map(_described, description.input)),
-            outputs=tuple(map(_described, description.output)),
+            inputs=inputs,
+            outputs=outputs,
             comparison=comparison,
         )
 
 
 def _compiled(path: Path) -> Path:
     """Compile a package by the system's own framework, which takes no Xcode; on macOS alone."""
-    place = path.with_suffix(".mlmodelc")
+    place = path.with_suffix(COMPILED)
     with quietly():
         import_coremltools().models.utils.compile_model(str(path), str(place))
     return place
-
-
-def _described(feature: Any) -> Tensor:
-    array = feature.type.multiArrayType
-    return Tensor(feature.name, tuple(array.shape), _DTYPES[array.dataType])
-
-
-_DTYPES = {65552: "float16", 65568: "float32", 131104: "int32"}
-"""Number types by their codes in a package's description (``FeatureTypes.proto`` of Core ML)."""

@@ -14,15 +14,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from core.coreml_folder import MANIFEST, ExportFormat, Layout, Manifest, PartName, Tensor
+from core.coreml_folder import (
+    COMPILED,
+    MANIFEST,
+    SUFFIXES,
+    ExportFormat,
+    Layout,
+    Manifest,
+    PartName,
+    Tensor,
+)
 from core.errors import ModelInvalid, Unsupported
 from core.models.exported_spec import describe, has_einsum
 
-COMPILED = ".mlmodelc"
-SUFFIXES = {ExportFormat.COREML: (".mlpackage", COMPILED), ExportFormat.COREAI: (".aimodel",)}
+_SUFFIXES = {
+    ExportFormat.COREML: (SUFFIXES[ExportFormat.COREML], COMPILED),
+    ExportFormat.COREAI: (SUFFIXES[ExportFormat.COREAI],),
+}
 """What the folders of parts end in, what is the same on every system first."""
 
-PACKAGES = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+PACKAGES = tuple(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
 
 UNETS = (
     (PartName.CONTROLLED_UNET,),
@@ -257,7 +268,7 @@ def _part_name(stem: str) -> str | None:
 
 def _format_of(folder: Path) -> ExportFormat:
     suffixes = {path.suffix for _, path in _found(folder)}
-    is_coreml = suffixes.intersection(SUFFIXES[ExportFormat.COREML])
+    is_coreml = suffixes.intersection(_SUFFIXES[ExportFormat.COREML])
     return ExportFormat.COREML if is_coreml else ExportFormat.COREAI
 
 
@@ -269,7 +280,7 @@ def _packages(folder: Path, kind: ExportFormat, manifest: Manifest | None) -> di
     """
     places: dict[str, list[Path]] = {}
     for name, path in _found(folder):
-        if path.suffix in SUFFIXES[kind]:
+        if path.suffix in _SUFFIXES[kind]:
             places.setdefault(name, []).append(path)
     recorded = {} if manifest is None else {part.name: part for part in manifest.parts}
     if missing := sorted(name for name in recorded if "/" not in name and name not in places):

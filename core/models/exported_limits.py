@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Iterator
 
+from core import coreml_folder
 from core.compute_units import AUTO, units_of, units_text, usual_units
 from core.coreml_folder import ExportFormat, PartName
 from core.errors import InvalidRequest, Unsupported
@@ -165,7 +166,7 @@ def function_of(request: Request, exported: Exported) -> str:
         Empty for the usual one, which makes those of the first of the model's sizes.
     """
     _, width, height = next(_seen_by_unet(request))
-    return "" if (width, height) == exported.sizes[0] else f"size_{width}x{height}"
+    return "" if (width, height) == exported.sizes[0] else coreml_folder.function_of(width, height)
 
 
 def _check_guidance(identity: Identity, exported: Exported) -> None:
