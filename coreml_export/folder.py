@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from core.coreml_folder import COMPILED, MANIFEST, Manifest, PartRecord
 from core.errors import InvalidRequest
 from core.files import replace_file, save_failed
+from core.folder_lock import alone_in
 
 _UNFINISHED = ".unfinished"
 _ALWAYS_THERE = {_UNFINISHED, ".DS_Store", "Thumbs.db", "desktop.ini"}
@@ -88,29 +86,16 @@ class ExportFolder:
             InvalidRequest: If another export is at work here.
             SaveFailed: If the file system refuses.
         """
-        name = hashlib.sha256(str(self.root.resolve()).encode()).hexdigest()[:16]
-        try:
-            locks.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(locks / f"{name}.lock", timeout=0, thread_local=False)
-            lock.acquire()
-        except Timeout as error:
-            raise InvalidRequest(
-                "out",
-                f"{self.root} is being filled by another export; wait for it, or choose another "
-                "folder.",
-            ) from error
-        except OSError as error:
-            raise save_failed(locks, error) from error
-        try:
+        with alone_in(self.root, locks, work="export"):
             try:
                 shutil.rmtree(self.unfinished, ignore_errors=True)
                 self.unfinished.mkdir(parents=True)
             except OSError as error:
                 raise save_failed(self.root, error) from error
-            yield
-        finally:
-            shutil.rmtree(self.unfinished, ignore_errors=True)
-            lock.release()
+            try:
+                yield
+            finally:
+                shutil.rmtree(self.unfinished, ignore_errors=True)
 
     def note(self, manifest: Manifest) -> None:
         """Write the manifest.

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from core.errors import DatasetInvalid, InvalidRequest, SaveFailed
 from core.files import replace_file, save_failed
@@ -104,35 +100,6 @@ class Folder:
             return ()
         names = (_STEP.fullmatch(path.name) for path in self.checkpoints.iterdir())
         return tuple(sorted(int(found[1]) for found in names if found))
-
-    @contextmanager
-    def alone(self, locks: Path) -> Iterator[None]:
-        """Keep other processes from the folder while this is open.
-
-        Args:
-            locks: Folder that all processes share, in which they lock each other out.
-
-        Raises:
-            InvalidRequest: If another training is at work here.
-            SaveFailed: If the file system refuses.
-        """
-        name = hashlib.sha256(str(self.root.resolve()).encode()).hexdigest()[:16]
-        try:
-            locks.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(locks / f"{name}.lock", timeout=0, thread_local=False)
-            lock.acquire()
-        except Timeout as error:
-            raise InvalidRequest(
-                "out",
-                f"{self.root} is being filled by another training; wait for it, or choose another "
-                "folder.",
-            ) from error
-        except OSError as error:
-            raise save_failed(locks, error) from error
-        try:
-            yield
-        finally:
-            lock.release()
 
     def is_begun(self) -> bool:
         """Whether a training has been here."""

@@ -39,6 +39,7 @@ from core.events import (
     TrainingEvent,
     TrainStep,
 )
+from core.folder_lock import alone_in
 from core.models.catalog import resolve
 from core.models.components import Components
 from core.models.fingerprint import Fingerprints
@@ -152,7 +153,8 @@ class _Course:
         self._is_main = self._accelerator.is_main_process
         self._processes = Processes(self._accelerator.num_processes)
         locks = self._place.cache / "training" / "locks"
-        alone = self._folder.alone(locks) if self._is_main else nullcontext()
+        root = self._folder.root
+        alone = alone_in(root, locks, work="training") if self._is_main else nullcontext()
         with self._processes.together(), alone:
             yield from self._stages(identity, precision, resume=resume)
 
