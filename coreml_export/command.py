@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from contextlib import closing
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from typing import Any, assert_never
 
 from tqdm import tqdm
 
-from core.commands.report import as_json, print_loading
+from core.commands.report import JsonReport, as_json, print_loading
 from core.coreml_folder import ExportFormat, PartRecord
 from core.events import Loading, Notice
 from core.models.copying import format_size
@@ -29,20 +28,10 @@ def run(arguments: argparse.Namespace, profile: Profile) -> None:
         KeyboardInterrupt: It was stopped; finished parts are kept.
     """
     events = export(request_of(arguments), profile)
-    with closing(JsonReport() if arguments.json else ProgressReport()) as report, closing(events):
+    report = JsonReport(_as_json) if arguments.json else ProgressReport()
+    with closing(report), closing(events):
         for event in events:
             report.show(event)
-
-
-class JsonReport:
-    """One JSON object a line on stdout, at once, and nothing else."""
-
-    def show(self, event: ExportEvent) -> None:
-        """Print the event."""
-        print(json.dumps(_as_json(event)), flush=True)
-
-    def close(self) -> None:
-        """Leave it at that."""
 
 
 class ProgressReport:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from contextlib import closing
 from typing import Any, assert_never
 
 from tqdm import tqdm
 
+from core.commands.report import JsonReport
 from core.events import Loading
 from core.models.library import Library
 from core.models.verdict import Kind
@@ -39,20 +39,10 @@ def run(arguments: argparse.Namespace, library: Library) -> None:
         device=arguments.device,
     )
     events = write_captions(request, library.finder(Kind.CAPTIONER))
-    with closing(JsonReport() if arguments.json else ProgressReport()) as report, closing(events):
+    report = JsonReport(_as_json) if arguments.json else ProgressReport()
+    with closing(report), closing(events):
         for event in events:
             report.show(event)
-
-
-class JsonReport:
-    """One JSON object a line on stdout, at once, and nothing else."""
-
-    def show(self, event: CaptionEvent) -> None:
-        """Print the event."""
-        print(json.dumps(_as_json(event)), flush=True)
-
-    def close(self) -> None:
-        """Leave it at that."""
 
 
 class ProgressReport:

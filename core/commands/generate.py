@@ -12,7 +12,7 @@ from typing import Any
 from core.commands.control_maps import keep_maps
 from core.commands.interrupts import whole_batches
 from core.commands.previews import PreviewFile
-from core.commands.report import JsonReport, ProgressReport
+from core.commands.report import JsonReport, ProgressReport, as_json
 from core.commands.task import Task, new_task, repeated_task
 from core.control_options import read_controls
 from core.events import (
@@ -81,7 +81,7 @@ def carry_out(
     folder: Path = arguments.out or profile.pictures
     check_folder(folder)
     one_batch = any(task.only is not None for task in tasks)
-    report = JsonReport() if arguments.json else ProgressReport(one_batch=one_batch)
+    report = JsonReport(as_json) if arguments.json else ProgressReport(one_batch=one_batch)
     previews = PreviewFile(folder / "preview.png", arguments.preview)
     events = _events(tasks, arguments, profile, make_engine)
     stream = whole_batches(saved(events, folder, arguments.picture_format))

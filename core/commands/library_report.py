@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any, assert_never
 
@@ -20,17 +19,6 @@ from core.models.library_events import (
 from core.models.library_file import Entry
 
 DOING = {Task.HASH: "Reading", Task.COPY: "Copying", Task.DOWNLOAD: "Downloading"}
-
-
-class JsonReport:
-    """One JSON object a line on stdout, at once, and nothing else."""
-
-    def show(self, event: LibraryEvent) -> None:
-        """Print the event."""
-        print(json.dumps(_as_json(event)), flush=True)
-
-    def close(self) -> None:
-        """Leave it at that."""
 
 
 class ProgressReport:
@@ -101,7 +89,8 @@ def entry_json(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _as_json(event: LibraryEvent) -> dict[str, Any]:
+def as_json(event: LibraryEvent) -> dict[str, Any]:
+    """Give an event's plain values."""
     match event:
         case Progress():
             return {

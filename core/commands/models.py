@@ -11,7 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from core.commands.library_report import JsonReport, ProgressReport, entry_json
+from core.commands.library_report import ProgressReport, as_json, entry_json
+from core.commands.report import JsonReport
 from core.errors import CoreError, InvalidRequest, ModelInvalid, ModelMissing, SaveFailed
 from core.events import Notice
 from core.models import catalog, curated, hub_cache
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace, library: Library) -> None:
             line = f"{removed.entry.name} is out of the library; {what}: {removed.entry.path}"
             print(json.dumps(values) if arguments.json else line)
         case "add":
-            _follow(_adding(arguments, library), as_json=arguments.json)
+            _follow(_adding(arguments, library), to_program=arguments.json)
         case "download" if arguments.discard:
             _discard(arguments, library)
         case "download":
@@ -55,12 +56,12 @@ def run(arguments: argparse.Namespace, library: Library) -> None:
                 events = download(
                     arguments.id, library, variant=arguments.variant, name=arguments.name
                 )
-                _follow(events, as_json=arguments.json)
+                _follow(events, to_program=arguments.json)
             except KeyboardInterrupt:
                 print("Stopped; the same command goes on with what has arrived.", file=sys.stderr)
                 raise
         case "verify":
-            wrong = _follow(_verifying(arguments, library), as_json=arguments.json)
+            wrong = _follow(_verifying(arguments, library), to_program=arguments.json)
             if wrong:
                 raise ModelInvalid(f"Missing or changed: {', '.join(wrong)}; see above.")
         case unknown:
@@ -122,9 +123,9 @@ def _verifying(
             )
 
 
-def _follow(events: Generator[LibraryEvent, None, None], *, as_json: bool) -> list[str]:
+def _follow(events: Generator[LibraryEvent, None, None], *, to_program: bool) -> list[str]:
     """Report what happens; gives the names of entries that a check found wanting."""
-    report = JsonReport() if as_json else ProgressReport()
+    report = JsonReport(as_json) if to_program else ProgressReport()
     wrong = []
     with closing(events), closing(report):
         for event in events:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from typing import Any, assert_never
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar, assert_never
 
 from tqdm import tqdm
 
@@ -21,13 +22,19 @@ from core.events import (
 )
 from core.models.copying import format_size
 
+EventT = TypeVar("EventT")
 
-class JsonReport:
+
+class JsonReport(Generic[EventT]):
     """One JSON object a line on stdout, at once, and nothing else."""
 
-    def show(self, event: Event) -> None:
+    def __init__(self, as_json: Callable[[EventT], Mapping[str, Any]]) -> None:
+        """Print what ``as_json`` gives of an event, unless that is empty."""
+        self._as_json = as_json
+
+    def show(self, event: EventT) -> None:
         """Print the event."""
-        if values := as_json(event):
+        if values := self._as_json(event):
             print(json.dumps(values), flush=True)
 
     def close(self) -> None:
