@@ -1,4 +1,4 @@
-"""Runs Core ML's packages, on macOS, through coremltools; nothing else here imports it.
+"""Runs Core ML's packages, on macOS, through coremltools, which is imported here alone.
 
 What a folder of them holds and what it can do is told by ``core.models.exported``; this is the seam
 to the system alone.
@@ -14,11 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from core.compute_units import ComputeUnits
-from core.errors import PartNotLoaded
+from core.coreml_folder import COMPILED
+from core.errors import PartNotLoaded, Unsupported
 from core.models.copying import check_room
-from core.models.exported import COMPILED, Package
+from core.models.exported import Package
 from core.models.exported_parts import Arrays, Predictor
 from core.models.fingerprint import Fingerprints, combined_sha256
+
+_OF_NO_CONCERN = (
+    # Its newest release was tested with an older torch; what it converts is run and compared here.
+    "has not been tested with coremltools",
+    # The converter of scikit-learn's models is not used.
+    "Disabling scikit-learn conversion API",
+    # Core ML itself is there on macOS alone.
+    "Failed to load _ML",
+)
 
 FOLDER = "coreml"
 """Where in the cache lies what Core ML's compiler made."""
@@ -92,13 +102,32 @@ class _Compiled:
 
 
 def _coremltools() -> Any:
-    """Import coremltools, which has no types, without what it says of versions it has not met."""
-    logging.getLogger("coremltools").setLevel(logging.ERROR)
     try:
-        return importlib.import_module("coremltools")
+        return import_coremltools()
+    except Unsupported as error:
+        raise PartNotLoaded(str(error)) from error
+
+
+def import_coremltools(module: str = "coremltools") -> Any:
+    """Import coremltools, or a module of it such as ``"coremltools.optimize.coreml"``.
+
+    Returns:
+        The module. It has no types, so neither has this.
+
+    Raises:
+        Unsupported: If it is not installed: there is none for Windows.
+    """
+    logging.getLogger("coremltools").addFilter(_is_of_concern)
+    try:
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "coremltools":
             raise
-        raise PartNotLoaded(
-            "Running a Core ML model needs coremltools: pip install 'coremltools>=9,<10'."
+        raise Unsupported(
+            "Core ML packages are written and read by coremltools, which is not installed; "
+            "it exists for macOS and for Linux on x86-64: pip install 'coremltools>=9,<10'."
         ) from error
+
+
+def _is_of_concern(record: logging.LogRecord) -> bool:
+    return not any(words in record.getMessage() for words in _OF_NO_CONCERN)

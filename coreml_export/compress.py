@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from core.coreml import import_coremltools
 from coreml_export.convert import quietly
-from coreml_export.coremltools_import import import_coremltools
 from coreml_export.request import Compression, Packing
 
 SMALLEST = 2048

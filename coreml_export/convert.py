@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.coreml import import_coremltools
 from core.coreml_folder import PartName
 from core.coreml_folder import Tensor as Described
 from core.errors import ExportFailed
-from coreml_export.coremltools_import import import_coremltools
 from coreml_export.parts import Part
 
 _DTYPES = {"float16": np.float16, "float32": np.float32, "int32": np.int32}

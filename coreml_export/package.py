@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
+from core.coreml import import_coremltools
 from core.coreml_folder import COMPILED, SUFFIXES, ExportFormat, Tensor, function_of
 from core.models.exported_spec import describe
 from coreml_export.check import Comparison, compare
 from coreml_export.compress import compress
 from coreml_export.convert import convert, quietly, trace
-from coreml_export.coremltools_import import import_coremltools
 from coreml_export.events import Stage
 from coreml_export.parts import Part
 from coreml_export.plan import PartPlan

@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from core.coreml import import_coremltools
 from core.errors import ModelInvalid, ModelMissing
-from coreml_export.coremltools_import import import_coremltools
 from coreml_export.interpreter.weight_file import WeightFile
 
 _MODEL_PATH = "@model_path"

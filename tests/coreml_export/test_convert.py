@@ -3,8 +3,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from core.coreml import import_coremltools
 from coreml_export.convert import _overflow_told_at_once
-from coreml_export.coremltools_import import import_coremltools
 from tests.coreml_export.conftest import needs_coremltools
 
 pytestmark = needs_coremltools

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from coreml_export.coremltools_import import import_coremltools
+from core.coreml import import_coremltools
 
 OF_NO_CONCERN = (
     # coremltools converts what torch.jit has traced, and torch would rather be rid of it.

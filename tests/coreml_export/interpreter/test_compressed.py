@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from coreml_export.coremltools_import import import_coremltools
+from core.coreml import import_coremltools
 from coreml_export.interpreter.program import Arithmetic, Program
 from coreml_export.interpreter.psnr import psnr
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from coreml_export.coremltools_import import import_coremltools
+from core.coreml import import_coremltools
 from coreml_export.interpreter import compressed
 from coreml_export.interpreter.program import KERNELS, Program
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from core.coreml import import_coremltools
 from core.errors import ModelInvalid, ModelMissing, Unsupported
-from coreml_export.coremltools_import import import_coremltools
 from coreml_export.interpreter.element_types import ElementType
 from coreml_export.interpreter.graph import TensorDescription
 from coreml_export.interpreter.program import KERNELS, Arithmetic, Program

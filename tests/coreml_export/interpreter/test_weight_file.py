@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from core.coreml import import_coremltools
 from core.errors import ModelInvalid
-from coreml_export.coremltools_import import import_coremltools
 from coreml_export.interpreter.element_types import ElementType
 from coreml_export.interpreter.weight_file import WeightFile, decode
 

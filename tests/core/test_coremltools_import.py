@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
+from core.coreml import import_coremltools
 from core.errors import Unsupported
-from coreml_export.coremltools_import import import_coremltools
 
 
 def test_where_it_is_missing_one_sentence_says_what_to_do(monkeypatch):
@@ -22,10 +22,7 @@ def test_where_it_is_missing_one_sentence_says_what_to_do(monkeypatch):
     reason="coremltools is not installed; there is none for this system",
 )
 def test_it_loads_without_a_word():
-    code = (
-        "from coreml_export.coremltools_import import import_coremltools; "
-        "print(import_coremltools().__name__)"
-    )
+    code = "from core.coreml import import_coremltools; print(import_coremltools().__name__)"
     loaded = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
     )
