@@ -20,7 +20,8 @@ from core.events import Finished, PreviewSettings
 from core.models.catalog import card, resolve
 from core.models.identify import identify
 from core.paths import Profile
-from core.request import DeviceName, MemoryMode, PreviewDecoder, TextToImage, from_json, to_json
+from core.request import DeviceName, MemoryMode, PreviewDecoder, TextToImage
+from core.request_json import from_json, to_json
 from core.sampling.served import check_served
 
 MODES = (MemoryMode.FULL, MemoryMode.LOW)

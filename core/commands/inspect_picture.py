@@ -16,7 +16,8 @@ from core.images.metadata import NEWER, Metadata, Recorded, is_newer, read_metad
 from core.images.nearest import Finder, nearest
 from core.models.library import Library
 from core.models.matching import Matching
-from core.request import ControlUse, ImageToImage, Preprocessor, Request, to_json
+from core.request import ControlUse, ImageToImage, Preprocessor, Request
+from core.request_json import to_json
 from core.terminal import harmless
 
 _HASH_SHOWN = 12

@@ -32,7 +32,8 @@ from core.images.readers import (
     stable_diffusion_cpp,
 )
 from core.images.texts import Texts, read_hidden_texts, read_texts
-from core.request import ImageToImage, Request, from_json, to_json
+from core.request import ImageToImage, Request
+from core.request_json import from_json, to_json
 
 KEYWORD = "stepwise"
 VERSION = 1

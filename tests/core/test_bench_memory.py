@@ -10,7 +10,8 @@ import torch
 
 from core import bench_memory, cli
 from core.errors import OutOfMemory, Unsupported
-from core.request import DeviceName, MemoryMode, TextToImage, to_json
+from core.request import DeviceName, MemoryMode, TextToImage
+from core.request_json import to_json
 
 
 def test_the_peak_is_that_of_this_process() -> None:

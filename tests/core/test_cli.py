@@ -51,8 +51,8 @@ from core.request import (
     SecondPass,
     TextToImage,
     Tiling,
-    to_json,
 )
+from core.request_json import to_json
 
 
 class ScriptedEngine:

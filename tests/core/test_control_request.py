@@ -14,7 +14,8 @@ from core.commands.generate import settings_given
 from core.errors import InvalidRequest
 from core.grid import make_grid
 from core.grid_axes import read_axis
-from core.request import ControlUse, Preprocessor, TextToImage, from_json, to_json
+from core.request import ControlUse, Preprocessor, TextToImage
+from core.request_json import from_json, to_json
 
 
 def use_of(**changes: Any) -> ControlUse:

@@ -27,9 +27,8 @@ from core.request import (
     SchedulerName,
     TextToImage,
     Tiling,
-    from_json,
-    to_json,
 )
+from core.request_json import from_json, to_json
 
 ROOT = Path(__file__).parents[2]
 OFF = PreviewSettings(decoder=PreviewDecoder.OFF)

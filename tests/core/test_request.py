@@ -22,10 +22,9 @@ from core.request import (
     Tiling,
     Upscale,
     enlarger_of,
-    from_json,
     parse_choice,
-    to_json,
 )
+from core.request_json import from_json, to_json
 
 TEXT = TextToImage(prompts=("a cat", "a dog"), count=3, seed=10)
 IMAGE = ImageToImage(

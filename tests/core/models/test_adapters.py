@@ -18,15 +18,8 @@ from core.models.adapters import Adapters
 from core.models.fingerprint import Fingerprints
 from core.models.identify import identify
 from core.models.load import load
-from core.request import (
-    DeviceName,
-    EmbeddingUse,
-    LoraUse,
-    PreviewDecoder,
-    TextToImage,
-    from_json,
-    to_json,
-)
+from core.request import DeviceName, EmbeddingUse, LoraUse, PreviewDecoder, TextToImage
+from core.request_json import from_json, to_json
 
 OFF = PreviewSettings(decoder=PreviewDecoder.OFF)
 QUERY = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_v"

@@ -20,7 +20,8 @@ from core.events import Event, ImageReady, Loading, Notice, PreviewSettings, Ste
 from core.images.infotext import parse_infotext, write_infotext
 from core.models.identify import identify
 from core.models.replacement_vae import doubts_of, load_vae
-from core.request import DeviceName, PreviewDecoder, TextToImage, from_json, to_json
+from core.request import DeviceName, PreviewDecoder, TextToImage
+from core.request_json import from_json, to_json
 from tests.fixtures.layouts import layout, write_stripped
 
 OFF = PreviewSettings(decoder=PreviewDecoder.OFF)

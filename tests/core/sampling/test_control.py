@@ -24,9 +24,8 @@ from core.request import (
     PreviewDecoder,
     SecondPass,
     TextToImage,
-    from_json,
-    to_json,
 )
+from core.request_json import from_json, to_json
 from core.sampling.control import works_at
 from tests.conftest import write_tiny_control
 

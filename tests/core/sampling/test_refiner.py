@@ -38,9 +38,8 @@ from core.request import (
     SecondPass,
     TextToImage,
     Upscale,
-    from_json,
-    to_json,
 )
+from core.request_json import from_json, to_json
 from tests.conftest import write_tiny_control
 
 OFF = PreviewSettings(decoder=PreviewDecoder.OFF)
