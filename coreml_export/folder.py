@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +86,7 @@ class ExportFolder:
             InvalidRequest: If another export is at work here.
             SaveFailed: If the file system refuses.
         """
+        was_there = self.root.exists()
         with alone_in(self.root, locks, work="export"):
             try:
                 shutil.rmtree(self.unfinished, ignore_errors=True)
@@ -96,6 +97,10 @@ class ExportFolder:
                 yield
             finally:
                 shutil.rmtree(self.unfinished, ignore_errors=True)
+                if not was_there:
+                    # What was refused leaves no folder; one that holds something stays.
+                    with suppress(OSError):
+                        self.root.rmdir()
 
     def note(self, manifest: Manifest) -> None:
         """Write the manifest.

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from core.coreml_folder import Manifest
-from core.errors import InvalidRequest, ModelMissing, Unsupported
+from core.errors import InvalidRequest, ModelInvalid, ModelMissing, Unsupported
 from core.events import Loading, Notice
 from core.models import catalog
 from core.models.families import Distillation
@@ -249,7 +249,7 @@ def test_export_can_be_stopped_while_its_process_begins(tiny_model, tmp_path, mo
     assert first == second == Loading(what="the converter")
     assert 0 < first.seconds < second.seconds
     events.close()
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_stopping_leaves_no_half_part(tiny_model, tmp_path):
@@ -291,6 +291,16 @@ def test_missing_model_is_told_before_anything_is_begun(tmp_path):
 
 
 @needs_coremltools
+def test_refused_export_leaves_no_folder(tmp_path):
+    (tmp_path / "fox.safetensors").write_text("hello")
+    request = ExportRequest(
+        out=str(tmp_path / "out"), loras=(LoraUse(path=str(tmp_path / "fox.safetensors")),)
+    )
+    with pytest.raises(ModelInvalid):
+        list(export(request, Profile(tmp_path / "profile")))
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_exports_do_not_fill_one_folder(tmp_path):
     from coreml_export.folder import ExportFolder
 
