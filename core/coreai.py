@@ -9,6 +9,7 @@ Linux the same package brings a runtime of its own, which has the CPU alone. It 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
 from pathlib import Path
 from typing import Any, assert_never
@@ -16,7 +17,7 @@ from typing import Any, assert_never
 import numpy as np
 
 from core.compute_units import ComputeUnits
-from core.errors import PartNotLoaded
+from core.errors import ModelInvalid, PartNotLoaded
 from core.models.exported import Package
 from core.models.exported_parts import Arrays, Predictor
 
@@ -36,9 +37,28 @@ def open_part(package: Package, units: ComputeUnits, function: str) -> Predictor
         function: Which of its functions; empty for the usual one.
 
     Raises:
+        ModelInvalid: If it is damaged.
         PartNotLoaded: If Core AI's packages are missing.
     """
+    _check_whole(package.path)
     return _Opened(package.path, units, function or MAIN)
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a damaged model, over which the runtime would end the process."""
+    try:
+        with (path / "main.mlirb").open("rb") as program:
+            found = hashlib.file_digest(program, "sha256").digest()
+        is_whole = found == (path / "main.hash").read_bytes()
+    except OSError as error:
+        raise ModelInvalid(
+            f"{path} cannot be read ({error.strerror}: {error.filename}); export the model again."
+        ) from error
+    if not is_whole:
+        raise ModelInvalid(
+            f"{path} is damaged: its program is not the one that was written; copy it again, or "
+            "export the model again."
+        )
 
 
 class _Opened:

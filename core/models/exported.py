@@ -276,7 +276,7 @@ def _packages(folder: Path, kind: ExportFormat, manifest: Manifest | None) -> di
     """Find the parts, each with what it takes and gives.
 
     Raises:
-        ModelInvalid: If one that the manifest names is not there.
+        ModelInvalid: If one that the manifest names is not there, or not all of it.
     """
     places: dict[str, list[Path]] = {}
     for name, path in _found(folder):
@@ -285,7 +285,7 @@ def _packages(folder: Path, kind: ExportFormat, manifest: Manifest | None) -> di
     recorded = {} if manifest is None else {part.name: part for part in manifest.parts}
     if missing := sorted(name for name in recorded if "/" not in name and name not in places):
         raise ModelInvalid(
-            f"{folder / missing[0]}{SUFFIXES[kind][0]} is missing; export the model again."
+            f"{folder / missing[0]}{SUFFIXES[kind]} is missing; export the model again."
         )
     packages = {}
     for name, paths in places.items():
@@ -294,7 +294,13 @@ def _packages(folder: Path, kind: ExportFormat, manifest: Manifest | None) -> di
             (record.inputs, record.outputs) if record is not None else describe(paths[0])
         )
         compiled = next((path for path in paths if path.suffix == COMPILED), None)
-        packages[name] = Package(name, paths[0], compiled, inputs, outputs)
+        package = packages[name] = Package(name, paths[0], compiled, inputs, outputs)
+        is_as_written = package.path.suffix == SUFFIXES[kind]
+        if record is not None and is_as_written and package.size < record.bytes:
+            raise ModelInvalid(
+                f"{package.path} is damaged: it has {package.size} of {record.bytes} bytes; copy "
+                "it again, or export the model again."
+            )
     return packages
 
 

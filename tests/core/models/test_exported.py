@@ -199,6 +199,15 @@ def test_a_part_that_the_manifest_names_must_be_there(tmp_path: Path):
         identify(tmp_path)
 
 
+def test_a_part_that_is_cut_short_is_damaged(tmp_path: Path):
+    write_ours(tmp_path)
+    for file in (tmp_path / "Unet.mlpackage").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    with pytest.raises(ModelInvalid, match=r"Unet\.mlpackage is damaged: it has 0 of 1 bytes"):
+        identify(tmp_path)
+
+
 def test_a_single_part_is_no_model(tmp_path: Path):
     write_ours(tmp_path)
     for look in (identify, judge):
