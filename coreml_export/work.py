@@ -25,6 +25,7 @@ from core.errors import InvalidRequest, OutOfMemory
 from core.events import Notice
 from core.files import replace_file
 from core.models import catalog
+from core.models.copying import check_room
 from core.models.families import distilled_steps
 from core.models.library import Library
 from core.models.taught import lora_teaching
@@ -119,6 +120,8 @@ class _Work:
         yield Planned(tuple(made))
         if made:
             yield self._needs(made)
+            remedy = "choose a folder on another disk"
+            check_room(self._folder.root, disk_needed(made), remedy=remedy)
         self._forget_stale()
         self._folder.note(self.manifest())
         self._write_vocabulary()

@@ -31,8 +31,15 @@ SPARE = 64 << 20
 """Bytes that a disk should have left in the end."""
 
 
-def check_room(folder: Path, size: int) -> None:
+def check_room(
+    folder: Path, size: int, *, remedy: str = "keep the data on another disk (--profile)"
+) -> None:
     """Make a folder if it is not there, and make sure that so many bytes fit on its disk.
+
+    Args:
+        folder: The folder.
+        size: The bytes.
+        remedy: What else to do than to make room.
 
     Raises:
         SaveFailed: Saying how much is needed and how much there is.
@@ -45,7 +52,7 @@ def check_room(folder: Path, size: int) -> None:
     if free < size + SPARE:
         raise SaveFailed(
             f"{folder} needs {format_size(size + SPARE)} and has {format_size(free)} free; make "
-            "room, or keep the data on another disk (--profile)."
+            f"room, or {remedy}."
         )
 
 

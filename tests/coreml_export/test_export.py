@@ -1,5 +1,6 @@
 import json
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from core.coreml_folder import Manifest
-from core.errors import InvalidRequest, ModelInvalid, ModelMissing, Unsupported
+from core.errors import InvalidRequest, ModelInvalid, ModelMissing, SaveFailed, Unsupported
 from core.events import Loading, Notice
 from core.models import catalog
 from core.models.families import Distillation
@@ -291,6 +292,21 @@ def test_missing_model_is_told_before_anything_is_begun(tmp_path):
 
 
 @needs_coremltools
+def test_disk_without_room_is_told_before_anything_is_made(tiny_model, tmp_path, monkeypatch):
+    from coreml_export import work
+
+    # What the export's own process changes for itself is put back here.
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(catalog, "_shelf", None)
+    monkeypatch.setattr(work, "disk_needed", lambda parts: 10**18)
+    request = ExportRequest(model=str(tiny_model), out=str(tmp_path / "out"))
+    out = tmp_path / "out"
+    (out / ".unfinished").mkdir(parents=True)
+    with pytest.raises(SaveFailed, match="choose a folder on another disk"):
+        list(work.export_here(Profile(tmp_path / "profile"), request))
+    assert [path.name for path in out.iterdir()] == [".unfinished"]
+
+
 def test_refused_export_leaves_no_folder(tmp_path):
     (tmp_path / "fox.safetensors").write_text("hello")
     request = ExportRequest(
