@@ -34,7 +34,7 @@ from core.request import (
     TextToImage,
 )
 from tests.conftest import write_tiny_control
-from tests.fixtures.exported import NUMBERS, Stand, manifest_of
+from tests.fixtures.exported import NUMBERS, Stand, manifest_of, request_of
 from tests.fixtures.packages import UNET_INPUTS, write_foreign
 
 OFF = PreviewSettings(decoder=PreviewDecoder.OFF)
@@ -52,18 +52,6 @@ def images(events: Sequence[Event]) -> list[ImageReady]:
 def decibels(one: ImageReady, other: ImageReady) -> float:
     error = np.square(one.pixels.astype(float) - other.pixels.astype(float)).mean()
     return math.inf if error == 0 else 20 * math.log10(255 / math.sqrt(error))
-
-
-def request_of(model: object, side: int, **changes: Any) -> TextToImage:
-    settings: dict[str, Any] = {
-        "model": str(model),
-        "prompts": ("a red circle on a blue square",),
-        "width": side,
-        "height": side,
-        "guidance_scale": 3.0,
-        "seed": 3,
-    }
-    return TextToImage(**(settings | changes))
 
 
 @dataclasses.dataclass

@@ -3,7 +3,6 @@ import importlib.util
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +29,7 @@ from coreml_export.package import Way, Written
 from coreml_export.parts import Part, part_names, parts_of
 from coreml_export.plan import PartPlan
 from coreml_export.request import Compression, ExportRequest
-from tests.fixtures.exported import Stand, manifest_of
+from tests.fixtures.exported import Stand, manifest_of, request_of
 from tests.fixtures.loaded import loaded
 
 HAS_COREAI = importlib.util.find_spec("coreai_torch") is not None
@@ -127,18 +126,6 @@ def test_apples_runtime_computes_what_torch_does(exact):
             assert output.dtype == torch.float32
             assert output.shape == told.shape
             torch.testing.assert_close(output, expected, rtol=0, atol=1e-4)
-
-
-def request_of(model: object, side: int, **changes: Any) -> TextToImage:
-    settings: dict[str, Any] = {
-        "model": str(model),
-        "prompts": ("a red circle on a blue square",),
-        "width": side,
-        "height": side,
-        "guidance_scale": 3.0,
-        "seed": 3,
-    }
-    return TextToImage(**(settings | changes))
 
 
 def picture(request: TextToImage, cache: Path) -> tuple[ImageReady, list[Event]]:
