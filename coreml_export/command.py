@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from contextlib import closing
 from dataclasses import asdict
@@ -17,18 +16,18 @@ from core.models.copying import format_size
 from core.paths import Profile
 from coreml_export.events import Exported, ExportEvent, ExportStep, Needs, PartWritten
 from coreml_export.export import export
-from coreml_export.options import request_of
+from coreml_export.request import ExportRequest
 
 
-def run(arguments: argparse.Namespace, profile: Profile) -> None:
-    """Export, and say what happens.
+def run(request: ExportRequest, profile: Profile, *, to_program: bool) -> None:
+    """Export, and say what happens: to a program, in JSON, or to a person.
 
     Raises:
         CoreError: It cannot be done; see ``export``.
         KeyboardInterrupt: It was stopped; finished parts are kept.
     """
-    events = export(request_of(arguments), profile)
-    report = JsonReport(_as_json) if arguments.json else ProgressReport()
+    events = export(request, profile)
+    report = JsonReport(_as_json) if to_program else ProgressReport()
     with closing(report), closing(events):
         for event in events:
             report.show(event)

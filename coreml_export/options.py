@@ -172,7 +172,7 @@ def _read_parts(words: str) -> tuple[str, ...]:
 def _run(arguments: argparse.Namespace, profile: Profile) -> None:
     from coreml_export import command
 
-    command.run(arguments, profile)
+    command.run(request_of(arguments), profile, to_program=arguments.json)
 
 
 EXPORT = Command(name=NAME, add=add_export, run=_run, options=OPTIONS)
