@@ -157,7 +157,10 @@ def test_torch_takes_over_where_the_runtime_is_missing(tiny_model, tmp_path, mon
     stand = Stand(tiny_model, tmp_path, size=(64, 64))
     folder = tmp_path / "model"
     for name in stand.parts:
-        (folder / f"{name}.aimodel").mkdir(parents=True)
+        package = folder / f"{name}.aimodel"
+        package.mkdir(parents=True)
+        # The runtime that would read it is not there.
+        (package / "main.mlirb").write_bytes(b"?")
     manifest = manifest_of(stand, list(stand.parts.values()), format=ExportFormat.COREAI)
     (folder / MANIFEST).write_text(manifest.to_json())
     made, events = picture(request_of(folder, 64, steps=2), tmp_path)
