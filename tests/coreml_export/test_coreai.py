@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import importlib.util
 import shutil
 import sys
@@ -159,8 +160,9 @@ def test_torch_takes_over_where_the_runtime_is_missing(tiny_model, tmp_path, mon
     for name in stand.parts:
         package = folder / f"{name}.aimodel"
         package.mkdir(parents=True)
-        # The runtime that would read it is not there.
+        # Whole as far as can be told without the runtime that would read it.
         (package / "main.mlirb").write_bytes(b"?")
+        (package / "main.hash").write_bytes(hashlib.sha256(b"?").digest())
     manifest = manifest_of(stand, list(stand.parts.values()), format=ExportFormat.COREAI)
     (folder / MANIFEST).write_text(manifest.to_json())
     made, events = picture(request_of(folder, 64, steps=2), tmp_path)
