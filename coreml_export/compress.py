@@ -28,7 +28,7 @@ def compress(model: Any, compression: Compression, bits: Mapping[str, int]) -> A
     """
     ct = import_coremltools("coremltools.optimize.coreml")
     with quietly():
-        if compression.packing is Packing.INT8:
+        if compression.packing in (Packing.INT8, Packing.W8A8):
             config = ct.OpLinearQuantizerConfig(
                 mode="linear_symmetric", granularity="per_channel", weight_threshold=SMALLEST
             )

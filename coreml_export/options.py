@@ -75,8 +75,9 @@ def add_export(commands: Commands, everywhere: argparse.ArgumentParser) -> None:
         type=_read_compression,
         metavar="HOW",
         default=Compression(),
-        help="how weights are packed: none, int8, palette6, palette4, or bits layer by layer, as "
-        "mixed:4.5 (bits a weight) or mixed:60db (PSNR to be kept) (default: none)",
+        help="how weights are packed: none, int8, palette6, palette4, bits layer by layer, as "
+        "mixed:4.5 (bits a weight) or mixed:60db (PSNR to be kept), or w8a8, where activations are "
+        "too (default: none)",
     )
     parser.add_argument(
         "--lora",

@@ -14,13 +14,11 @@ from core.coreml import import_coremltools
 from core.coreml_folder import COMPILED, SUFFIXES, ExportFormat, Tensor, function_of
 from core.models.exported_spec import describe
 from coreml_export.check import Comparison, compare
-from coreml_export.compress import compress
 from coreml_export.convert import convert, quietly, trace
 from coreml_export.events import Stage
-from coreml_export.parts import Part
+from coreml_export.packer import Packer
+from coreml_export.parts import Part, named
 from coreml_export.plan import PartPlan
-from coreml_export.samples import samples_of
-from coreml_export.sensitivity import deal, measure
 
 SUFFIX = SUFFIXES[ExportFormat.COREML]
 HALVES = ("Chunk1", "Chunk2")
@@ -94,23 +92,22 @@ def write(
     stem = way.plan.name.rpartition("/")[2]
     plain: list[Path] = []
     packed: list[Path] = []
+    packer = Packer(way.plan.compression, way.scheduler_config)
     asked: tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]] | None = None
-    bits: Mapping[str, int] = {}
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
     for size in way.sizes:
         yield Stage.LOAD
         part = next(parts)
-        if Stage.MEASURE in way.plan.stages and not plain:
+        if Stage.MEASURE in way.plan.stages:
             yield Stage.MEASURE
-            measured = measure(part, samples_of(part, way.scheduler_config))
-            bits = deal(measured, way.plan.compression)
+            packer.look_at(part)
         yield Stage.TRACE
         examples = part.examples()
         if not plain:
             inputs, outputs = part.inputs, part.outputs
             if way.check:
-                asked = _named(inputs, examples), _named(outputs, _reference(part, examples))
+                asked = named(inputs, examples), named(outputs, _reference(part, examples))
         traced = trace(part, examples)
         yield Stage.CONVERT
         model = convert(traced, part, target=way.target, metadata=way.metadata)
@@ -120,7 +117,7 @@ def write(
         plain.append(_save(model, folder / f"{name}{SUFFIX}"))
         if Stage.COMPRESS in way.plan.stages:
             yield Stage.COMPRESS
-            model = compress(model, way.plan.compression, bits)
+            model = packer.pack(model, plain[-1])
             packed.append(_save(model, folder / f"{name}-packed{SUFFIX}"))
         del model
     made = _joined(packed or plain, way, folder / f"{stem}{SUFFIX}")
@@ -141,10 +138,6 @@ def write(
         yield Stage.COMPILE
         written = tuple(replace(one, compiled=_compiled(one.path)) for one in written)
     return written
-
-
-def _named(tensors: Sequence[Tensor], values: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {tensor.name: value for tensor, value in zip(tensors, values, strict=True)}
 
 
 @torch.no_grad()

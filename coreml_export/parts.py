@@ -74,6 +74,11 @@ class Part:
     fp32: bool = False
 
 
+def named(tensors: Sequence[Tensor], values: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Give a part's inputs, or outputs, by their names."""
+    return {tensor.name: value for tensor, value in zip(tensors, values, strict=True)}
+
+
 def part_names(
     components: Components, *, control: bool = False, nets: Collection[str] = ()
 ) -> tuple[str, ...]:

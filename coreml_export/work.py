@@ -318,12 +318,14 @@ class _Work:
         if before is None:
             return {}
         wanted = {name: self._sha256(part) for part in self._every for name in self._names(part)}
+        asked = {name: part for part in self._asked for name in self._names(part)}
         same = {
             record.name: record
             for record in before.parts
-            if record.inputs_sha256 == wanted.get(record.name) and self._folder.has(record)
+            if record.inputs_sha256 == wanted.get(record.name)
+            and self._folder.has(record)
+            and (record.name not in asked or _is_known(record, asked[record.name]))
         }
-        asked = {name for part in self._asked for name in self._names(part)}
         others = [
             record.name
             for record in before.parts
@@ -387,3 +389,8 @@ class _Work:
 
     def _written(self, name: str, *, kept: bool) -> PartWritten:
         return PartWritten(path=self._folder.package(name), record=self._records[name], kept=kept)
+
+
+def _is_known(record: PartRecord, part: PartPlan) -> bool:
+    """Whether a part was checked, if it is to be."""
+    return bool(record.psnr) or Stage.CHECK not in part.stages

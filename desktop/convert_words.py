@@ -86,6 +86,13 @@ def packings() -> dict[Packing, tuple[str, str]]:
                 "the rest. {0}"
             ).format(check),
         ),
+        Packing.W8A8: (
+            _tr("8 bits a weight, and in between"),
+            _tr(
+                "What layers are given is rounded too: faster on the Neural Engine from the M4 on, "
+                "and less exact. {0}"
+            ).format(check),
+        ),
     }
 
 

@@ -65,27 +65,25 @@ class Execution:
 
     Attributes:
         outputs: The results by name; floating-point ones are fp32.
-        largest: The largest magnitude that was computed, weights not counted.
-        largest_at: The operation that gave it.
+        ranges: The smallest and the largest number of each floating-point value that was computed
+            or given, by its name; no constants, and nothing that is not finite.
         first_non_finite: The first operation, if any, that gave something infinite or not a
             number; a mask of minus infinities is one.
     """
 
     outputs: dict[str, Tensor] = field(default_factory=dict)
-    largest: float = 0.0
-    largest_at: str = ""
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     first_non_finite: str | None = None
 
-    def note(self, operation: Operation, result: Tensor) -> None:
-        """Look at one result."""
+    def note(self, name: str, result: Tensor, operation: Operation | None = None) -> None:
+        """Look at one value, which an operation gave, or nobody."""
         if not result.is_floating_point() or not result.numel():
             return
-        low, high = result.aminmax()
-        magnitude = max(-float(low), float(high))
-        if not (math.isfinite(low) and math.isfinite(high)):
+        low, high = map(float, result.aminmax())
+        if math.isfinite(low) and math.isfinite(high):
+            self.ranges[name] = (low, high)
+        elif operation is not None:
             self.first_non_finite = self.first_non_finite or str(operation)
-        elif magnitude > self.largest:
-            self.largest, self.largest_at = magnitude, str(operation)
 
 
 class Program:
@@ -188,14 +186,16 @@ class Program:
     def execute(
         self, inputs: Mapping[str, Tensor], *, arithmetic: Arithmetic = Arithmetic.FP32
     ) -> Execution:
-        """Execute the program as ``run`` does, and tell how large its numbers became."""
+        """Execute the program as ``run`` does, and tell between what its numbers were."""
         self._refuse_unknown_operations()
         execution = Execution()
         values = self._accepted(inputs, arithmetic)
+        for name, given in values.items():
+            execution.note(name, given)
         for operation, last_used in self._steps:
             results = self._perform(operation, values, arithmetic)
             for declared, result in zip(operation.outputs, results, strict=True):
-                execution.note(operation, result)
+                execution.note(declared.name, result, operation)
                 values[declared.name] = result
             for name in last_used:
                 del values[name]

@@ -1,6 +1,6 @@
 """What packing weights costs: the starter exported in each way, and a picture by each export.
 
-    python -m tests.benchmarks.packing [none int8 palette6 palette4 mixed:6 ...]
+    python -m tests.benchmarks.packing [none int8 w8a8 palette6 palette4 mixed:6 ...]
 
 Prints the size of the text encoder and the UNet, how close the UNet is to torch, and how close a
 picture of twenty steps through the interpreted packages is to the one that torch makes.
@@ -21,7 +21,7 @@ from tests.fixtures.converted import decibels, export_starter, interpreted, pict
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    ways = ["none", "int8", "palette6", "palette4"]
+    ways = ["none", "int8", "w8a8", "palette6", "palette4"]
     parser.add_argument("compression", nargs="*", default=ways)
     options = parser.parse_args()
     with TemporaryDirectory() as scratch:

@@ -2,12 +2,13 @@ import json
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from core.coreml_folder import Manifest
+from core.coreml_folder import MANIFEST, Manifest
 from core.errors import InvalidRequest, ModelInvalid, ModelMissing, SaveFailed, Unsupported
 from core.events import Loading, Notice
 from core.models import catalog
@@ -240,6 +241,25 @@ def test_what_was_made_from_the_same_is_kept_and_the_rest_is_made(copied):
     # Nothing else depends on the batch, so the folder is whole again.
     assert {part.name for part in done.manifest.parts} == set(CONTRACT)
     assert done.manifest.batch == 1
+
+
+def test_part_that_nobody_checked_is_made_again_where_a_check_is_asked_for(copied):
+    done = copied(parts=("TextEncoder", "VAEDecoder"))
+    unchecked = [
+        replace(part, psnr={}) if part.name == "TextEncoder" else part
+        for part in done.manifest.parts
+    ]
+    manifest = replace(done.manifest, parts=tuple(unchecked))
+    (done.folder / MANIFEST).write_text(manifest.to_json())
+    as_it_is = list(export(replace(done.request, check=False), done.profile))
+    assert all(event.kept for event in as_it_is if isinstance(event, PartWritten))
+    events = list(export(done.request, done.profile))
+    written = {e.record.name: e for e in events if isinstance(e, PartWritten)}
+    assert {name: e.kept for name, e in written.items()} == {
+        "TextEncoder": False,
+        "VAEDecoder": True,
+    }
+    assert written["TextEncoder"].record.psnr["fp32"] > 60
 
 
 def test_export_can_be_stopped_while_its_process_begins(tiny_model, tmp_path, monkeypatch):

@@ -92,9 +92,9 @@ def written(part, tmp_path):
         packed = Compression.parse(compression)
         stages = [Stage.LOAD, Stage.TRACE, Stage.CONVERT, Stage.CHECK]
         if compression != "none":
-            stages += (
-                [Stage.COMPRESS, Stage.MEASURE] if "mixed" in compression else [Stage.COMPRESS]
-            )
+            stages.append(Stage.COMPRESS)
+        if compression.startswith(("mixed", "w8a8")):
+            stages.append(Stage.MEASURE)
         way = Way(
             plan=PartPlan(
                 name=PartName.UNET,
@@ -166,6 +166,16 @@ def test_mixed_bits_keep_to_the_size_that_was_asked_for(written):
 def test_mixed_bits_reach_the_closeness_that_was_asked_for(written):
     (made,) = written("mixed:35db")
     assert 34 < made.comparison.psnr["unpacked"] < 45
+
+
+def test_layers_are_given_eight_bits(written):
+    (made,) = written("w8a8")
+    assert bits_of(made.path) == pytest.approx(8.2, rel=0.05)
+    program = Program.read(made.path)
+    # conv_in, three blocks and conv_out; text and time.
+    assert (program.op_types["conv"], program.op_types["linear"]) == (5, 2)
+    assert program.op_types["quantize"] == program.op_types["dequantize"] == 7
+    assert 25 < made.comparison.psnr["unpacked"] < 60
 
 
 def test_sizes_are_functions_of_one_package_that_share_their_weights(written, part):

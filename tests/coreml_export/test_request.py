@@ -39,6 +39,7 @@ def test_it_goes_to_json_and_back(request_):
         ("none", Compression()),
         ("INT8", Compression(Packing.INT8)),
         ("palette4", Compression(Packing.PALETTE4)),
+        ("w8a8", Compression(Packing.W8A8)),
         ("mixed", Compression(Packing.MIXED, bits=6)),
         ("mixed:4.5", Compression(Packing.MIXED, bits=4.5)),
         ("mixed:60dB", Compression(Packing.MIXED, decibels=60)),
