@@ -3,8 +3,9 @@
 ``python -m tests.benchmarks.coreml FOLDER`` makes a picture for each choice of compute units, once
 to have the parts compiled and then ``--repeat`` times, and prints the steps per second that the
 UNet does, what the first and the second loading took, and what Apple has published for models of
-the family (https://github.com/apple/ml-stable-diffusion#performance-benchmarks), which are of
-another model than this one, and of other machines. ``--units`` chooses among them.
+the family, or for others if there is nothing on it
+(https://github.com/apple/ml-stable-diffusion#performance-benchmarks); those figures are of another
+model than this one, and of other machines. ``--units`` chooses among them.
 """
 
 from __future__ import annotations
@@ -129,8 +130,8 @@ def main() -> None:
             f"{units:8} {found.speed:6.2f} steps/s, loaded in {found.loading:.1f} s at first and "
             f"{found.loading_again:.1f} s again"
         )
-    if (published := PUBLISHED.get(identity.family.value)) is not None:
-        what, figures = published
+    of_family = PUBLISHED.get(identity.family.value)
+    for what, figures in PUBLISHED.values() if of_family is None else [of_family]:
         say(f"Apple, {what}:")
         say(", ".join(f"{machine} {speed:.2f}" for machine, speed in figures.items()))
 

@@ -1,4 +1,4 @@
-"""What a Mac alone can show: the same pictures by Core ML itself; and what is true without it."""
+"""What a Mac alone can show: torch's pictures by Core ML and Core AI; and what is true without."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from core.compute_units import ComputeUnits
 from core.coreml import FOLDER, CoreML
+from core.coreml_folder import ExportFormat
 from core.engine import TorchEngine
 from core.errors import PartNotLoaded
 from core.models.exported import Package
@@ -48,21 +49,21 @@ def test_a_part_that_cannot_be_compiled_says_so(package: Package, tmp_path: Path
     assert not list((tmp_path / FOLDER).glob("[!p]*"))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=list(ExportFormat))
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.fixtures.converted import export_starter
 
+    if request.param is ExportFormat.COREAI:
+        pytest.importorskip("coreai_torch", reason="Core AI's packages are not installed")
     folder = tmp_path_factory.mktemp("exported") / "starter"
-    export_starter(folder)
+    export_starter(folder, kind=request.param)
     return folder
 
 
 @pytest.mark.coreml_runtime
 @needs_core_ml
 @pytest.mark.parametrize("units", ["auto", *ComputeUnits])
-def test_core_ml_makes_the_picture_that_torch_makes(
-    folder: Path, tmp_path: Path, units: str
-) -> None:
+def test_a_mac_makes_the_picture_that_torch_makes(folder: Path, tmp_path: Path, units: str) -> None:
     from tests.fixtures.converted import decibels, picture
 
     engine = TorchEngine(DeviceName.CPU, cache=tmp_path)
