@@ -6,17 +6,21 @@ to the system alone.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
+import os
+import secrets
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from core.compute_units import ComputeUnits
 from core.coreml_folder import COMPILED
-from core.errors import PartNotLoaded, Unsupported
-from core.models.copying import check_room
+from core.errors import PartNotLoaded, SaveFailed, Unsupported
+from core.models.copying import check_room, discard
 from core.models.exported import Package
 from core.models.exported_parts import Arrays, Predictor
 from core.models.fingerprint import Fingerprints, combined_sha256
@@ -32,6 +36,15 @@ _OF_NO_CONCERN = (
 
 FOLDER = "coreml"
 """Where in the cache lies what Core ML's compiler made."""
+
+_PARTIAL = "partial-"
+"""Begins the names of what is not whole yet."""
+
+KEPT = 30 * 24 * 3600.0
+"""Seconds for which a compiled model is kept that nobody opens; it has the size of its part."""
+
+ABANDONED = 24 * 3600.0
+"""Seconds after which nobody is at work any more on what is not whole: compiling takes minutes."""
 
 _UNITS = {
     ComputeUnits.ALL: "ALL",
@@ -76,13 +89,34 @@ class CoreML:
         files = {file.relative_to(package.path).as_posix(): file for file in package.files}
         sha256 = combined_sha256(files, self._fingerprints.of_file)
         place = self._folder / f"{sha256}{COMPILED}"
-        if place.is_dir():
-            return place
+        if not place.is_dir():
+            self._compile(package, place)
+        with contextlib.suppress(OSError):
+            os.utime(place)
+        return place
+
+    def _compile(self, package: Package, place: Path) -> None:
+        """Have a part compiled; what is not whole never lies at its place."""
+        self._prune()
         check_room(self._folder, package.size)
-        partial = self._folder / f"partial-{sha256}{COMPILED}"
-        shutil.rmtree(partial, ignore_errors=True)
-        _coremltools().models.utils.compile_model(str(package.path), str(partial))
-        return partial.rename(place)
+        partial = self._folder / f"{_PARTIAL}{secrets.token_hex(8)}{COMPILED}"
+        try:
+            _coremltools().models.utils.compile_model(str(package.path), str(partial))
+            # Else another process was quicker.
+            if not place.is_dir():
+                partial.rename(place)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _prune(self) -> None:
+        """Remove what has not been opened for long, and what processes left that were killed."""
+        now = time.time()
+        for path in self._folder.glob(f"*{COMPILED}"):
+            kept = ABANDONED if path.name.startswith(_PARTIAL) else KEPT
+            # Another process may be at it too, or have it open.
+            with contextlib.suppress(OSError, SaveFailed):
+                if now - path.stat().st_mtime > kept:
+                    discard(path)
 
 
 class _Compiled:
