@@ -76,6 +76,12 @@ def units_of(text: str, parts: Collection[str], usual: ComputeUnits) -> dict[str
     return {part: named.get(part, rest) or usual for part in sorted(parts)}
 
 
+def unit_of(text: str, part: str, usual: ComputeUnits) -> ComputeUnits:
+    """Say which units one part runs on; see ``units_of``."""
+    rest, named = _parsed(text)
+    return named.get(part, rest) or usual
+
+
 def units_text(units: Mapping[str, ComputeUnits]) -> str:
     """Write down which units each part runs on; ``units_of`` reads it."""
     if len(set(units.values())) == 1:

@@ -28,6 +28,9 @@ class ExportFormat(StrEnum):
     COREAI = "coreai"
 
 
+TITLES = {ExportFormat.COREML: "Core ML", ExportFormat.COREAI: "Core AI"}
+"""What they are called."""
+
 SUFFIXES = {ExportFormat.COREML: ".mlpackage", ExportFormat.COREAI: ".aimodel"}
 """What the names of parts end with."""
 

@@ -48,7 +48,12 @@ from core.models.adapters import with_files
 from core.models.catalog import resolve
 from core.models.control_file import Controls, find_controls
 from core.models.exported import Exported
-from core.models.exported_limits import check_length, refusal_here, settled_for
+from core.models.exported_limits import (
+    check_length,
+    control_refusal_here,
+    refusal_here,
+    settled_for,
+)
 from core.models.exported_source import source_of, stand_in_for
 from core.models.fingerprint import Fingerprints
 from core.models.identify import Identity, identify
@@ -192,7 +197,7 @@ class TorchEngine:
             yield from self._carry_out(request, preview, only)
             return
         except PartNotLoaded as error:
-            other, why = stand_in_for(request.model), str(error)
+            other, why = stand_in_for(request), str(error)
             if not other:
                 raise
         yield Notice(message=f"{why} {other}, which it was made from, is taken instead.")
@@ -236,6 +241,7 @@ class TorchEngine:
             fingerprints=self._fingerprints,
             find=self._find_control,
         )
+        self._check_runs_here(controls)
         request, refiner = find_refiner(request, identity, fingerprints=self._fingerprints)
         if notice := base_alone(request):
             yield Notice(message=notice)
@@ -294,8 +300,8 @@ class TorchEngine:
         upscaler = yield from self._enlarger.use(request, resolve_device(self._device_name))
         self._in_picture = False
         loaded = yield from self._load(key, request)
-        _check_lengths(request, loaded.texts, key.identity)
-        yield from loaded.use(request, controls.files, refiner)
+        _check_lengths(request, loaded.texts, key.identity, led=bool(controls.exported))
+        yield from loaded.use(request, controls.files, refiner, self._opening)
         if notice := unused_words(request, loaded.adapters.words):
             yield Notice(message=notice)
         decode = yield from loaded.decoder(preview.decoder, self._cache)
@@ -375,6 +381,12 @@ class TorchEngine:
         source = source_of(identity, vae=request.vae)
         return request, ModelKey.for_request(request, identity, source)
 
+    def _check_runs_here(self, controls: Controls) -> None:
+        """Refuse exported ControlNets that this system does not run."""
+        for control in () if self._open_part else controls.exported:
+            if refusal := control_refusal_here(control.format, control.path):
+                raise Unsupported(refusal)
+
     def _load(self, key: ModelKey, request: Request) -> Generator[Event, None, LoadedModel]:
         """Give the model, from memory or else from its files in place of the one before."""
         low = request.memory is MemoryMode.LOW
@@ -399,13 +411,14 @@ class TorchEngine:
         return self._loaded
 
     def _way_of(self, key: ModelKey, exported: Exported) -> Way:
-        opening = self._open_part or self._system_opening(exported.format)
         parts = [package.name for package in exported.used]
         units = units_of(key.units, parts, ComputeUnits.CPU)
-        return Way(open=opening, units=units, function=key.function)
+        return Way(open=self._opening(exported.format), units=units, function=key.function)
 
-    def _system_opening(self, kind: ExportFormat) -> Open:
-        """Give what runs the parts of exported models on this system."""
+    def _opening(self, kind: ExportFormat) -> Open:
+        """Give what runs the parts of exported models, on this system if nothing else is given."""
+        if self._open_part is not None:
+            return self._open_part
         match kind:
             case ExportFormat.COREML:
                 return CoreML(self._cache, self._fingerprints).open
@@ -467,14 +480,16 @@ def _teaching(request: Request, identity: Identity) -> Teaching | None:
     return model_teaching(identity) or lora_teaching(identity.distillation, loras)
 
 
-def _check_lengths(request: Request, texts: TextEmbeddings, identity: Identity) -> None:
+def _check_lengths(
+    request: Request, texts: TextEmbeddings, identity: Identity, *, led: bool
+) -> None:
     """Refuse texts that are longer than a model reads; most read any length."""
     for picture in range(request.total):
         for name, text in (
             ("prompts", request.prompt_of(picture)),
             ("negative_prompt", request.negative_of(picture)),
         ):
-            check_length(texts.chunks_of(text), name, identity)
+            check_length(texts.chunks_of(text), name, identity, led=led)
 
 
 def _read_start(request: Request) -> tuple[Request, Pixels | Canvas | None]:

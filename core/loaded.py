@@ -11,8 +11,8 @@ from pathlib import Path
 from core.events import Event, Loading
 from core.models.adapters import Adapters
 from core.models.components import Components
-from core.models.control import ControlNets
-from core.models.control_file import ControlFile
+from core.models.control import ControlNets, Opening
+from core.models.control_file import FoundControl
 from core.models.exported_limits import function_of, is_whole
 from core.models.identify import Identity
 from core.models.load import load_refiner
@@ -73,7 +73,7 @@ class ModelKey:
             key,
             stamps=key.stamps + beside,
             units=request.compute_units,
-            function=function_of(request, identity.exported),
+            function=function_of(request, identity.exported.sizes),
             source=source,
         )
 
@@ -110,8 +110,8 @@ class LoadedModel:
     @classmethod
     def of(cls, key: ModelKey, components: Components) -> LoadedModel:
         """Begin with nothing learned."""
-        nets = ControlNets(components.device, components.dtype)
-        return cls(key, components, TextEmbeddings(components), Adapters(components), nets)
+        texts, adapters = TextEmbeddings(components), Adapters(components)
+        return cls(key, components, texts, adapters, ControlNets(components))
 
     @property
     def experts(self) -> tuple[Expert, ...]:
@@ -120,7 +120,11 @@ class LoadedModel:
         return (own,) if self.refiner is None else (own, self.refiner[1])
 
     def use(
-        self, request: Request, files: Mapping[str, ControlFile], refiner: Identity | None
+        self,
+        request: Request,
+        files: Mapping[str, FoundControl],
+        refiner: Identity | None,
+        opening: Opening,
     ) -> Generator[Event, None, None]:
         """Have what a request adds to the model in memory, and nothing else.
 
@@ -128,6 +132,7 @@ class LoadedModel:
             request: With the hashes of all files.
             files: Its ControlNets, by their hashes.
             refiner: Its refiner, or None.
+            opening: Gives what opens exported parts.
 
         Yields:
             ``Loading`` before a file is read.
@@ -138,7 +143,7 @@ class LoadedModel:
         changed = yield from self.adapters.use(request)
         if changed:
             self.texts = TextEmbeddings(self.components, self.adapters.vectors)
-        yield from self.nets.use(files)
+        yield from self.nets.use(files, opening)
         yield from self._refine(refiner, request.refiner_sha256)
         if changed and self.refiner is not None:
             key, expert = self.refiner

@@ -34,6 +34,7 @@ from core.images.canvas import canvas_of
 from core.images.reading import read_start_image, size_of
 from core.images.writing import saved
 from core.models import catalog
+from core.models.exported_control import own_first
 from core.models.identify import identify
 from core.models.library import Library
 from core.models.names import locate
@@ -230,6 +231,14 @@ def _check_cells(grid: Grid, profile: Profile) -> None:
     found = functools.cache(
         lambda name, kind, what: locate(name, library.finder(kind), what, folder_ok=True)
     )
+    net = functools.cache(
+        lambda name, model: locate(
+            name,
+            own_first(identify(catalog.resolve(model)).exported, library.finder(Kind.CONTROLNET)),
+            "ControlNet",
+            folder_ok=True,
+        )
+    )
     control_size = functools.cache(lambda image: size_of(Path(image), field="controls.image"))
     starts: set[tuple[object, ...]] = set()
     for request in (cell.request for cell in grid.cells):
@@ -242,7 +251,7 @@ def _check_cells(grid: Grid, profile: Profile) -> None:
         for name in [*(use.path for use in request.loras), *(tag.name for tag in tags)]:
             found(name, Kind.LORA, "LoRA")
         for control in request.controls:
-            found(control.path, Kind.CONTROLNET, "ControlNet")
+            net(control.path, request.model)
             control_size(control.image)
         start = tuple(getattr(request, name, None) for name in _OF_A_START)
         if isinstance(request, ImageToImage) and start not in starts:

@@ -2,7 +2,8 @@
 
 Imports no torch. A ControlNet (Zhang et al. 2023, arXiv:2302.05543) is a folder as diffusers saves
 one, or a file under diffusers' or the original names. A file tells nothing of how it is built: its
-blocks are those of its model's UNet, of which it is a copy.
+blocks are those of its model's UNet, of which it is a copy. Exported ones are read by
+``core.models.exported_control``.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from core.events import Pixels
 from core.images.canvas import Canvas
 from core.images.control_map import control_maps
 from core.images.reading import sha256_of
+from core.models.control_fit import check_scale, check_text
+from core.models.exported import is_part
+from core.models.exported_control import ExportedControl, exported_control, own_first
 from core.models.fingerprint import Fingerprints
 from core.models.folder_files import read_json, value_of
-from core.models.identify import Family, Identity
+from core.models.identify import Identity
 from core.models.names import Resolver, locate
-from core.models.recognise import FAMILY_OF_WIDTH, FAMILY_TITLES, control_tensors
+from core.models.recognise import control_tensors
 from core.models.safetensors_header import TensorInfo
 from core.models.tensor_list import read_tensors
 from core.models.verdict import Kind, judge
@@ -85,6 +89,9 @@ class ControlFile:
     parameters: int
 
 
+FoundControl = ControlFile | ExportedControl
+
+
 @dataclass(frozen=True, slots=True)
 class Controls:
     """What leads a request's pictures.
@@ -94,8 +101,13 @@ class Controls:
         maps: What they follow in each pass, ``(H, W, 3) uint8``, one for each of the request's.
     """
 
-    files: Mapping[str, ControlFile]
+    files: Mapping[str, FoundControl]
     maps: tuple[tuple[Pixels, ...], ...]
+
+    @property
+    def exported(self) -> tuple[ExportedControl, ...]:
+        """Those of the ControlNets that are exported parts."""
+        return tuple(file for file in self.files.values() if isinstance(file, ExportedControl))
 
 
 def find_controls(
@@ -113,7 +125,8 @@ def find_controls(
         identity: Its model.
         canvas: What the pictures are laid over, or None.
         fingerprints: The memory of hashes.
-        find: Gives the file or folder of a ControlNet that the request names.
+        find: Gives the file or folder of a ControlNet that the request names and that is none of
+            the model's own.
 
     Returns:
         The request with the places and hashes of its ControlNets and control pictures recorded, and
@@ -123,16 +136,17 @@ def find_controls(
         ModelMissing: If a ControlNet is not there.
         ModelInvalid: If it is damaged, or something else, or was made for another kind of model.
         Unsupported: If it is of a kind that is not run; it is named.
-        InvalidRequest: If a control picture cannot be read, or a file is another than the request
-            was made with.
+        InvalidRequest: If a control picture cannot be read, a file is another than the request was
+            made with, or an exported ControlNet leads no pictures of the request's size.
     """
     uses: list[ControlUse] = []
-    files: dict[str, ControlFile] = {}
+    files: dict[str, FoundControl] = {}
+    find = own_first(identity.exported, find)
     for use in request.controls:
         image = expanded(Path(use.image)).absolute()
         image_sha256 = sha256_of(image, field="controls.image")
         check_unchanged("controls.image", image, use.image_sha256, image_sha256)
-        file = find_control(locate(use.path, find, "ControlNet", folder_ok=True), identity)
+        file = _found(locate(use.path, find, "ControlNet", folder_ok=True), request, identity)
         sha256 = fingerprints.of_model(file.weights)
         check_unchanged("controls.path", file.path, use.sha256, sha256)
         places: dict[str, Any] = {"path": str(file.path), "image": str(image)}
@@ -140,6 +154,12 @@ def find_controls(
         files[sha256] = file
     request = dataclasses.replace(request, controls=tuple(uses))
     return request, Controls(files, control_maps(request, canvas))
+
+
+def _found(path: Path, request: Request, identity: Identity) -> FoundControl:
+    if is_part(path):
+        return exported_control(path, request, identity)
+    return find_control(path, identity)
 
 
 def find_control(path: Path, identity: Identity) -> ControlFile:
@@ -172,15 +192,7 @@ def _check_family(path: Path, tensors: Mapping[str, TensorInfo], identity: Ident
     told = any(
         name.endswith(("add_embedding.linear_1.weight", "label_emb.0.0.weight")) for name in tensors
     )
-    wanted = identity.configs["unet"]["cross_attention_dim"]
-    if width in (None, wanted) and told == identity.needs_size:
-        return
-    made_for = FAMILY_OF_WIDTH.get(width or 0, Family.SDXL if told else Family.CUSTOM)
-    raise ModelInvalid(
-        f"{path} is a ControlNet for {FAMILY_TITLES[made_for]} and {identity.path} is "
-        f"{FAMILY_TITLES[identity.family]} (they read text {width or 'not at all'} and {wanted} "
-        "wide); choose one that was made for this model."
-    )
+    check_text(path, width, identity, needs_size=told)
 
 
 def config_like(unet: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,10 +239,5 @@ def _config_of(folder: Path, identity: Identity) -> dict[str, Any]:
             )
     usual = {"conditioning_embedding_out_channels": list(_HINT_BLOCKS)}
     hint = value_of(folder, usual | config, "conditioning_embedding_out_channels", list)
-    if 2 ** (len(hint) - 1) != identity.vae_scale:
-        raise ModelInvalid(
-            f"{folder} brings control pictures to 1/{2 ** (len(hint) - 1)} of their size and the "
-            f"latents of {identity.path} have 1/{identity.vae_scale}; choose a ControlNet that was "
-            "made for this model."
-        )
+    check_scale(folder, 2 ** (len(hint) - 1), identity)
     return config

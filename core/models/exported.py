@@ -8,7 +8,7 @@ files and what the parts say of their inputs; the rest is as it was published wi
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +16,15 @@ from typing import Any
 
 from core.coreml_folder import (
     COMPILED,
+    CONTROL_FOLDER,
     MANIFEST,
     SUFFIXES,
+    TITLES,
     ExportFormat,
     Layout,
     Manifest,
     PartName,
+    PartRecord,
     Tensor,
 )
 from core.errors import ModelInvalid, Unsupported
@@ -67,7 +70,7 @@ _CONVERTER_NAMES = {
 """How the names of Apple's converter end before they are brought to ``PartName``'s."""
 
 RESIDUAL = "additional_residual_"
-"""How the inputs begin by which a UNet takes what ControlNets give."""
+"""How the names begin of what ControlNets give and a UNet takes; a number follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class Package:
     """A part of an exported model.
 
     Attributes:
-        name: A ``PartName``.
+        name: A ``PartName``, or ``controlnet/NAME``.
         path: Its folder, the same on every system if there are two.
         compiled: What Core ML's compiler made of it, or None.
         inputs: What it takes.
@@ -179,7 +182,13 @@ class Exported:
     @property
     def title(self) -> str:
         """What it is, for people."""
-        return "Core AI" if self.format is ExportFormat.COREAI else "Core ML"
+        return TITLES[self.format]
+
+
+def residuals_of(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """Give what ControlNets add, from the top of the UNet's way down; the last is its middle's."""
+    found = [one for one in tensors if re.fullmatch(rf"{RESIDUAL}\d+", one.name)]
+    return tuple(sorted(found, key=lambda one: int(one.name.removeprefix(RESIDUAL))))
 
 
 def is_exported(folder: Path) -> bool:
@@ -227,8 +236,23 @@ def read_exported(folder: Path) -> tuple[Exported, Manifest | None]:
         ) from error
 
 
+def is_part(path: Path) -> bool:
+    """Whether a path is called as the parts of exported models are."""
+    return path.suffix in PACKAGES
+
+
+def format_of_part(path: Path) -> ExportFormat:
+    """Tell by a part's name what runs it."""
+    return next(kind for kind, suffixes in _SUFFIXES.items() if path.suffix in suffixes)
+
+
 def part_alone(path: Path) -> ModelInvalid:
     """Say in one sentence that a part was given for a model."""
+    if path.absolute().parent.name == CONTROL_FOLDER:
+        return ModelInvalid(
+            f"{path} is an exported ControlNet, which leads pictures (--control) and does nothing "
+            "else; give the file or folder that it was made from."
+        )
     return ModelInvalid(
         f"{path} is a single part of an exported model; give the folder that it lies in."
     )
@@ -287,21 +311,31 @@ def _packages(folder: Path, kind: ExportFormat, manifest: Manifest | None) -> di
         raise ModelInvalid(
             f"{folder / missing[0]}{SUFFIXES[kind]} is missing; export the model again."
         )
-    packages = {}
-    for name, paths in places.items():
-        record = recorded.get(name)
-        inputs, outputs = (
-            (record.inputs, record.outputs) if record is not None else describe(paths[0])
+    return {name: read_package(name, paths, recorded.get(name)) for name, paths in places.items()}
+
+
+def read_package(name: str, paths: Sequence[Path], record: PartRecord | None) -> Package:
+    """Read what a part takes and gives.
+
+    Args:
+        name: What it is called.
+        paths: Its folders, what is the same on every system first.
+        record: What a manifest says of it, or None.
+
+    Raises:
+        ModelInvalid: If it is damaged, or does not tell.
+    """
+    path = paths[0]
+    inputs, outputs = describe(path) if record is None else (record.inputs, record.outputs)
+    compiled = next((path for path in paths if path.suffix == COMPILED), None)
+    package = Package(name, path, compiled, inputs, outputs)
+    is_as_written = path.suffix in SUFFIXES.values()
+    if record is not None and is_as_written and package.size < record.bytes:
+        raise ModelInvalid(
+            f"{path} is damaged: it has {package.size} of {record.bytes} bytes; copy it again, or "
+            "export the model again."
         )
-        compiled = next((path for path in paths if path.suffix == COMPILED), None)
-        package = packages[name] = Package(name, paths[0], compiled, inputs, outputs)
-        is_as_written = package.path.suffix == SUFFIXES[kind]
-        if record is not None and is_as_written and package.size < record.bytes:
-            raise ModelInvalid(
-                f"{package.path} is damaged: it has {package.size} of {record.bytes} bytes; copy "
-                "it again, or export the model again."
-            )
-    return packages
+    return package
 
 
 def _foreign(folder: Path, kind: ExportFormat, packages: Mapping[str, Package]) -> Exported:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from core import coreml_folder
-from core.compute_units import AUTO, units_of, units_text, usual_units
-from core.coreml_folder import ExportFormat, PartName
+from core.compute_units import AUTO, ComputeUnits, unit_of, units_of, units_text, usual_units
+from core.coreml_folder import TITLES, ExportFormat, Layout, PartName
 from core.errors import InvalidRequest, Unsupported
-from core.models.exported import Exported
+from core.models.exported import Exported, is_part
 from core.models.identify import Identity
 from core.request import ImageToImage, Precision, Request, Tiling, Upscale
 
 Size = tuple[int, int]
+
+_SYSTEMS = {
+    ExportFormat.COREML: ("darwin",),
+    # What Core AI's package brings for Linux computes on the CPU alone.
+    ExportFormat.COREAI: ("darwin", "linux"),
+}
+"""Where each format runs."""
 
 
 def limits_of(identity: Identity) -> dict[str, str]:
@@ -60,10 +68,7 @@ def check_limits(request: Request, identity: Identity) -> None:
     """
     exported = identity.exported
     if exported is None:
-        if request.compute_units != AUTO:
-            raise InvalidRequest(
-                "compute_units", "are for Core ML models alone; leave it at auto for this one."
-            )
+        _check_units(request)
         return
     used = {
         "loras": bool(request.loras),
@@ -88,26 +93,60 @@ def check_limits(request: Request, identity: Identity) -> None:
             "precision", "is fixed in an exported model; leave it at auto for this one."
         )
     _check_guidance(identity, exported)
-    _check_sizes(request, exported)
+    _check_model_sizes(request, exported)
 
 
-def check_length(chunks: int, name: str, identity: Identity) -> None:
-    """Refuse a text that is longer than an exported UNet reads.
+def _check_units(request: Request) -> None:
+    """Refuse compute units for a model of torch's, unless an exported ControlNet leads it."""
+    allowed = (AUTO, *ComputeUnits) if _is_led_by_parts(request) else (AUTO,)
+    if request.compute_units not in allowed:
+        raise InvalidRequest(
+            "compute_units", "are for Core ML models alone; leave it at auto for this one."
+        )
+
+
+def _is_led_by_parts(request: Request) -> bool:
+    """Whether an exported ControlNet leads a request of torch's model, which knows them by path."""
+    return any(is_part(Path(use.path)) for use in request.controls)
+
+
+def check_length(chunks: int, name: str, identity: Identity, *, led: bool = False) -> None:
+    """Refuse a text that is longer than an exported UNet or ControlNet reads.
 
     Args:
         chunks: How many encodings long the text is.
         name: The setting that it is.
         identity: The model.
+        led: Whether an exported ControlNet leads it.
 
     Raises:
         InvalidRequest: If it is.
     """
-    if chunks > 1 and identity.exported is not None and identity.exported.of("unet"):
+    if chunks == 1:
+        return
+    what = "ControlNet" if led else "model"
+    if led or (identity.exported is not None and identity.exported.of("unet")):
         raise InvalidRequest(
             name,
-            "is longer than the 75 tokens that an exported model reads; shorten it, or choose the "
-            "model it was made from.",
+            f"is longer than the 75 tokens that an exported {what} reads; shorten it, or choose "
+            f"the {what} it was made from.",
         )
+
+
+def control_refusal_here(kind: ExportFormat, path: Path, platform: str = sys.platform) -> str:
+    """Say in a sentence why an exported ControlNet does not run on this system; empty if it does.
+
+    Args:
+        kind: What runs it.
+        path: Where it lies.
+        platform: The system, as Python calls it.
+    """
+    if platform in _SYSTEMS[kind]:
+        return ""
+    return (
+        f"Running {path}, a {TITLES[kind]} ControlNet, needs a Mac; choose the ControlNet that it "
+        "was made from."
+    )
 
 
 def refusal_here(exported: Exported, platform: str = sys.platform) -> str:
@@ -117,9 +156,7 @@ def refusal_here(exported: Exported, platform: str = sys.platform) -> str:
         exported: The model.
         platform: The system, as Python calls it.
     """
-    # What Core AI's package brings for Linux computes on the CPU alone.
-    systems = ("darwin", "linux") if exported.format is ExportFormat.COREAI else ("darwin",)
-    if platform in systems:
+    if platform in _SYSTEMS[exported.format]:
         return ""
     needs = f"Running a {exported.title} model needs a Mac"
     if exported.source:
@@ -147,7 +184,9 @@ def settled_for(request: Request, identity: Identity) -> Request:
     """
     exported = identity.exported
     if exported is None:
-        return request
+        if not _is_led_by_parts(request):
+            return request
+        return dataclasses.replace(request, compute_units=control_units(request, identity).value)
     usual = usual_units(exported.layout, is_xl=identity.needs_size)
     parts = [package.name for package in exported.used]
     units = units_text(units_of(request.compute_units, parts, usual))
@@ -159,14 +198,30 @@ def settled_for(request: Request, identity: Identity) -> Request:
     return request
 
 
-def function_of(request: Request, exported: Exported) -> str:
-    """Name the function of a model's parts that makes pictures of a request's size.
+def control_units(request: Request, identity: Identity) -> ComputeUnits:
+    """Give what runs a request's exported ControlNets: what runs the UNet that they lead.
+
+    Args:
+        request: The request, settled as by ``settled_for``.
+        identity: Its model. A UNet of torch's is on the GPU if there is one, and so are they.
+    """
+    unet = () if identity.exported is None else identity.exported.of("unet")
+    usual = usual_units(Layout.ORIGINAL, is_xl=identity.needs_size)
+    return unit_of(request.compute_units, unet[0].name if unet else PartName.UNET, usual)
+
+
+def function_of(request: Request, sizes: Sequence[Size]) -> str:
+    """Name the function of exported parts that is for pictures of a request's size.
+
+    Args:
+        request: The request.
+        sizes: Those that the parts were exported for.
 
     Returns:
-        Empty for the usual one, which makes those of the first of the model's sizes.
+        Empty for the usual one, which is for the first of the sizes.
     """
     _, width, height = next(_seen_by_unet(request))
-    return "" if (width, height) == exported.sizes[0] else coreml_folder.function_of(width, height)
+    return "" if (width, height) == sizes[0] else coreml_folder.function_of(width, height)
 
 
 def _check_guidance(identity: Identity, exported: Exported) -> None:
@@ -178,21 +233,41 @@ def _check_guidance(identity: Identity, exported: Exported) -> None:
         )
 
 
-def _check_sizes(request: Request, exported: Exported) -> None:
+def check_led_sizes(request: Request, sizes: Sequence[Size], name: str) -> None:
+    """Refuse a size that an exported ControlNet was not exported for.
+
+    Args:
+        request: The request.
+        sizes: Of the pictures that it leads.
+        name: What it is called.
+
+    Raises:
+        InvalidRequest: Naming the size that it is for.
+    """
+    _check_sizes(_seen_by_unet(request), sizes, f"the ControlNet {name} leads")
+
+
+def _check_model_sizes(request: Request, exported: Exported) -> None:
     seen: list[tuple[str, int, int]] = []
     if exported.of("unet"):
         seen += _seen_by_unet(request)
     if exported.of("vae") and not request.vae:
         seen += _seen_by_vae(request)
-    wanted = seen[0][1:] if seen else None
+    _check_sizes(seen, exported.sizes, f"this {exported.title} model makes")
+
+
+def _check_sizes(seen: Iterable[tuple[str, int, int]], sizes: Sequence[Size], whose: str) -> None:
+    """Refuse what is not all of one size, or none of the sizes that parts were exported for."""
+    wanted: Size | None = None
     for name, width, height in seen:
-        if (width, height) in exported.sizes and (width, height) == wanted:
+        wanted = wanted or (width, height)
+        if (width, height) in sizes and (width, height) == wanted:
             continue
-        named = " or ".join(f"{w} x {h}" for w, h in exported.sizes)
+        named = " or ".join(f"{w} x {h}" for w, h in sizes)
         raise InvalidRequest(
             name,
-            f"{width} x {height} is another size than this {exported.title} model makes, which is "
-            f"{named}; choose that, or export it again with --width {width} --height {height}.",
+            f"{width} x {height} is another size than {whose}, which is {named}; choose that, or "
+            f"export it again with --width {width} --height {height}.",
         )
 
 

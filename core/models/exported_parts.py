@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import ModelInvalid
-from core.models.exported import RESIDUAL, Package
+from core.models.exported import Package, residuals_of
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -92,13 +92,9 @@ class ExportedUNet(nn.Module):
         """Use the UNet's part or chunks."""
         super().__init__()
         self.runner = runner
-        self._shapes = {
-            one.name: one.shape for package in runner.packages for one in package.inputs
-        }
-        self._residuals = sorted(
-            (name for name in self._shapes if name.startswith(RESIDUAL)),
-            key=lambda name: int(name.removeprefix(RESIDUAL)),
-        )
+        inputs = {one.name: one for package in runner.packages for one in package.inputs}
+        self._shape = inputs["sample"].shape
+        self._residuals = residuals_of(inputs.values())
 
     def forward(
         self,
@@ -114,8 +110,6 @@ class ExportedUNet(nn.Module):
     ) -> tuple[Tensor]:
         """Predict; all arguments as in diffusers.
 
-        A batch is cut into as many rows as the part takes, and the last of them filled up.
-
         Args:
             sample: ``(B, C, H/8, W/8)``.
             timestep: 0-dimensional.
@@ -130,45 +124,75 @@ class ExportedUNet(nn.Module):
             ``(B, 4, H/8, W/8)``, on the sample's device in its number format.
         """
         assert not return_dict
-        count = len(sample)
-        told = {
-            "sample": sample,
-            "timestep": timestep.reshape(1).expand(count),
-            "encoder_hidden_states": encoder_hidden_states.permute(0, 2, 1)[:, :, None],  # B D 1 T
-            **(added_cond_kwargs or {}),
-        }
+        told = _told(sample, timestep, encoder_hidden_states, added_cond_kwargs)
         if timestep_cond is not None:
             told["timestep_cond"] = timestep_cond
-        residuals = [*down_block_additional_residuals]
+        added = [*down_block_additional_residuals]
         if mid_block_additional_residual is not None:
-            residuals.append(mid_block_additional_residual)
-        added = residuals or self._nothing(sample)
-        told |= dict(zip(self._residuals, added, strict=True))
-        size = self._shapes["sample"][0]
-        answers = [
-            self._named_alone(self.runner(_rows(told, start, size)))[: count - start]
-            for start in range(0, count, size)
-        ]
-        return (torch.cat(answers).to(sample.device, sample.dtype),)
+            added.append(mid_block_additional_residual)
+        names = [one.name for one in self._residuals]
+        told |= dict(zip(names, added or self._nothing(sample), strict=True))
+        # The one output, whatever it is called.
+        (answer,) = _in_rows(self.runner, told, self._shape[0]).values()
+        return (answer.to(sample.device, sample.dtype),)
 
     def _nothing(self, sample: Tensor) -> list[Tensor]:
         """Give what no ControlNet adds, as large as the sample has it."""
-        usual = self._shapes["sample"]
-        sides = list(zip(sample.shape[2:], usual[2:], strict=True))
+        sides = list(zip(sample.shape[2:], self._shape[2:], strict=True))
         nothing = []
-        for name in self._residuals:
-            rows, channels, *lengths = self._shapes[name]
+        for rows, channels, *lengths in (one.shape for one in self._residuals):
             size = [
                 length * now // then for length, (now, then) in zip(lengths, sides, strict=True)
             ]
             nothing.append(torch.zeros(1).expand(rows, channels, *size))
         return nothing
 
-    @staticmethod
-    def _named_alone(answers: Mapping[str, Tensor]) -> Tensor:
-        """Give the one output, whatever it is called."""
-        (answer,) = answers.values()
-        return answer
+
+class ExportedControlNet(nn.Module):
+    """Stands in for diffusers' ``ControlNetModel``."""
+
+    def __init__(self, runner: PartRunner) -> None:
+        """Use a ControlNet's part."""
+        super().__init__()
+        self.runner = runner
+        (package,) = runner.packages
+        self._size = next(one.shape[0] for one in package.inputs if one.name == "sample")
+        self._residuals = residuals_of(package.outputs)
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor,
+        controlnet_cond: Tensor,
+        conditioning_scale: float = 1.0,
+        *,
+        added_cond_kwargs: Mapping[str, Tensor] | None = None,
+        return_dict: bool = False,
+    ) -> tuple[list[Tensor], Tensor]:
+        """Say what to add to a UNet; all arguments as in diffusers.
+
+        Args:
+            sample: ``(B, 4, H/8, W/8)``.
+            timestep: 0-dimensional.
+            encoder_hidden_states: ``(B, T, D)``.
+            controlnet_cond: ``(B, 3, H, W)`` in 0..1, the map to follow.
+            conditioning_scale: How strongly.
+            added_cond_kwargs: ``text_embeds`` and ``time_ids``, or None.
+            return_dict: False.
+
+        Returns:
+            What is added from the top down, and below, on the sample's device in its number format.
+        """
+        assert not return_dict
+        told = _told(sample, timestep, encoder_hidden_states, added_cond_kwargs)
+        told["controlnet_cond"] = controlnet_cond
+        answers = _in_rows(self.runner, told, self._size)
+        added = [
+            (answers[one.name] * conditioning_scale).to(sample.device, sample.dtype)
+            for one in self._residuals
+        ]
+        return added[:-1], added[-1]
 
 
 class ExportedTextEncoder(nn.Module):
@@ -242,6 +266,28 @@ def _one_by_one(runner: PartRunner, values: Tensor) -> Tensor:
     (taken,) = runner.packages[0].inputs
     answers = [next(iter(runner({taken.name: row}).values())) for row in values.split(1)]
     return torch.cat(answers).to(values.device, values.dtype)
+
+
+def _told(
+    sample: Tensor,
+    timestep: Tensor,
+    encoder_hidden_states: Tensor,
+    added_cond_kwargs: Mapping[str, Tensor] | None,
+) -> dict[str, Tensor]:
+    """Give what diffusers tells a network by the names and in the shapes that parts take."""
+    return {
+        "sample": sample,
+        "timestep": timestep.reshape(1).expand(len(sample)),
+        "encoder_hidden_states": encoder_hidden_states.permute(0, 2, 1)[:, :, None],  # B D 1 T
+        **(added_cond_kwargs or {}),
+    }
+
+
+def _in_rows(runner: PartRunner, told: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
+    """Give parts ``size`` rows at a time, as they were made for, the last ones filled up."""
+    count = len(told["sample"])
+    answers = [runner(_rows(told, start, size)) for start in range(0, count, size)]
+    return {name: torch.cat([one[name] for one in answers])[:count] for name in answers[0]}
 
 
 def _rows(values: Mapping[str, Tensor], start: int, size: int) -> dict[str, Tensor]:

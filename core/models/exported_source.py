@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from core.errors import CoreError, ModelInvalid, ModelMissing
 from core.models.catalog import resolve
+from core.models.exported_control import is_exported_control
 from core.models.identify import Identity, identify
+from core.request import Request
 
 
 def source_of(identity: Identity, *, vae: str) -> Identity | None:
@@ -43,18 +45,17 @@ def source_of(identity: Identity, *, vae: str) -> Identity | None:
         ) from error
 
 
-def stand_in_for(model: str) -> str:
-    """Name the torch model that makes the same pictures as an exported one.
-
-    Args:
-        model: The exported one, as a request calls it.
+def stand_in_for(request: Request) -> str:
+    """Name the torch model that makes the same pictures as a request's exported one.
 
     Returns:
-        As a request calls it; empty if there is none: it is not known or not there, or something
-        was merged into the exported one.
+        As a request calls it; empty if there is none: it is not known or not there, something was
+        merged into the exported one, or what leads it is exported too.
     """
-    exported = identify(resolve(model)).exported
+    exported = identify(resolve(request.model)).exported
     if exported is None or not exported.source or exported.changes:
+        return ""
+    if any(is_exported_control(use.path, exported) for use in request.controls):
         return ""
     try:
         source = identify(resolve(exported.source))

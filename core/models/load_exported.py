@@ -21,7 +21,9 @@ from core.models import load
 from core.models.clip_tokenizer.bundled import bundled_tokenizer
 from core.models.components import Components
 from core.models.exported import Exported, Package
+from core.models.exported_control import ExportedControl
 from core.models.exported_parts import (
+    ExportedControlNet,
     ExportedTextEncoder,
     ExportedUNet,
     ExportedVae,
@@ -163,12 +165,36 @@ def _component(
             return ExportedTextEncoder(runner, projects=name == "text_encoder_2")
 
 
+def load_exported_control(
+    name: str, control: ExportedControl, opener: Open, residence: Residence
+) -> Generator[Loading, None, ExportedControlNet]:
+    """Open a ControlNet.
+
+    Args:
+        name: What it is called among the model's parts.
+        control: The ControlNet.
+        opener: What opens it.
+        residence: Where it works, beside the UNet, with which it takes turns at every step.
+
+    Yields:
+        ``Loading``, again and again while it takes long.
+
+    Raises:
+        PartNotLoaded: If it does not become ready, or not in time.
+    """
+    package = control.package
+    way = Way(open=opener, units={package.name: control.units}, function=control.function)
+    runner = PartRunner([package], partial(_opened, way))
+    yield from _lodged(name, runner, way, residence, beside="unet")
+    return ExportedControlNet(runner)
+
+
 def _opened(way: Way, package: Package) -> Predictor:
     return way.open(package, way.units[package.name], way.function)
 
 
 def _lodged(
-    name: str, runner: PartRunner, way: Way, residence: Residence
+    name: str, runner: PartRunner, way: Way, residence: Residence, *, beside: str = ""
 ) -> Generator[Loading, None, None]:
     parts = " and ".join(package.name for package in runner.packages)
     units = way.units[runner.packages[0].name]
@@ -178,7 +204,7 @@ def _lodged(
         limit=way.time_limit,
         period=way.period,
     )
-    residence.lodge(name, runner)
+    residence.lodge(name, runner, beside=beside)
 
 
 class _Work(threading.Thread, Generic[T]):
@@ -232,7 +258,7 @@ def in_background(
         if seconds >= limit:
             raise PartNotLoaded(
                 f"{what} was not ready after {limit / 60:.0f} minutes; choose other compute units "
-                "(--compute-units cpu-gpu), or the model that it was made from."
+                "(--compute-units cpu-gpu), or what it was made from."
             )
         yield Loading(what=what, seconds=seconds)
     if isinstance(thread.error, CoreError):

@@ -111,7 +111,10 @@ class _Weights:
 
 @dataclass(slots=True)
 class _Part:
+    """A part, and the room that those share which are there together."""
+
     lodger: Lodger
+    room: str
     is_in: bool = True
 
 
@@ -141,16 +144,22 @@ class Residence:
         Raises:
             ModelInvalid: If its files are gone already.
         """
-        part = self._parts[name] = _Part(_Weights(module, source, self._device))
+        part = self._parts[name] = _Part(_Weights(module, source, self._device), name)
         if self._one_at_a_time:
             self._watch(name)
             self._put_out(part)
         else:
             module.to(self._device)
 
-    def lodge(self, name: str, lodger: Lodger) -> None:
-        """Take in a part that is not torch's, and is where it works."""
-        part = self._parts[name] = _Part(lodger)
+    def lodge(self, name: str, lodger: Lodger, *, beside: str = "") -> None:
+        """Take in a part that is not torch's, and is where it works.
+
+        Args:
+            name: What it is called.
+            lodger: The part.
+            beside: A part that it is called by turns with, and does not take the place of.
+        """
+        part = self._parts[name] = _Part(lodger, beside or name)
         if self._one_at_a_time:
             self._watch(name)
             self._put_out(part)
@@ -193,15 +202,18 @@ class Residence:
                 self._put_in(part)
 
     def bring(self, name: str) -> None:
-        """Make sure that a part is on the device, in the place of the one there.
+        """Make sure that a part is on the device, in the place of those there.
 
         Raises:
             ModelInvalid: If its weights have to be read again and have changed or gone.
         """
-        if self._parts[name].is_in:
+        wanted = self._parts[name]
+        if wanted.is_in:
             return
-        self.clear()
-        self._put_in(self._parts[name])
+        for part in self._parts.values():
+            if part.room != wanted.room:
+                self._put_out(part)
+        self._put_in(wanted)
 
     @property
     def held(self) -> int:

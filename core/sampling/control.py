@@ -104,8 +104,9 @@ class Controlled:
         middle: Tensor | None = None
         for control in self._now:
             picture = control.picture[..., self._rows, self._columns]
-            if next(control.net.parameters()).dtype is not latents.dtype:
-                # fp32 had to help, or has helped the batch before.
+            weights = next(control.net.parameters(), None)
+            if weights is not None and weights.dtype is not latents.dtype:
+                # fp32 had to help, or has helped the batch before. Exported ones have none here.
                 change_dtype(control.net, latents.dtype)
             downs, added = control.net(
                 # An inpainting UNet's latents have the mask and the surroundings behind them.

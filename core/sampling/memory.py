@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import OutOfMemory
-from core.models.control_file import ControlFile
+from core.models.control_file import FoundControl
 from core.models.identify import Identity
 from core.models.refiner_file import PREFIX
 from core.models.tensor_list import read_tensors
@@ -70,7 +70,7 @@ def adapter_bytes(files: Iterable[Path], precision: Precision) -> int:
     return sum(counts) * _BYTES[precision]
 
 
-def control_bytes(files: Iterable[ControlFile], precision: Precision) -> int:
+def control_bytes(files: Iterable[FoundControl], precision: Precision) -> int:
     """Bytes of ControlNets in a resolved number format."""
     return sum(file.parameters for file in files) * _BYTES[precision]
 

@@ -101,7 +101,7 @@ class Sampler:
             decode=self._decode,
             preview_costs={},
             start=None,
-            nets=ControlNets(components.device, components.dtype),
+            nets=ControlNets(components),
             maps=((),),
         )
         check_plans(job)

@@ -135,3 +135,43 @@ def test_nonsense_is_refused_in_one_sentence(
     assert (status, paths) == (1, [])
     assert told in err
     assert err.count("\n") == 1
+
+
+def test_an_exported_control_net_is_named_recorded_and_used_again(
+    tiny_model: Path,
+    control: Path,
+    start_picture: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from diffusers import ControlNetModel
+
+    from core.engine import TorchEngine
+    from tests.fixtures.exported import Stand
+
+    lines = {"Lines": ControlNetModel.from_pretrained(control).eval()}
+    stand = Stand(tiny_model, tmp_path, size=(64, 64), control=True, nets=lines)
+    folder = stand.write(tmp_path / "model")
+    engine = TorchEngine(DeviceName.CPU, cache=tmp_path / "cache", open_part=stand.open)
+
+    def call(*words: str) -> list[Path]:
+        options = ["--profile", str(tmp_path / "profile"), "--out", str(tmp_path / "out"), "--json"]
+        status = cli.main([*words, *options], make_engine=lambda *_: engine)
+        said = capsys.readouterr()
+        assert status == 0, said.err
+        events = [json.loads(line) for line in said.out.splitlines()]
+        return [Path(event["path"]) for event in events if event["event"] == "image"]
+
+    words = ("--model", str(folder), "--control", "lines", "--control-image", str(start_picture))
+    words = (*words, "--width", "64", "--height", "64", "--steps", "2", "--seed", "5")
+    weak, strong = call("grid", "a red circle", "--x", "control-weight=0,5", *words)
+    assert not np.array_equal(pixels(weak), pixels(strong))
+    recorded = read_metadata(strong)
+    assert isinstance(recorded, Recorded)
+    (use,) = recorded.request.controls
+    assert use.path == str(folder / "controlnet" / "Lines.mlpackage")
+    assert len(use.sha256) == 64
+    (again,) = call("generate", "--from", str(strong))
+    np.testing.assert_array_equal(pixels(again), pixels(strong))
+    cli.main(["inspect", str(strong)])
+    assert f"{use.path} follows {start_picture} at 5" in capsys.readouterr().out

@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from core.compute_units import ComputeUnits, check_units, units_of, units_text, usual_units
+from core.compute_units import (
+    ComputeUnits,
+    check_units,
+    unit_of,
+    units_of,
+    units_text,
+    usual_units,
+)
 from core.coreml_folder import Layout
 from core.errors import InvalidRequest
 
@@ -37,6 +44,12 @@ def test_units_for_all_parts_or_some(text, units):
     chosen = units_of(text, PARTS, GPU)
     assert tuple(chosen[part] for part in PARTS) == units
     assert units_of(units_text(chosen), PARTS, ANE) == chosen
+
+
+def test_units_of_one_part():
+    assert unit_of("cpu, Unet=cpu-ane", "Unet", GPU) is ANE
+    assert unit_of("cpu, Unet=cpu-ane", "VAEDecoder", GPU) is CPU
+    assert unit_of("Unet=cpu-ane", "VAEDecoder", GPU) is GPU
 
 
 def test_units_that_all_parts_share_are_written_once():

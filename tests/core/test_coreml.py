@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -35,7 +36,14 @@ from core.request import (
 )
 from tests.conftest import write_tiny_control
 from tests.fixtures.exported import NUMBERS, Stand, manifest_of, request_of
-from tests.fixtures.packages import UNET_INPUTS, write_foreign
+from tests.fixtures.packages import (
+    NOISE,
+    UNET_INPUTS,
+    residuals,
+    write_compiled,
+    write_foreign,
+    write_foreign_control,
+)
 
 OFF = PreviewSettings(decoder=PreviewDecoder.OFF)
 WATCHED = PreviewSettings(budget=math.inf)
@@ -184,6 +192,134 @@ def test_control_nets_lead_a_unet_that_takes_what_they_give(
     assert decibels(led, made(tiny_model, controls=controls)) > 40
     assert decibels(made(folder), made(tiny_model)) > 40
     assert decibels(led, made(folder)) < 40
+
+
+def led_bench(model: Path, net: Path, scratch: Path, **options: Any) -> Bench:
+    """A bench with a ControlNet among its parts, ``Lines``."""
+    lines = {"Lines": diffusers.ControlNetModel.from_pretrained(net).eval()}
+    return bench_of(model, scratch, 64, control=True, nets=lines, **options)
+
+
+@pytest.fixture(scope="module")
+def tiny_net(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_control(tmp_path_factory.mktemp("net") / "lines", tiny_model)
+
+
+@pytest.fixture(scope="module")
+def led(tiny_model: Path, tiny_net: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return led_bench(tiny_model, tiny_net, tmp_path_factory.mktemp("led"))
+
+
+@pytest.fixture
+def followed(start_picture: Path) -> Callable[..., dict[str, Any]]:
+    """Let a ControlNet of that name or path lead a request, so strongly that it is seen."""
+
+    def controls(path: object, weight: float = 3.0) -> dict[str, Any]:
+        use = ControlUse(path=str(path), image=str(start_picture), weight=weight)
+        return {"controls": (use,)}
+
+    return controls
+
+
+def one_of(bench: Bench, model: object, **changes: Any) -> ImageReady:
+    return images(run(bench.engine, bench.request(model, **{"steps": 4} | changes)))[0]
+
+
+def test_an_exported_control_net_leads_an_exported_unet(
+    led: Bench, tiny_net: Path, followed: Callable[..., dict[str, Any]]
+) -> None:
+    folder = led.write("whole")
+    opened, model = len(led.stand.opened), led.stand.model
+    made = one_of(led, folder, **followed("lines"), compute_units="cpu-ane")
+    assert decibels(made, one_of(led, model, **followed(tiny_net))) > 40
+    assert decibels(made, one_of(led, model, **followed(tiny_net, weight=1))) < 40
+    (use,) = made.request.controls
+    assert use.path == str(folder / "controlnet" / "Lines.mlpackage")
+    assert len(use.sha256) == 64
+    # As the UNet.
+    assert ("controlnet/Lines", ComputeUnits.CPU_ANE, "") in led.stand.opened[opened:]
+    again = images(run(led.engine, made.request))[0]
+    assert again.request == made.request
+    np.testing.assert_array_equal(again.pixels, made.pixels)
+
+
+def test_an_exported_control_net_leads_a_torch_unet(
+    led: Bench, tiny_net: Path, followed: Callable[..., dict[str, Any]]
+) -> None:
+    part, model = led.write("whole") / "controlnet" / "Lines.mlpackage", led.stand.model
+    made = one_of(led, model, count=3, batch_size=3, **followed(part))
+    assert decibels(made, one_of(led, model, count=3, batch_size=3, **followed(tiny_net))) > 40
+    # What it was is kept, and with it what ran it.
+    assert made.request.compute_units in ("cpu-gpu", "cpu")
+    assert led.stand.opened[-1] == (
+        "controlnet/Lines",
+        ComputeUnits(made.request.compute_units),
+        "",
+    )
+    with pytest.raises(InvalidRequest, match="75 tokens that an exported ControlNet reads"):
+        one_of(led, model, prompts=("night " * 90,), **followed(part))
+
+
+def test_an_exported_control_net_of_a_model_that_is_told_sizes(
+    tiny_xl_model: Path, tmp_path: Path, followed: Callable[..., dict[str, Any]]
+) -> None:
+    net = write_tiny_control(tmp_path / "net", tiny_xl_model)
+    bench = led_bench(tiny_xl_model, net, tmp_path, only=["controlnet/Lines"], batch=1)
+    part = bench.write("whole") / "controlnet" / "Lines.mlpackage"
+    made = one_of(bench, tiny_xl_model, **followed(part))
+    assert decibels(made, one_of(bench, tiny_xl_model, **followed(net))) > 40
+    assert decibels(made, one_of(bench, tiny_xl_model)) < 40
+
+
+def test_another_size_is_another_function_of_the_same_control_net(
+    tiny_model: Path, tiny_net: Path, tmp_path: Path, followed: Callable[..., dict[str, Any]]
+) -> None:
+    only = {"only": ["controlnet/Lines"]}
+    square = led_bench(tiny_model, tiny_net, tmp_path, **only)
+    lines = {"Lines": diffusers.ControlNetModel.from_pretrained(tiny_net).eval()}
+    wide = Stand(tiny_model, tmp_path, size=(128, 64), control=True, nets=lines, **only)
+
+    def opened(package: Package, units: ComputeUnits, function: str) -> Any:
+        return (wide if function == "size_128x64" else square.stand).open(package, units, function)
+
+    bench = dataclasses.replace(
+        square, engine=TorchEngine(DeviceName.CPU, cache=tmp_path / "cache", open_part=opened)
+    )
+    folder = bench.write("sizes", sizes=((64, 64), (128, 64)))
+    use = followed(folder / "controlnet" / "Lines.mlpackage")
+    one_of(bench, tiny_model, **use)
+    made = one_of(bench, tiny_model, width=128, **use)
+    assert decibels(made, one_of(bench, tiny_model, width=128, **followed(tiny_net))) > 40
+    assert len(square.stand.opened) == len(wide.opened) == 1
+
+
+def test_a_control_net_stays_beside_its_unet_where_memory_is_low(
+    led: Bench, followed: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    engine = TorchEngine(DeviceName.CPU, cache=tmp_path, open_part=led.stand.open)
+    low = dataclasses.replace(led, engine=engine)
+    before, folder = len(led.stand.opened), led.write("whole")
+    one_of(low, folder, memory=MemoryMode.LOW, **followed("Lines"))
+    names = [name for name, *_ in led.stand.opened[before:]]
+    # Each once to have it compiled, and then again when it has to work.
+    assert names[:4] == ["ControlledUnet", "TextEncoder", "VAEDecoder", "VAEEncoder"]
+    assert names[4:6] == ["controlnet/Lines", "TextEncoder"]
+    assert names[6:] == ["controlnet/Lines", "ControlledUnet", "VAEDecoder"]
+
+
+def test_nothing_stands_in_for_what_an_exported_control_net_leads(
+    led: Bench, followed: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    def failing(package: Package, units: ComputeUnits, function: str) -> Any:
+        if package.name == "controlnet/Lines":
+            raise RuntimeError("it gave up")
+        return led.stand.open(package, units, function)
+
+    engine = TorchEngine(DeviceName.CPU, cache=tmp_path, open_part=failing)
+    folder = led.write("whole")
+    for model, net in ((folder, "lines"), (led.stand.model, folder / "controlnet/Lines.mlpackage")):
+        with pytest.raises(PartNotLoaded, match=r"controlnet/Lines \(.+\) cannot be loaded"):
+            run(engine, led.request(model, steps=2, **followed(net)))
 
 
 def test_parts_take_turns_where_memory_is_low(tiny: Bench) -> None:
@@ -338,13 +474,20 @@ class Nothing:
         return {one.name: np.zeros(one.shape, NUMBERS[one.dtype]) for one in self.package.outputs}
 
 
-def test_a_folder_of_another_converter_makes_pictures(tmp_path: Path) -> None:
-    engine = TorchEngine(
-        DeviceName.CPU,
-        cache=tmp_path / "cache",
-        open_part=lambda package, units, function: Nothing(package),
-    )
+def test_a_folder_of_another_converter_makes_pictures(tmp_path: Path, start_picture: Path) -> None:
+    opened = []
+
+    def nothing(package: Package, units: ComputeUnits, function: str) -> Any:
+        opened.append(package.name)
+        return Nothing(package)
+
+    engine = TorchEngine(DeviceName.CPU, cache=tmp_path / "cache", open_part=nothing)
     folder = write_foreign(tmp_path / "foreign", UNET_INPUTS)
-    made = images(run(engine, request_of(folder, 512, steps=2, negative_prompt="blurry")))[0]
+    write_compiled(folder / "ControlledUnet.mlmodelc", UNET_INPUTS | residuals("float16"), NOISE)
+    write_foreign_control(folder)
+    controls = (ControlUse(path="canny", image=str(start_picture)),)
+    request = request_of(folder, 512, steps=2, negative_prompt="blurry", controls=controls)
+    made = images(run(engine, request))[0]
     assert made.pixels.shape == (512, 512, 3)
     assert {int(value) for value in np.unique(made.pixels)} == {128}
+    assert opened[-1] == "controlnet/Canny"

@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,7 @@ from core.models.components import Components
 from core.models.exported import Package
 from core.models.identify import identify
 from core.paths import Profile
-from core.request import DeviceName, Precision, PreviewDecoder, TextToImage
+from core.request import ControlUse, DeviceName, Precision, PreviewDecoder, TextToImage
 from coreml_export.coreai import Converter, save, typed, write
 from coreml_export.events import Needs, PartWritten, Stage
 from coreml_export.export import export
@@ -30,6 +31,7 @@ from coreml_export.package import Way, Written
 from coreml_export.parts import Part, part_names, parts_of
 from coreml_export.plan import PartPlan
 from coreml_export.request import Compression, ExportRequest
+from tests.conftest import write_tiny_control
 from tests.fixtures.exported import Stand, manifest_of, request_of
 from tests.fixtures.loaded import loaded
 
@@ -150,6 +152,33 @@ def test_a_whole_picture_is_that_of_torch(exact, tmp_path):
     difference = np.abs(made.pixels.astype(int) - torchs.pixels.astype(int))
     assert difference.max() <= 1
     assert difference.mean() < 0.01
+
+
+@needs_coreai
+@slow
+@pytest.mark.parametrize("whole", [False, True], ids=["torch's UNet", "its own UNet"])
+def test_a_picture_follows_a_control_net_as_torchs_does(tiny_model, start_picture, tmp_path, whole):
+    net = write_tiny_control(tmp_path / "net", tiny_model)
+    lines = {"Lines": diffusers.ControlNetModel.from_pretrained(net).eval()}
+    names = ["controlnet/Lines", *(["ControlledUnet"] if whole else [])]
+    stand = Stand(tiny_model, tmp_path, size=(64, 64), control=True, nets=lines, only=names)
+    folder = tmp_path / "model"
+    (folder / "controlnet").mkdir(parents=True)
+    parts = [exactly(part) for part in stand.parts.values()]
+    for part in parts:
+        written(part, folder)
+    manifest = manifest_of(stand, parts, format=ExportFormat.COREAI, target="macOS27")
+    (folder / MANIFEST).write_text(manifest.to_json())
+
+    def made(model, path):
+        controls = (ControlUse(path=str(path), image=str(start_picture), weight=3.0),)
+        options = {"steps": 4, "precision": Precision.FP32, "controls": controls}
+        return picture(request_of(model, 64, **options), tmp_path)[0]
+
+    led = made(folder, "lines") if whole else made(tiny_model, folder / "controlnet/Lines.aimodel")
+    torchs = made(tiny_model, net)
+    assert led.request.controls[0].sha256 != torchs.request.controls[0].sha256
+    assert np.abs(led.pixels.astype(int) - torchs.pixels.astype(int)).max() <= 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Core AI is not looked for on Windows")

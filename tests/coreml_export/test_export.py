@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from core.coreml_folder import MANIFEST, Manifest
+from core.engine import TorchEngine
 from core.errors import InvalidRequest, ModelInvalid, ModelMissing, SaveFailed, Unsupported
-from core.events import Loading, Notice
+from core.events import ImageReady, Loading, Notice, PreviewSettings
 from core.models import catalog
 from core.models.families import Distillation
 from core.models.identify import identify
 from core.paths import Profile
-from core.request import LoraUse
+from core.request import ControlUse, DeviceName, LoraUse, PreviewDecoder
 from core.sampling import linear_preview
 from coreml_export.events import Exported, ExportStep, Needs, PartWritten, Stage
 from coreml_export.export import export
@@ -23,6 +24,8 @@ from coreml_export.interpreter.program import Program
 from coreml_export.interpreter.psnr import psnr
 from coreml_export.request import ExportRequest
 from tests.coreml_export.conftest import needs_coremltools, of_all_kinds, of_kinds
+from tests.fixtures.converted import decibels, interpreted
+from tests.fixtures.exported import request_of
 
 CONTRACT = {
     "TextEncoder": (
@@ -126,6 +129,23 @@ def test_unet_and_control_net_do_together_what_they_do_in_diffusers(done, tiny_m
     ).sample
     assert psnr(expected, found) > 60
     assert psnr(unet(sample, 500, states).sample, found) < 40
+
+
+@of_kinds("sd1-led")
+def test_a_whole_picture_follows_the_control_net(
+    done, tiny_model, tiny_control, other_vae, start_picture, tmp_path
+):
+    engine = TorchEngine(DeviceName.CPU, cache=tmp_path, open_part=interpreted)
+
+    def made(model, path, **changes):
+        controls = (ControlUse(path=str(path), image=str(start_picture), weight=3.0),)
+        request = request_of(model, 64, steps=4, controls=controls, **changes)
+        events = engine.generate(request, preview=PreviewSettings(decoder=PreviewDecoder.OFF))
+        return next(event for event in events if isinstance(event, ImageReady))
+
+    found = made(done.folder, "canny-edges")
+    assert found.request.controls[0].path.endswith("CannyEdges.mlpackage")
+    assert decibels(found, made(tiny_model, tiny_control, vae=str(other_vae))) > 40
 
 
 @of_kinds("sd1-led")
