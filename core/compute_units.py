@@ -7,7 +7,7 @@ What is asked for is a text: ``auto``, the name of some units (``cpu-ane``), or 
 from __future__ import annotations
 
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 
 from core.coreml_folder import Layout, PartName
@@ -57,23 +57,22 @@ def usual_units(layout: Layout, *, is_xl: bool, machine: str | None = None) -> C
     return ComputeUnits.CPU_ANE
 
 
-def units_of(text: str, parts: Collection[str], usual: ComputeUnits) -> dict[str, ComputeUnits]:
+def units_of(text: str, usual: Mapping[str, ComputeUnits]) -> dict[str, ComputeUnits]:
     """Say which units each part of a model runs on.
 
     Args:
         text: As it was asked for.
-        parts: The names of the model's parts.
-        usual: What ``auto`` stands for.
+        usual: What ``auto`` stands for, for each of the model's parts by name.
 
     Raises:
         InvalidRequest: If it names a part that the model does not have.
     """
     rest, named = _parsed(text)
-    if unknown := sorted(set(named) - set(parts)):
+    if unknown := sorted(set(named) - set(usual)):
         raise InvalidRequest(
-            FIELD, f"{unknown[0]} is no part of this model, which has {', '.join(sorted(parts))}."
+            FIELD, f"{unknown[0]} is no part of this model, which has {', '.join(sorted(usual))}."
         )
-    return {part: named.get(part, rest) or usual for part in sorted(parts)}
+    return {part: named.get(part, rest) or usual[part] for part in sorted(usual)}
 
 
 def unit_of(text: str, part: str, usual: ComputeUnits) -> ComputeUnits:

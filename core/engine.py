@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from core import coreai
-from core.compute_units import AUTO, ComputeUnits, units_of
+from core.compute_units import AUTO, units_of
 from core.coreml import CoreML
 from core.coreml_folder import ExportFormat
 from core.device import (
@@ -53,6 +53,7 @@ from core.models.exported_limits import (
     control_refusal_here,
     refusal_here,
     settled_for,
+    usual_units_of,
 )
 from core.models.exported_source import source_of, stand_in_for
 from core.models.fingerprint import Fingerprints
@@ -411,8 +412,7 @@ class TorchEngine:
         return self._loaded
 
     def _way_of(self, key: ModelKey, exported: Exported) -> Way:
-        parts = [package.name for package in exported.used]
-        units = units_of(key.units, parts, ComputeUnits.CPU)
+        units = units_of(key.units, usual_units_of(key.identity))
         return Way(open=self._opening(exported.format), units=units, function=key.function)
 
     def _opening(self, kind: ExportFormat) -> Open:

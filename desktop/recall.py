@@ -36,6 +36,7 @@ _SETTINGS = (
     "guidance_start",
     "guidance_end",
     "precision",
+    "compute_units",
     "width",
     "height",
     "seed",
@@ -75,6 +76,9 @@ class Recalled:
         kept: dict[str, Any] = {
             name: getattr(now, name) for name in _SETTINGS if not self.says(name)
         }
+        if self.says("model"):
+            # Another model chooses its compute units anew, which it may not have.
+            kept.pop("compute_units", None)
         if "seed" in kept:
             kept["seed_locked"] = now.seed_locked
         return dataclasses.replace(values, **kept)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 
 from PySide6.QtCore import QObject, QTimer
 
+from core.compute_units import AUTO
 from core.errors import SaveFailed
 from core.files import replace_file
 from core.request import (
@@ -67,6 +68,7 @@ class CreateSettings:
     guidance_start: float = 0.0
     guidance_end: float = 1.0
     precision: Precision = Precision.AUTO
+    compute_units: str = AUTO
     width: int = 512
     height: int = 512
     seed: int = 0
@@ -97,6 +99,7 @@ class CreateSettings:
             "seed": self.seed,
             "count": self.count,
             "precision": self.precision,
+            "compute_units": self.compute_units,
         }
         if self.start_image:
             return ImageToImage(**shared, init_image=self.start_image, strength=self.strength)
@@ -118,6 +121,7 @@ class CreateSettings:
             guidance_start=request.guidance_start,
             guidance_end=request.guidance_end,
             precision=request.precision,
+            compute_units=request.compute_units,
             width=request.width,
             height=request.height,
             seed=request.seed,

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import core.starter
+from core.compute_units import ComputeUnits
 from core.errors import CoreError, InvalidRequest, ModelInvalid, ModelMissing
 from core.models.curated import Curated
-from core.models.exported_limits import limits_of
+from core.models.exported_limits import limits_of, units_refusal_here, usual_units_of
 from core.models.families import Defaults, Distillation, ignored_settings, refused_schedulers
 from core.models.identify import Identity, identify
 from core.models.names import gone
@@ -90,6 +91,8 @@ class ModelCard:
         zero_terminal_snr: Whether its schedule ends in pure noise.
         limits: Settings of a request that it cannot serve, each with the reason and the remedy.
         sizes: Width and height of the pictures that it makes, if it makes no others.
+        usual_units: What runs each part of it where nothing else is asked for, if it is exported.
+        units_refused: Why there is no choice of that on this system, or empty.
     """
 
     name: str
@@ -117,6 +120,8 @@ class ModelCard:
     zero_terminal_snr: bool = False
     limits: Mapping[str, str] = field(default_factory=dict)
     sizes: tuple[tuple[int, int], ...] = ()
+    usual_units: Mapping[str, ComputeUnits] = field(default_factory=dict)
+    units_refused: str = ""
 
 
 def names() -> tuple[str, ...]:
@@ -182,7 +187,7 @@ def card(model: str) -> ModelCard:
     refused = refusals_for(identity)
     schedulers = tuple(name for name in SchedulerName if name not in refused)
     scheduler = settings.scheduler
-    path = identity.path
+    path, exported = identity.path, identity.exported
     plain = ModelCard(
         name=model,
         title=settings.title
@@ -216,7 +221,9 @@ def card(model: str) -> ModelCard:
         guidance_embedding=identity.guidance_embedding,
         zero_terminal_snr=identity.zero_terminal_snr,
         limits=limits_of(identity),
-        sizes=() if identity.exported is None else identity.exported.sizes,
+        sizes=() if exported is None else exported.sizes,
+        usual_units=usual_units_of(identity),
+        units_refused="" if exported is None else units_refusal_here(exported),
     )
     return with_good_settings(plain, _known(path))
 

@@ -164,6 +164,32 @@ def refusal_here(exported: Exported, platform: str = sys.platform) -> str:
     return f"{needs}; choose another model here."
 
 
+def usual_units_of(identity: Identity) -> dict[str, ComputeUnits]:
+    """Say what runs each part of an exported model where nothing else is asked for.
+
+    Returns:
+        By the names of the parts that pictures are made by; empty for a model of torch's.
+    """
+    exported = identity.exported
+    if exported is None:
+        return {}
+    usual = usual_units(exported.layout, is_xl=identity.needs_size)
+    used = {package.name for package in exported.used}
+    return {str(name): usual for name in PartName if name in used}
+
+
+def units_refusal_here(exported: Exported, platform: str = sys.platform) -> str:
+    """Say in a sentence why nobody chooses what runs an exported model here; empty if one does.
+
+    Args:
+        exported: The model.
+        platform: The system, as Python calls it.
+    """
+    if (refusal := refusal_here(exported, platform)) or platform == "darwin":
+        return refusal
+    return f"{exported.title} computes on the CPU alone on this system."
+
+
 def is_whole(identity: Identity, vae: str = "") -> bool:
     """Whether no component of a model is torch's.
 
@@ -187,9 +213,7 @@ def settled_for(request: Request, identity: Identity) -> Request:
         if not _is_led_by_parts(request):
             return request
         return dataclasses.replace(request, compute_units=control_units(request, identity).value)
-    usual = usual_units(exported.layout, is_xl=identity.needs_size)
-    parts = [package.name for package in exported.used]
-    units = units_text(units_of(request.compute_units, parts, usual))
+    units = units_text(units_of(request.compute_units, usual_units_of(identity)))
     request = dataclasses.replace(request, compute_units=units)
     if exported.of("vae") and not request.vae:
         request = dataclasses.replace(request, vae_tiling=Tiling.OFF)

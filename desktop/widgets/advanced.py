@@ -5,15 +5,17 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
+from core.models.catalog import ModelCard
 from core.request import Precision, PreviewDecoder
 from desktop.settings import CreateSettings
 from desktop.widgets.choice import Choice
-from desktop.widgets.form import rows
+from desktop.widgets.form import rows, show_row
 from desktop.widgets.slider_spin import CalmSpin, SliderSpin
+from desktop.widgets.units_choice import UnitsChoice
 
 
 class Advanced(QWidget):
-    """Guidance rescale and interval, precision, previews.
+    """Guidance rescale and interval, precision, processors, previews.
 
     Signals:
         changed(): After every change.
@@ -51,6 +53,7 @@ class Advanced(QWidget):
                 Precision.BF16: ("bf16", self.tr("Half the memory, coarser, never overflows.")),
             },
         )
+        self.units = UnitsChoice()
         self.preview = Choice[PreviewDecoder](
             self.tr("Preview"),
             {
@@ -66,19 +69,22 @@ class Advanced(QWidget):
                 PreviewDecoder.OFF: (self.tr("Off"), self.tr("Nothing until it is finished.")),
             },
         )
-        form = rows(
+        self._rows = rows(
             (
                 (self.tr("Rescale"), self.rescale),
                 (self.tr("Guided"), self.interval),
                 (self.tr("Precision"), self.precision),
+                (self.tr("Run on"), self.units),
                 (self.tr("Preview"), self.preview),
-            )
+            ),
+            tall=True,
         )
-        self.setLayout(form)
+        self.setLayout(self._rows)
         self.start.valueChanged.connect(self._on_start)
         self.end.valueChanged.connect(self._on_end)
         self.rescale.value_changed.connect(self.changed)
         self.precision.currentIndexChanged.connect(self.changed)
+        self.units.changed.connect(self.changed)
         self.preview.currentIndexChanged.connect(self.changed)
         self.end.setValue(100)
 
@@ -89,7 +95,14 @@ class Advanced(QWidget):
         self.start.setValue(100 * values.guidance_start)
         self.end.setValue(100 * values.guidance_end)
         self.precision.set_value(values.precision)
+        self.units.set_value(values.compute_units)
         self.preview.set_value(values.preview)
+
+    def offer(self, card: ModelCard) -> None:
+        """Offer what a model has."""
+        self.preview.offer(card.preview_decoders, self.tr("This model has none."))
+        self.units.offer(card.usual_units, card.units_refused)
+        show_row(self._rows, self.units, shown=bool(card.usual_units))
 
     def _on_start(self, value: float) -> None:
         self.end.setValue(max(self.end.value(), value))

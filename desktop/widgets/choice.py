@@ -1,9 +1,8 @@
-"""A choice among the values of an enum, shown in words."""
+"""A choice among some values, shown in words."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
@@ -11,7 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QStandardItemModel, QWheelEvent
 from PySide6.QtWidgets import QComboBox, QSizePolicy
 
-ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
+ChoiceT = TypeVar("ChoiceT", bound=str)
 
 
 class CalmCombo(QComboBox):
@@ -35,7 +34,7 @@ class CalmCombo(QComboBox):
 
 
 class Choice(CalmCombo, Generic[ChoiceT]):
-    """A drop-down over some values of an enum."""
+    """A drop-down over some texts, mostly the values of an enum."""
 
     def __init__(self, name: str, texts: Mapping[ChoiceT, tuple[str, str]]) -> None:
         """Offer values.
@@ -60,6 +59,10 @@ class Choice(CalmCombo, Generic[ChoiceT]):
         """Choose a value; one that cannot be chosen leaves the choice as it is."""
         if value in self._offered:
             self.setCurrentIndex(self._values.index(value))
+
+    def set_text(self, value: ChoiceT, text: str) -> None:
+        """Show a value in other words."""
+        self.setItemText(self._values.index(value), text)
 
     def offer(
         self,

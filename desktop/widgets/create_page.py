@@ -37,6 +37,7 @@ _OF_THE_CONTROLS = (
     "guidance_scale",
     "scheduler",
     "precision",
+    "compute_units",
 )
 """What the controls say for a picture that says nothing of itself and is to be larger."""
 
@@ -181,7 +182,8 @@ class CreatePage(QWidget):
                 request = dataclasses.replace(values, start_image="").request()
                 given = {name: getattr(request, name) for name in _OF_THE_CONTROLS}
             elif not recalled.is_ours:
-                given = {"model": recalled.settings(values).model}
+                near = recalled.settings(values)
+                given = {"model": near.model, "compute_units": near.compute_units}
             if recalled is None or not recalled.says("seed"):
                 given["seed"] = values.seed
             task = upscaled(path, given, 2.0, self._profile)

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from core.compute_units import AUTO
 from core.errors import InvalidRequest
 from core.models.catalog import ModelCard
 from core.request import MAX_COUNT, MAX_SIDE, MAX_STEPS, Request
@@ -102,6 +103,7 @@ class CreatePanel(QWidget):
             guidance_start=self.advanced.start.value() / 100,
             guidance_end=self.advanced.end.value() / 100,
             precision=self.advanced.precision.value(),
+            compute_units=self.advanced.units.value(),
             width=size.width(),
             height=size.height(),
             seed=self.seed.seed,
@@ -118,6 +120,7 @@ class CreatePanel(QWidget):
             self.negative: ("negative_prompt",),
             self.advanced.rescale: ("guidance_rescale",),
             self.advanced.interval: ("guidance_start", "guidance_end"),
+            self.advanced.units: ("compute_units",),
         }
         usual = CreateSettings()
         idle: dict[str, Any] = {
@@ -269,10 +272,12 @@ class CreatePanel(QWidget):
         before, self._card = self._card, card
         why = self.tr("This model does not work with it.")
         self.scheduler.offer(card.schedulers, why, card.refused_schedulers)
-        self.advanced.preview.offer(card.preview_decoders, self.tr("This model has none."))
+        self.advanced.offer(card)
         self.picture_size.set_model_size(card.width, card.height, card.size_multiple, card.sizes)
         set_unavailable(self.start, card.limits.get("init_image", ""))
         if before is not None:
+            if before.name != card.name:
+                self.advanced.units.set_value(AUTO)
             if self.steps.value() == before.steps:
                 self.steps.set_value(card.steps)
             if self.guidance.value() == before.guidance_scale:

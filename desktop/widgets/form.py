@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 from desktop.theme import mark
 
 LABEL_WIDTH = 72
-_FIELD_HEIGHT = 30
+_FIELD_HEIGHT = 28
 
 
 def rows(
@@ -47,6 +47,15 @@ def rows(
             grid.addWidget(label, row, 0)
         grid.addWidget(control, row, 1)
     return grid
+
+
+def show_row(grid: QGridLayout, control: QWidget, *, shown: bool) -> None:
+    """Show or hide a control of ``rows``, with its label."""
+    item = grid.itemAt(grid.indexOf(control) - 1)
+    label = item.widget() if item is not None else None
+    assert isinstance(label, QLabel)
+    for widget in (label, control):
+        widget.setVisible(shown)
 
 
 def captioned(text: str, control: QWidget) -> QVBoxLayout:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from PySide6.QtCore import QCoreApplication, QObject, Signal
-from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from core.training.config import Method
 from desktop.train_fields import Field, Group, fields_in_sight
@@ -16,7 +16,7 @@ from desktop.train_settings import DEVICE, TrainSettings, all_leaves, leaves, ma
 from desktop.widgets.availability import set_unavailable
 from desktop.widgets.field_control import FieldControl, control_of
 from desktop.widgets.fold import Fold
-from desktop.widgets.form import captioned, rows
+from desktop.widgets.form import captioned, rows, show_row
 
 LABEL_WIDTH = 92
 
@@ -151,14 +151,8 @@ class TrainForm(QObject):
 
     def _show(self, grid: QGridLayout, field: Field) -> bool:
         shown, widget = self._has(field.name), self.controls[field.name].widget
-        at = grid.indexOf(widget)
-        if at < 0:
-            return shown
-        widget.setVisible(shown)
-        item = grid.itemAt(at - 1)
-        label = item.widget() if item is not None else None
-        assert isinstance(label, QLabel)
-        label.setVisible(shown)
+        if grid.indexOf(widget) >= 0:
+            show_row(grid, widget, shown=shown)
         return shown
 
 

@@ -13,8 +13,9 @@ from core.compute_units import (
 from core.coreml_folder import Layout
 from core.errors import InvalidRequest
 
-PARTS = ("TextEncoder", "Unet", "VAEDecoder")
 ANE, GPU, CPU = ComputeUnits.CPU_ANE, ComputeUnits.CPU_GPU, ComputeUnits.CPU
+PARTS = ("TextEncoder", "Unet", "VAEDecoder")
+ON_GPU, ON_ANE = dict.fromkeys(PARTS, GPU), dict.fromkeys(PARTS, ANE)
 
 
 @pytest.mark.parametrize(
@@ -41,9 +42,9 @@ def test_the_usual_units_are_those_that_apple_recommends(layout, is_xl, machine,
 )
 def test_units_for_all_parts_or_some(text, units):
     check_units(text)
-    chosen = units_of(text, PARTS, GPU)
+    chosen = units_of(text, ON_GPU)
     assert tuple(chosen[part] for part in PARTS) == units
-    assert units_of(units_text(chosen), PARTS, ANE) == chosen
+    assert units_of(units_text(chosen), ON_ANE) == chosen
 
 
 def test_units_of_one_part():
@@ -53,7 +54,7 @@ def test_units_of_one_part():
 
 
 def test_units_that_all_parts_share_are_written_once():
-    assert units_text(units_of("auto", PARTS, ANE)) == "cpu-ane"
+    assert units_text(units_of("auto", ON_ANE)) == "cpu-ane"
 
 
 @pytest.mark.parametrize("text", ["gpu", "", "Unet", "Unet=gpu", "unet=cpu", "cpu-ane,", 3])
@@ -64,4 +65,4 @@ def test_other_texts_are_refused(text):
 
 def test_a_part_that_the_model_does_not_have_is_refused():
     with pytest.raises(InvalidRequest, match="TextEncoder2 is no part of this model"):
-        units_of("TextEncoder2=cpu", PARTS, GPU)
+        units_of("TextEncoder2=cpu", ON_GPU)

@@ -18,6 +18,7 @@ from PySide6.QtCore import QElapsedTimer, QEventLoop, QMimeData, QPoint, Qt, QUr
 from PySide6.QtGui import QDragEnterEvent
 from PySide6.QtWidgets import QApplication, QWidget
 
+from core.compute_units import ComputeUnits
 from core.errors import ExportFailed, OutOfMemory
 from core.models.library import Library
 from core.models.library_events import Progress, Task
@@ -41,6 +42,7 @@ from desktop.worker import EngineWorker
 from tests.desktop.fake_engine import FakeEngine, disc
 from tests.desktop.fake_export import FakeExporter
 from tests.desktop.shelf_files import fill_library
+from tests.fixtures.packages import UNET_INPUTS, write_foreign
 
 PROMPT = "a blue star on a yellow background"
 
@@ -171,6 +173,27 @@ def error(scene: Scene) -> None:
     )
     scene.window.page.generate()
     scene.finish()
+
+
+def units_elsewhere(scene: Scene) -> None:
+    """Show a Core ML model that does not run on this system, if that is no Mac."""
+    folder = write_foreign(scene.profile.root / "dreamy-v3-coreml", UNET_INPUTS)
+    scene.set(model=str(folder), prompt=PROMPT)
+    scene.window.panel.fold.set_open(shown=True)
+
+
+def units(scene: Scene) -> None:
+    """Show what runs a Core ML model, as a Mac shows it."""
+    units_elsewhere(scene)
+    models = scene.window.panel.model
+    assert models.card is not None
+    usual = dict.fromkeys(models.card.usual_units, ComputeUnits.CPU_ANE)
+    models.chosen.emit(dataclasses.replace(models.card, usual_units=usual, units_refused=""))
+
+
+def units_each(scene: Scene) -> None:
+    units(scene)
+    scene.window.panel.advanced.units.set_value("cpu-ane,VAEDecoder=cpu-gpu,VAEEncoder=cpu-gpu")
 
 
 def library(scene: Scene) -> None:
@@ -455,6 +478,11 @@ SCENES: dict[str, tuple[Callable[[Scene], None], ThemeMode, int, int]] = {
     "start-light": (start, ThemeMode.LIGHT, 1180, 860),
     "error-dark": (error, ThemeMode.DARK, 1180, 800),
     "error-light": (error, ThemeMode.LIGHT, 1180, 800),
+    "units-dark": (units, ThemeMode.DARK, 1180, 980),
+    "units-light": (units, ThemeMode.LIGHT, 1180, 980),
+    "units-each-dark": (units_each, ThemeMode.DARK, 1180, 1240),
+    "units-each-light": (units_each, ThemeMode.LIGHT, 1180, 1240),
+    "units-elsewhere-dark": (units_elsewhere, ThemeMode.DARK, 1180, 980),
     "models-dark": (library, ThemeMode.DARK, 1180, 800),
     "models-light": (library, ThemeMode.LIGHT, 1180, 800),
     "models-starter-dark": (starter_alone, ThemeMode.DARK, 1180, 800),

@@ -19,6 +19,7 @@ from core.models.exported_limits import (
     function_of,
     refusal_here,
     settled_for,
+    units_refusal_here,
 )
 from core.models.found_files import models_in
 from core.models.identify import Family, Identity, PredictionType, identify
@@ -208,6 +209,8 @@ def test_a_list_of_models_says_where_it_runs(tmp_path: Path, monkeypatch: pytest
     assert set(row.card.limits) == {"loras", "embeddings", "refiner", "controls", "vae_tiling"}
     assert row.refused == refusal_here(identity_of(tmp_path / "tiny-coreml"))
     assert row.precision == "fp16"
+    assert tuple(row.card.usual_units) == ("TextEncoder", "Unet", "VAEDecoder", "VAEEncoder")
+    assert len(set(row.card.usual_units.values())) == 1
 
 
 def identity_of(folder: Path) -> Any:
@@ -225,6 +228,9 @@ def test_it_runs_on_macs_alone_and_says_what_runs_elsewhere(tmp_path: Path):
     newer = dataclasses.replace(ours, format=ExportFormat.COREAI)
     assert refusal_here(newer, "darwin") == refusal_here(newer, "linux") == ""
     assert refusal_here(newer, "win32").startswith("Running a Core AI model needs a Mac;")
+    assert units_refusal_here(ours, "darwin") == units_refusal_here(newer, "darwin") == ""
+    assert units_refusal_here(ours, "linux") == refusal_here(ours, "linux")
+    assert units_refusal_here(newer, "linux") == "Core AI computes on the CPU alone on this system."
 
 
 @pytest.fixture
