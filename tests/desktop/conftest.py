@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import QApplication
 
 from core.models import catalog
@@ -78,7 +78,6 @@ class Session:
         self.train = self.window.train
         self.page, self.panel = self.window.page, self.window.panel
         self.results = self.page.results
-        qtbot.addWidget(self.window)
         self.window.show()
         qtbot.waitExposed(self.window)
         self.worker.start()
@@ -141,6 +140,12 @@ def open_window(qtbot, tmp_path, cards) -> Iterator[Callable[..., Session]]:
     yield open_it
     for session in sessions:
         session.close()
+    # What threads have said until now still finds a window.
+    QApplication.processEvents()
+    for session in sessions:
+        session.window.deleteLater()
+    # Windows that stay are styled anew with every one that is opened after them.
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 @pytest.fixture
