@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,8 @@ class Manifest:
             texts are filled up with; ``vae_sha256``, of the VAE that was exported; and ``words``,
             the token numbers of each of those taught.
         parts: What was written.
+        request: What was asked for, as ``coreml_export.request`` writes it; empty in the folders of
+            versions that did not keep it.
     """
 
     format: ExportFormat
@@ -152,6 +154,7 @@ class Manifest:
     versions: Mapping[str, str]
     model: Mapping[str, Any]
     parts: tuple[PartRecord, ...]
+    request: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Give the text of the file."""

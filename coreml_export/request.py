@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -201,12 +202,10 @@ class ExportRequest:
     def to_json(self) -> dict[str, Any]:
         """Give plain JSON values."""
         values = dataclasses.asdict(self)
-        return values | {
-            "format": str(self.format),
-            "layout": str(self.layout),
-            "compression": str(self.compression),
-            "parts": [str(part) for part in self.parts],
-        }
+        plain: dict[str, Any] = json.loads(
+            json.dumps(values | {"compression": str(self.compression)})
+        )
+        return plain
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ExportRequest:

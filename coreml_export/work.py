@@ -173,6 +173,7 @@ class _Work:
             parts=tuple(
                 sorted(self._records.values(), key=lambda record: order.get(record.name, 0))
             ),
+            request=request.to_json(),
         )
 
     def _make(self, part: PartPlan) -> Iterator[ExportEvent | StageBegan]:

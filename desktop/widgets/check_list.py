@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from PySide6.QtCore import Signal
@@ -79,6 +79,13 @@ class CheckList(QWidget):
             for key, box in self.boxes.items()
             if box.isChecked()
         )
+
+    def choose(self, weights: Mapping[str, float]) -> None:
+        """Choose these, with their weights, and nothing else; what is not offered cannot be."""
+        for key, box in self.boxes.items():
+            box.setChecked(key in weights)
+            if key in self.weights:
+                self.weights[key].setValue(weights.get(key, 1.0))
 
     def _add(self, row: int, item: Item, *, is_on: bool, weight: float) -> None:
         box = QCheckBox(item.text)

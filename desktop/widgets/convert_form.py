@@ -18,14 +18,14 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from core.coreml_folder import ExportFormat, Layout, Manifest, PartName
+from core.coreml_folder import ExportFormat, Layout, PartName
 from core.models.copying import format_size
 from core.models.listing import Listed
 from core.models.verdict import Kind
 from core.request_parts import EmbeddingUse, LoraUse
 from coreml_export.request import CONTROL_PART, Compression, ExportRequest, Packing
 from desktop.convert_estimate import Estimate
-from desktop.convert_place import begun_at, usual_place
+from desktop.convert_place import Begun, begun_at, last_stopped, usual_place
 from desktop.convert_words import (
     formats,
     layouts,
@@ -84,7 +84,8 @@ class ConvertForm(QWidget):
         self._library: tuple[Listed, ...] = ()
         self.kind = Choice[ExportFormat](self.tr("Format"), formats())
         usable = [kind for kind in ExportFormat if not refusals.get(kind)]
-        self.kind.offer(usable or list(ExportFormat), "", refusals)
+        self._usable = usable or list(ExportFormat)
+        self.kind.offer(self._usable, "", refusals)
         self.layout_choice = Choice[Layout](self.tr("Layout"), layouts())
         self.sizes = SizeList()
         self.packing = Choice[Packing](self.tr("Compression"), packings())
@@ -129,6 +130,7 @@ class ConvertForm(QWidget):
         assert model.card is not None
         self._model = model
         with QSignalBlocker(self):
+            self.kind.set_value(self._usable[0])
             self.layout_choice.set_value(usual_layout(model))
             self.packing.set_value(Packing.NONE)
             card = model.card
@@ -143,7 +145,8 @@ class ConvertForm(QWidget):
                 chooser.offer(())
             self.parts.offer([Item(name, part_name(name)) for name in _parts_of(model)])
         self.set_library(library)
-        if (stopped := begun_at(self.out(), model.name)) is not None:
+        stopped = last_stopped(self._models, model.name, self._taken())
+        if stopped is not None and stopped.request.format in self._usable:
             self._restore(stopped)
         self._on_change()
 
@@ -244,21 +247,36 @@ class ConvertForm(QWidget):
         control.setFocus()
         self._scroll.ensureWidgetVisible(control)
 
-    def _restore(self, stopped: Manifest) -> None:
-        """Choose what a conversion was stopped with, so that its parts are kept."""
+    def _restore(self, stopped: Begun) -> None:
+        """Choose what a conversion was begun with, so that it goes on as what it was."""
+        request = stopped.request
         with QSignalBlocker(self):
-            self.layout_choice.set_value(stopped.layout)
-            self.sizes.set_values(stopped.sizes)
-            self._set_compression(Compression.parse(stopped.compression))
-            self.batch.setChecked(stopped.batch == 2)
-            self.chunk.setChecked(any(part.name.endswith("Chunk1") for part in stopped.parts))
-            for path, weight in stopped.loras:
-                if path in self.loras.boxes:
-                    self.loras.boxes[path].setChecked(True)
-                    self.loras.weights[path].setValue(weight)
-            for box in self.words.boxes.values():
-                box.setChecked(box.text() in stopped.words)
-            self.vae.setCurrentIndex(max(self.vae.findData(stopped.vae), 0))
+            self.kind.set_value(request.format)
+            self.layout_choice.set_value(request.layout)
+            self.sizes.set_values(request.sizes or self.sizes.values())
+            self._set_compression(request.compression)
+            self.batch.setChecked(request.batch == 2)
+            self.chunk.setChecked(request.chunk)
+            self.check.setChecked(request.check)
+            self.loras.choose({use.path: use.weight for use in request.loras})
+            self.words.choose(dict.fromkeys((use.path for use in request.embeddings), 1.0))
+            self.controls.choose(dict.fromkeys(request.controls, 1.0))
+            self.parts.choose(dict.fromkeys(request.parts or self.parts.boxes, 1.0))
+            self.vae.setCurrentIndex(max(self.vae.findData(request.vae), 0))
+            if stopped.place != self._usual_place():
+                self.name.setText(stopped.place.name)
+        self.baked.set_open(shown=bool(request.loras or request.embeddings))
+        rest = (request.vae, request.controls, request.parts, request.chunk)
+        self.more.set_open(shown=any(rest))
+
+    def _lacking(self, request: ExportRequest) -> tuple[str, ...]:
+        """Name what went into a conversion and is not in the library."""
+        loras = [use.path for use in request.loras]
+        words = [use.path for use in request.embeddings]
+        offered = {*self.loras.boxes, *self.words.boxes, *self.controls.boxes, ""}
+        offered |= {str(row.path) for row in self._fitting(Kind.VAE)}
+        wanted = (*loras, *words, *request.controls, request.vae)
+        return tuple(Path(path).name for path in wanted if path not in offered)
 
     def _set_compression(self, compression: Compression) -> None:
         self.packing.set_value(compression.packing)
@@ -298,10 +316,12 @@ class ConvertForm(QWidget):
         reason = self.tr("The library has no other VAE that fits.")
         set_unavailable(self.vae, reason if self.vae.count() == 1 else "")
 
+    def _taken(self) -> set[Path]:
+        return {row.path for row in self._library}
+
     def _usual_place(self) -> Path:
         assert self._model is not None
-        taken = {row.path for row in self._library}
-        return usual_place(self._parent, self._model.name, self.kind.value(), taken)
+        return usual_place(self._parent, self._model.name, self.kind.value(), self._taken())
 
     def _on_change(self) -> None:
         if self._model is not None:
@@ -371,7 +391,7 @@ class ConvertForm(QWidget):
         """Say what is there already."""
         assert self._model is not None
         there, text = begun_at(out, self._model.name), ""
-        if there is not None and any(row.path == out for row in self._library):
+        if there is not None and out in self._taken():
             text = self.tr(
                 "It is converted there already: parts that are made alike are kept, the others "
                 "take the place of those that are there."
@@ -379,9 +399,12 @@ class ConvertForm(QWidget):
         elif there is not None:
             size = format_size(sum(part.bytes for part in there.parts))
             text = self.tr(
-                "A conversion was stopped there and goes on, with the choices it had: finished "
-                "parts ({0}, {1}) are kept where nothing about them is changed."
+                "A conversion was stopped there and goes on: finished parts ({0}, {1}) are kept "
+                "where nothing about them is changed."
             ).format(len(there.parts), size)
+            if lacking := ", ".join(self._lacking(there.request)):
+                lost = self.tr("The library does not have {0}, which went into it.")
+                text += " " + lost.format(lacking)
         self.place_note.setText(text)
         self.place_note.setVisible(bool(text))
 

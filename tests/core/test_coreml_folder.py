@@ -37,12 +37,20 @@ MADE = Manifest(
     versions={"coremltools": "9.0"},
     model={"configs": {"unet": {"in_channels": 4}}},
     parts=(RECORD,),
+    request={"model": "my-model", "sizes": [[512, 512]], "check": False},
 )
 
 
 def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path):
     (tmp_path / MANIFEST).write_text(MADE.to_json())
     assert Manifest.read(tmp_path) == MADE
+
+
+def test_one_that_does_not_tell_what_was_asked_for_is_read(tmp_path: Path):
+    values = json.loads(MADE.to_json())
+    del values["request"]
+    (tmp_path / MANIFEST).write_text(json.dumps(values))
+    assert Manifest.read(tmp_path).request == {}
 
 
 def test_a_folder_without_one(tmp_path: Path):

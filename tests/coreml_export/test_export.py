@@ -225,6 +225,12 @@ def test_manifest_says_how_it_was_made(exported, tiny_model):
     assert manifest.model["words"] == {"wolf": [size, size + 1]}
     assert len(manifest.source_sha256) == 64
     assert {"coremltools", "torch", "stepwise"} <= set(manifest.versions)
+    begun = ExportRequest.from_json(manifest.request)
+    assert all(use.sha256 for use in (*begun.loras, *begun.embeddings))
+    assert begun == replace(
+        request, sizes=manifest.sizes, loras=begun.loras, embeddings=begun.embeddings
+    )
+    assert [use.path for use in begun.loras] == [use.path for use in request.loras]
 
 
 def test_lora_is_merged_and_the_word_is_known(exported, tiny_model):

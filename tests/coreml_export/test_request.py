@@ -30,6 +30,7 @@ FULL = ExportRequest(
 )
 def test_it_goes_to_json_and_back(request_):
     there = json.loads(json.dumps(request_.to_json()))
+    assert there == request_.to_json()
     assert ExportRequest.from_json(there) == request_
 
 

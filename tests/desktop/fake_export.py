@@ -124,4 +124,5 @@ def manifest_of(request: ExportRequest, *parts: PartRecord) -> Manifest:
         versions={},
         model={},
         parts=parts,
+        request=request.to_json(),
     )

@@ -19,12 +19,14 @@ from PySide6.QtGui import QDragEnterEvent
 from PySide6.QtWidgets import QApplication, QWidget
 
 from core.compute_units import ComputeUnits
+from core.coreml_folder import MANIFEST, PartName, PartRecord
 from core.errors import ExportFailed, OutOfMemory
 from core.models.library import Library
 from core.models.library_events import Progress, Task
 from core.paths import Profile
+from core.request_parts import LoraUse
 from core.training.config import Method
-from coreml_export.request import Packing
+from coreml_export.request import CONTROL_PART, Compression, ExportRequest, Packing
 from desktop.app import make_engine
 from desktop.conversion import Conversion
 from desktop.jobs import JobQueue
@@ -40,7 +42,7 @@ from desktop.widgets.main_window import CREATE, MODELS, TRAIN, MainWindow
 from desktop.widgets.model_rows import Show
 from desktop.worker import EngineWorker
 from tests.desktop.fake_engine import FakeEngine, disc
-from tests.desktop.fake_export import FakeExporter
+from tests.desktop.fake_export import FakeExporter, manifest_of
 from tests.desktop.shelf_files import fill_library
 from tests.fixtures.packages import UNET_INPUTS, write_foreign
 
@@ -308,6 +310,41 @@ def convert_all(scene: Scene) -> None:
     scene.run(lambda: "macOS 15" in form.package_size.text())
 
 
+def convert_again(scene: Scene) -> None:
+    """Show what is offered after a restart for a conversion that was stopped."""
+    library(scene)
+    paths = {row.name: str(row.path) for row in scene.shelf.snapshot.models}
+    request = ExportRequest(
+        model="stable-diffusion-v1-5",
+        out=str(scene.profile.models / "ink-for-mac"),
+        sizes=((512, 512),),
+        compression=Compression(Packing.INT8),
+        loras=(LoraUse(path=paths["ink-wash"]), LoraUse(path="grainy.safetensors")),
+        controls=(paths["scribble"],),
+        parts=(PartName.UNET, PartName.TEXT_ENCODER, PartName.VAE_DECODER, CONTROL_PART),
+    )
+    written = PartRecord(
+        name=PartName.CONTROLLED_UNET,
+        inputs=(),
+        outputs=(),
+        bytes=870_000_000,
+        inputs_sha256="",
+        compression="int8",
+        psnr={},
+        seconds=300.0,
+    )
+    Path(request.out).mkdir(parents=True)
+    Path(request.out, MANIFEST).write_text(manifest_of(request, written).to_json())
+    page = scene.window.models
+    page.panel.list.turn_to("model stable-diffusion-v1-5")
+    page.convert(page.details.row)
+    form = page.convert_dialog.form
+    for fold in (form.baked, form.more):
+        fold.set_open(shown=True)
+    page.convert_dialog.resize(560, 1140)
+    scene.run(lambda: bool(form.package_size.text()), 20)
+
+
 def converting(scene: Scene) -> None:
     """Show a conversion at its second part."""
     scene.exporter.stop_at = 2
@@ -519,6 +556,8 @@ SCENES: dict[str, tuple[Callable[[Scene], None], ThemeMode, int, int]] = {
     "convert-light": (convert, ThemeMode.LIGHT, 1180, 800),
     "convert-all-dark": (convert_all, ThemeMode.DARK, 1180, 800),
     "convert-all-light": (convert_all, ThemeMode.LIGHT, 1180, 800),
+    "convert-again-dark": (convert_again, ThemeMode.DARK, 1180, 800),
+    "convert-again-light": (convert_again, ThemeMode.LIGHT, 1180, 800),
     "converting-dark": (converting, ThemeMode.DARK, 1180, 800),
     "converting-light": (converting, ThemeMode.LIGHT, 1180, 800),
     "converting-aside-dark": (converting_aside, ThemeMode.DARK, 1180, 800),

@@ -46,6 +46,10 @@ def fill_library(profile: Profile) -> None:
             "",
         ),
         "ink-wash": (lora(folder / "loras" / "ink-wash.safetensors", licence="CC-BY-4.0"), ""),
+        "scribble": (
+            write_stripped(folder / "scribble.safetensors", layout("sd1-controlnet")),
+            "",
+        ),
         "soft-light": (embedding(folder / "soft-light.safetensors"), ""),
         "sharper-vae": (
             write_stripped(folder / "sharper-vae.safetensors", layout("sd1-vae")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import sys
 from functools import partial
@@ -20,7 +21,7 @@ from core.models.library import Library
 from core.models.verdict import Kind
 from core.request_parts import EmbeddingUse, LoraUse
 from coreml_export.export import export
-from coreml_export.request import Compression, ExportRequest, Packing
+from coreml_export.request import CONTROL_PART, Compression, ExportRequest, Packing
 from desktop.conversion import Phase
 from desktop.convert_estimate import estimate
 from desktop.convert_place import usual_place
@@ -400,27 +401,84 @@ def test_place_is_new_or_that_of_a_conversion_that_was_stopped(session, page):
     assert "was stopped there" in form.place_note.text()
 
 
-def test_stopped_conversion_is_offered_with_the_choices_it_had(session, page):
-    fitting, word = row_of(session, "ink-wash"), str(row_of(session, "soft-light").path)
-    out = session.profile.models / f"{MODEL}-coreml"
-    out.mkdir(parents=True)
-    request = ExportRequest(
+def leave(request, age=0):
+    """Leave what an export that was stopped leaves of itself, so many seconds ago."""
+    Path(request.out).mkdir(parents=True)
+    manifest = Path(request.out, MANIFEST)
+    manifest.write_text(manifest_of(request).to_json())
+    os.utime(manifest, (1e9 - age, 1e9 - age))
+
+
+def everything(session):
+    """A conversion with nothing in it as it is by default."""
+    path = {row.name: str(row.path) for row in session.shelf.snapshot.models}
+    return ExportRequest(
         model=MODEL,
-        out=str(out),
+        out=str(session.profile.models / "mine"),
         layout=Layout.ORIGINAL,
         sizes=((512, 512), (768, 512)),
         batch=1,
         compression=Compression.parse("mixed:4.5"),
-        loras=(LoraUse(path=str(fitting.path), weight=0.6),),
-        embeddings=(EmbeddingUse(path=word, token="soft-light"),),
-        vae=str(row_of(session, "sharper-vae").path),
+        loras=(LoraUse(path=path["ink-wash"], weight=0.6),),
+        embeddings=(EmbeddingUse(path=path["soft-light"], token="soft-light"),),
+        vae=path["sharper-vae"],
+        controls=(path["scribble"],),
+        parts=(PartName.UNET, PartName.VAE_DECODER, CONTROL_PART),
+        check=False,
     )
-    manifest = dataclasses.replace(
-        manifest_of(request), loras=((str(fitting.path), 0.6),), words=("soft-light",)
-    )
-    (out / MANIFEST).write_text(manifest.to_json())
+
+
+def test_stopped_conversion_goes_on_after_a_restart_with_all_that_it_was(session, page):
+    request = everything(session)
+    leave(request)
+    leave(ExportRequest(model=MODEL, out=str(session.profile.models / "older")), age=60)
     page.convert(row_of(session, MODEL))
-    assert page.convert_dialog.form.request() == request
+    dialog = page.convert_dialog
+    assert "was stopped there" in dialog.form.place_note.text()
+    assert dialog.form.baked.is_open()
+    assert dialog.form.more.is_open()
+    dialog.form.start.click()
+    session.wait(lambda: not phase(session).is_busy)
+    assert session.exporter.requests == [request]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": ExportFormat.COREAI, "layout": Layout.ORIGINAL},
+        {"layout": Layout.SPLIT_EINSUM, "chunk": True},
+    ],
+)
+def test_stopped_conversion_is_found_whatever_it_is_for(session, page, changes):
+    out = session.profile.models / f"{MODEL}-{changes.get('format', ExportFormat.COREML)}"
+    request = ExportRequest(model=MODEL, out=str(out), sizes=((512, 512),), **changes)
+    leave(request)
+    page.convert(row_of(session, MODEL))
+    form = page.convert_dialog.form
+    assert form.request() == request
+    assert form.name.text() == ""
+    page.convert(row_of(session, "starter"))
+    assert form.kind.value() is ExportFormat.COREML
+
+
+def test_what_a_stopped_conversion_had_and_the_library_lacks_is_named(session, page):
+    request = everything(session)
+    lost = (LoraUse(path="/gone/grainy.safetensors"), *request.loras)
+    leave(dataclasses.replace(request, loras=lost))
+    page.convert(row_of(session, MODEL))
+    form = page.convert_dialog.form
+    assert form.request() == request
+    assert "does not have grainy.safetensors" in form.place_note.text()
+
+
+def test_conversion_that_does_not_tell_what_it_was_is_left_alone(session, page):
+    usual = session.profile.models / "starter-coreml"
+    request = ExportRequest(model="starter", out=str(usual), sizes=((128, 128),))
+    leave(request)
+    manifest = dataclasses.replace(manifest_of(request), request={})
+    (usual / MANIFEST).write_text(manifest.to_json())
+    page.convert(row_of(session, "starter"))
+    assert page.convert_dialog.form.out() == session.profile.models / "starter-coreml-2"
 
 
 def test_large_models_are_for_the_gpu(session, page):
