@@ -56,6 +56,8 @@ def limits_of(identity: Identity) -> dict[str, str]:
                 "This model was exported without what reads a start picture; export it again with "
                 f"{PartName.VAE_ENCODER}."
             )
+    if is_whole(identity):
+        limits["precision"] = "The precision of an exported model is fixed; leave it at auto."
     return limits
 
 
@@ -78,20 +80,14 @@ def check_limits(request: Request, identity: Identity) -> None:
         # The second pass of pixels reads the first one's picture.
         "init_image": isinstance(request, ImageToImage) or request.second_pass is not None,
         "vae_tiling": request.vae_tiling is Tiling.ON,
+        "precision": request.precision not in (Precision.AUTO, Precision.FP16),
     }
     if request.vae:
         # A VAE of torch's takes the place of the exported one.
-        used |= {"init_image": False, "vae_tiling": False}
+        used |= {"init_image": False, "vae_tiling": False, "precision": False}
     for name, reason in limits_of(identity).items():
         if used[name]:
             raise InvalidRequest(name, reason)
-    if is_whole(identity, request.vae) and request.precision not in (
-        Precision.AUTO,
-        Precision.FP16,
-    ):
-        raise InvalidRequest(
-            "precision", "is fixed in an exported model; leave it at auto for this one."
-        )
     _check_guidance(identity, exported)
     _check_model_sizes(request, exported)
 

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 from core.models.catalog import ModelCard
 from core.request import Precision, PreviewDecoder
 from desktop.settings import CreateSettings
+from desktop.widgets.availability import set_unavailable
 from desktop.widgets.choice import Choice
 from desktop.widgets.form import rows, show_row
 from desktop.widgets.slider_spin import CalmSpin, SliderSpin
@@ -101,6 +102,7 @@ class Advanced(QWidget):
     def offer(self, card: ModelCard) -> None:
         """Offer what a model has."""
         self.preview.offer(card.preview_decoders, self.tr("This model has none."))
+        set_unavailable(self.precision, card.limits.get("precision", ""))
         self.units.offer(card.usual_units, card.units_refused)
         show_row(self._rows, self.units, shown=bool(card.usual_units))
 

@@ -114,6 +114,8 @@ class CreatePage(QWidget):
         self.panel.start.set_path(str(path))
         if self.panel.start.refusal:
             self.results.show_error(self.panel.start.refusal)
+        elif not self.panel.start.isEnabled():
+            self.results.show_notice(self.panel.start.toolTip())
 
     @Slot()
     def paste(self) -> None:

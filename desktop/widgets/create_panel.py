@@ -120,6 +120,8 @@ class CreatePanel(QWidget):
             self.negative: ("negative_prompt",),
             self.advanced.rescale: ("guidance_rescale",),
             self.advanced.interval: ("guidance_start", "guidance_end"),
+            self.start: ("start_image", "strength"),
+            self.advanced.precision: ("precision",),
             self.advanced.units: ("compute_units",),
         }
         usual = CreateSettings()

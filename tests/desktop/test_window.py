@@ -26,6 +26,7 @@ from core.images.writing import save_picture
 from core.request import (
     ImageToImage,
     LoraUse,
+    Precision,
     PreviewDecoder,
     SchedulerName,
     SecondPass,
@@ -789,6 +790,24 @@ def test_guidance_as_a_number_disables_what_it_leaves_without_effect(session, ca
     panel.model.set_model("starter")
     panel.guidance.set_value(3.0)
     assert panel.negative.isEnabled()
+
+
+def test_what_a_model_cannot_do_is_not_asked_of_it(session, cards, tmp_path):
+    reasons = {"init_image": "It reads no start picture.", "precision": "It is fixed."}
+    cards["other"] = dataclasses.replace(cards["starter"], name="other", limits=reasons)
+    start = picture_file(tmp_path / "start.png")
+    session.set(precision=Precision.FP32, start_image=str(start))
+    session.panel.model.set_model("other")
+    request = session.panel.asked().request()
+    assert not isinstance(request, ImageToImage)
+    assert request.precision is Precision.AUTO
+    assert session.panel.advanced.precision.toolTip() == "It is fixed."
+    session.page.start_from(start)
+    assert session.results.banner.message.text() == "It reads no start picture."
+    session.panel.model.set_model("starter")
+    request = session.panel.asked().request()
+    assert isinstance(request, ImageToImage)
+    assert request.precision is Precision.FP32
 
 
 def test_model_limits_the_schedulers_and_moves_defaults(session, cards, tmp_path):

@@ -206,7 +206,14 @@ def test_a_list_of_models_says_where_it_runs(tmp_path: Path, monkeypatch: pytest
     row = list(listing(library))[-1]
     assert row.card is not None
     assert row.card.sizes == ((128, 128),)
-    assert set(row.card.limits) == {"loras", "embeddings", "refiner", "controls", "vae_tiling"}
+    assert set(row.card.limits) == {
+        "loras",
+        "embeddings",
+        "refiner",
+        "controls",
+        "vae_tiling",
+        "precision",
+    }
     assert row.refused == refusal_here(identity_of(tmp_path / "tiny-coreml"))
     assert row.precision == "fp16"
     assert tuple(row.card.usual_units) == ("TextEncoder", "Unet", "VAEDecoder", "VAEEncoder")
