@@ -3,58 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtWidgets import (
     QCheckBox,
-    QFileDialog,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from core.coreml_folder import ExportFormat, Layout, PartName
-from core.models.copying import format_size
 from core.models.listing import Listed
 from core.models.verdict import Kind
 from core.request_parts import EmbeddingUse, LoraUse
 from coreml_export.request import CONTROL_PART, Compression, ExportRequest, Packing
 from desktop.convert_estimate import Estimate
-from desktop.convert_place import Begun, begun_at, last_stopped, usual_place
-from desktop.convert_words import (
-    formats,
-    layouts,
-    packings,
-    part_name,
-    usual_layout,
-)
+from desktop.convert_place import Begun, last_stopped
+from desktop.convert_words import formats, layouts, part_name, usual_layout
 from desktop.theme import mark
 from desktop.widgets.availability import set_unavailable
 from desktop.widgets.check_list import CheckList, Item
 from desktop.widgets.choice import CalmCombo, Choice
-from desktop.widgets.elided_label import ElidedLabel
+from desktop.widgets.compression_choice import CompressionChoice
+from desktop.widgets.convert_place_field import ConvertPlaceField
 from desktop.widgets.fold import Fold
-from desktop.widgets.form import fill_panel, rows
+from desktop.widgets.form import fill_panel, quiet_lines, rows
 from desktop.widgets.icon_button import IconButton
 from desktop.widgets.size_list import SizeList
-from desktop.widgets.slider_spin import CalmSpin
 
 LABEL_WIDTH = 92
 
 _VAES_OF = {"sd1": ("sd1",), "sd2": ("sd1", "sd2"), "sdxl": ("sdxl",), "custom": ("custom",)}
 """The families of the VAEs that a family's models can take."""
-
-
-class Target(StrEnum):
-    """What a measured compression is held to."""
-
-    BITS = "bits"
-    DECIBELS = "decibels"
 
 
 class ConvertForm(QWidget):
@@ -79,7 +60,6 @@ class ConvertForm(QWidget):
         """
         super().__init__()
         self._models = models
-        self._parent = models
         self._model: Listed | None = None
         self._library: tuple[Listed, ...] = ()
         self.kind = Choice[ExportFormat](self.tr("Format"), formats())
@@ -88,32 +68,19 @@ class ConvertForm(QWidget):
         self.kind.offer(self._usable, "", refusals)
         self.layout_choice = Choice[Layout](self.tr("Layout"), layouts())
         self.sizes = SizeList()
-        self.packing = Choice[Packing](self.tr("Compression"), packings())
-        self.target = CalmSpin()
-        self.target_unit = Choice[Target](
-            self.tr("Held to"),
-            {
-                Target.BITS: (self.tr("bits a weight, on average"), ""),
-                Target.DECIBELS: (self.tr("dB to 16 bits, at least"), ""),
-            },
-        )
-        self.about_kind, self.about_layout, self.about_packing = (_quiet() for _ in range(3))
-        self.package_size, self.needs, self.place_note = (_quiet() for _ in range(3))
+        self.compression = CompressionChoice()
+        self.place = ConvertPlaceField(models)
+        self.about_kind, self.about_layout = quiet_lines(), quiet_lines()
+        self.package_size, self.needs, self.lacking = (quiet_lines() for _ in range(3))
         self.loras = CheckList(weighted=True)
         self.words = CheckList()
         self.controls = CheckList()
         self.parts = CheckList(checked=True)
-        self.no_baked, self.no_controls = _quiet(), _quiet()
+        self.no_baked, self.no_controls = quiet_lines(), quiet_lines()
         self.vae = CalmCombo(self.tr("VAE"))
         self.chunk = QCheckBox(self.tr("The UNet in two halves"))
         self.batch = QCheckBox(self.tr("Both halves of guidance at once"))
         self.check = QCheckBox(self.tr("Check each part against torch"))
-        self.name = QLineEdit()
-        self.name.setAccessibleName(self.tr("Name"))
-        self.place = ElidedLabel(Qt.TextElideMode.ElideMiddle)
-        mark(self.place, "quiet")
-        self.choose_place = IconButton("folder", self.tr("Keep it elsewhere"))
-        self.usual = IconButton("reuse", self.tr("Keep it among the other models again"))
         self.start = QPushButton(self.tr("Convert"))
         mark(self.start, "primary")
         self.close_button = IconButton("close", self.tr("Close"))
@@ -132,15 +99,14 @@ class ConvertForm(QWidget):
         with QSignalBlocker(self):
             self.kind.set_value(self._usable[0])
             self.layout_choice.set_value(usual_layout(model))
-            self.packing.set_value(Packing.NONE)
+            self.compression.set_value(Compression())
             card = model.card
             self.sizes.set_model_size(card.width, card.height, card.size_multiple)
             # Without guidance there is no second half.
             self.batch.setChecked(card.guidance_scale > 1)
             self.check.setChecked(True)
             self.chunk.setChecked(False)
-            self.name.clear()
-            self._parent = self._models
+            self.place.reset()
             for chooser in (self.loras, self.words, self.controls, self.parts):
                 chooser.offer(())
             self.parts.offer([Item(name, part_name(name)) for name in _parts_of(model)])
@@ -187,12 +153,12 @@ class ConvertForm(QWidget):
             chosen.append(CONTROL_PART)
         return ExportRequest(
             model=self._model.name,
-            out=str(self.out()),
+            out=str(self.place.value()),
             format=self.kind.value(),
             layout=self.layout_choice.value(),
             sizes=self.sizes.values(),
             batch=2 if self.batch.isChecked() else 1,
-            compression=self._compression(),
+            compression=self.compression.value(),
             loras=tuple(LoraUse(path=key, weight=weight) for key, weight in self.loras.chosen()),
             embeddings=tuple(
                 EmbeddingUse(path=key, token=self.words.boxes[key].text())
@@ -204,10 +170,6 @@ class ConvertForm(QWidget):
             chunk=self.chunk.isChecked(),
             check=self.check.isChecked(),
         )
-
-    def out(self) -> Path:
-        """Give the folder to fill."""
-        return self._parent / (self.name.text().strip() or self._usual_place().name)
 
     def show_estimate(self, found: Estimate | str) -> None:
         """Say what it will make and take, or why that is not known."""
@@ -225,11 +187,11 @@ class ConvertForm(QWidget):
     def control_at_fault(self, field: str) -> QWidget | None:
         """Find the control that an error is about, and let it be seen."""
         control, fold = {
-            "out": (self.name, None),
+            "out": (self.place, None),
             "sizes": (self.sizes.first, None),
             "width": (self.sizes.first, None),
             "height": (self.sizes.first, None),
-            "compress": (self.packing, None),
+            "compress": (self.compression, None),
             "format": (self.kind, None),
             "loras": (self.baked, self.baked),
             "embeddings": (self.baked, self.baked),
@@ -254,7 +216,7 @@ class ConvertForm(QWidget):
             self.kind.set_value(request.format)
             self.layout_choice.set_value(request.layout)
             self.sizes.set_values(request.sizes or self.sizes.values())
-            self._set_compression(request.compression)
+            self.compression.set_value(request.compression)
             self.batch.setChecked(request.batch == 2)
             self.chunk.setChecked(request.chunk)
             self.check.setChecked(request.check)
@@ -263,8 +225,7 @@ class ConvertForm(QWidget):
             self.controls.choose(dict.fromkeys(request.controls, 1.0))
             self.parts.choose(dict.fromkeys(request.parts or self.parts.boxes, 1.0))
             self.vae.setCurrentIndex(max(self.vae.findData(request.vae), 0))
-            if stopped.place != self._usual_place():
-                self.name.setText(stopped.place.name)
+            self.place.set_value(stopped.place)
         self.baked.set_open(shown=bool(request.loras or request.embeddings))
         rest = (request.vae, request.controls, request.parts, request.chunk)
         self.more.set_open(shown=any(rest))
@@ -277,22 +238,6 @@ class ConvertForm(QWidget):
         offered |= {str(row.path) for row in self._fitting(Kind.VAE)}
         wanted = (*loras, *words, *request.controls, request.vae)
         return tuple(Path(path).name for path in wanted if path not in offered)
-
-    def _set_compression(self, compression: Compression) -> None:
-        self.packing.set_value(compression.packing)
-        if compression.packing is Packing.MIXED:
-            is_bits = compression.bits is not None
-            self.target_unit.set_value(Target.BITS if is_bits else Target.DECIBELS)
-            self.target.setValue(compression.bits or compression.decibels or 0)
-
-    def _compression(self) -> Compression:
-        packing = self.packing.value()
-        if packing is not Packing.MIXED:
-            return Compression(packing)
-        value = self.target.value()
-        if self.target_unit.value() is Target.BITS:
-            return Compression(packing, bits=value)
-        return Compression(packing, decibels=value)
 
     def _fitting(self, kind: Kind) -> tuple[Listed, ...]:
         assert self._model is not None
@@ -319,10 +264,6 @@ class ConvertForm(QWidget):
     def _taken(self) -> set[Path]:
         return {row.path for row in self._library}
 
-    def _usual_place(self) -> Path:
-        assert self._model is not None
-        return usual_place(self._parent, self._model.name, self.kind.value(), self._taken())
-
     def _on_change(self) -> None:
         if self._model is not None:
             self._describe()
@@ -333,30 +274,12 @@ class ConvertForm(QWidget):
         is_coreml = self.kind.value() is ExportFormat.COREML
         reason = "" if is_coreml else self.tr("It is for Core ML alone.")
         self.layout_choice.offer(list(Layout) if is_coreml else [Layout.ORIGINAL], reason)
-        self.packing.offer(list(Packing) if is_coreml else [Packing.NONE], reason)
+        self.compression.offer(list(Packing) if is_coreml else [Packing.NONE], reason)
         set_unavailable(self.layout_choice, reason)
-        set_unavailable(self.packing, reason)
         if not is_coreml:
             self.chunk.setChecked(False)
         elif self._model is not None:
             self.layout_choice.set_value(usual_layout(self._model))
-
-    def _on_target_unit(self) -> None:
-        is_bits = self.target_unit.value() is Target.BITS
-        self.target.setRange(*((2, 8) if is_bits else (20, 100)))
-        self.target.setSingleStep(0.5 if is_bits else 5)
-        self.target.setValue(Compression.DEFAULT_BITS if is_bits else 60)
-
-    def _on_place(self) -> None:
-        folder = QFileDialog.getExistingDirectory(
-            self, self.tr("Keep the Converted Model In"), str(self._parent)
-        )
-        if folder:
-            self._set_parent(Path(folder))
-
-    def _set_parent(self, folder: Path) -> None:
-        self._parent = folder
-        self._on_change()
 
     def _describe(self) -> None:
         """Say what the choices mean, and let what they rule out say so."""
@@ -364,8 +287,6 @@ class ConvertForm(QWidget):
         is_coreml = self.kind.value() is ExportFormat.COREML
         self.about_layout.setText(layouts()[self.layout_choice.value()][1])
         self.about_layout.setVisible(is_coreml)
-        self.about_packing.setText(packings()[self.packing.value()][1])
-        self._mixed.setVisible(self.packing.value() is Packing.MIXED)
         baked = len(self.loras.chosen()) + len(self.words.chosen())
         title = self.tr("LoRAs and Words to Bake In")
         self.baked.set_title(f"{title} ({baked})" if baked else title)
@@ -381,58 +302,30 @@ class ConvertForm(QWidget):
         )
         if self._model is None:
             return
-        out = self.out()
-        self.name.setPlaceholderText(self._usual_place().name)
-        self.place.set_text(str(out))
-        self.usual.setVisible(self._parent != self._models)
-        self._note_place(out)
-
-    def _note_place(self, out: Path) -> None:
-        """Say what is there already."""
-        assert self._model is not None
-        there, text = begun_at(out, self._model.name), ""
-        if there is not None and out in self._taken():
-            text = self.tr(
-                "It is converted there already: parts that are made alike are kept, the others "
-                "take the place of those that are there."
-            )
-        elif there is not None:
-            size = format_size(sum(part.bytes for part in there.parts))
-            text = self.tr(
-                "A conversion was stopped there and goes on: finished parts ({0}, {1}) are kept "
-                "where nothing about them is changed."
-            ).format(len(there.parts), size)
-            if lacking := ", ".join(self._lacking(there.request)):
-                lost = self.tr("The library does not have {0}, which went into it.")
-                text += " " + lost.format(lacking)
-        self.place_note.setText(text)
-        self.place_note.setVisible(bool(text))
+        self.place.show_for(self._model.name, self.kind.value(), self._taken())
+        stopped = self.place.stopped
+        lacking = ", ".join(self._lacking(stopped.request)) if stopped is not None else ""
+        text = self.tr("The library does not have {0}, which went into it.").format(lacking)
+        self.lacking.setText(text if lacking else "")
+        self.lacking.setVisible(bool(lacking))
 
     def _connect(self) -> None:
         self.kind.currentIndexChanged.connect(self._on_kind)
-        for choice in (self.kind, self.layout_choice, self.packing):
+        for choice in (self.kind, self.layout_choice):
             choice.currentIndexChanged.connect(self._on_change)
-        for chooser in (self.loras, self.words, self.controls, self.parts, self.sizes):
+        for chooser in (self.loras, self.words, self.controls, self.parts):
             chooser.changed.connect(self._on_change)
+        for field in (self.sizes, self.compression, self.place):
+            field.changed.connect(self._on_change)
         for box in (self.chunk, self.batch, self.check):
             box.toggled.connect(self._on_change)
         self.vae.currentIndexChanged.connect(self._on_change)
-        self.name.textChanged.connect(self._on_change)
-        self.target_unit.currentIndexChanged.connect(self._on_target_unit)
-        self.target.valueChanged.connect(self._on_change)
-        self._on_target_unit()
-        self.choose_place.clicked.connect(self._on_place)
-        self.usual.clicked.connect(lambda: self._set_parent(self._models))
         self.start.clicked.connect(self.start_requested)
         self.close_button.clicked.connect(self.close_requested)
 
     def _tell_tips(self) -> None:
         self.kind.setToolTip(self.tr("What will run it"))
         self.layout_choice.setToolTip(self.tr("Which of the Mac's processors it is written for"))
-        self.packing.setToolTip(
-            self.tr("Of the UNet, the text encoders and ControlNets; the VAE stays as it is")
-        )
-        self.target.setAccessibleName(self.tr("How many"))
         self.vae.setToolTip(self.tr("What turns latents into pictures"))
         self.chunk.setToolTip(self.tr("For iPhones and iPads, which cannot take it as one file"))
         self.batch.setToolTip(
@@ -441,7 +334,6 @@ class ConvertForm(QWidget):
         self.check.setToolTip(
             self.tr("Each part is read back and run; its distance to torch is kept beside it")
         )
-        self.name.setToolTip(self.tr("What it is called: letters, digits and . _ -"))
         self.start.setToolTip(self.tr("It can be stopped at any time and goes on later"))
 
     def _baked_block(self) -> QWidget:
@@ -484,19 +376,6 @@ class ConvertForm(QWidget):
         return block
 
     def _lay_out(self) -> None:
-        self._mixed = QWidget()
-        mixed = QHBoxLayout(self._mixed)
-        mixed.setContentsMargins(0, 0, 0, 0)
-        mixed.setSpacing(8)
-        mixed.addWidget(self.target)
-        mixed.addWidget(self.target_unit, 1)
-        place = QWidget()
-        row = QHBoxLayout(place)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(2)
-        row.addWidget(self.place, 1)
-        row.addWidget(self.usual)
-        row.addWidget(self.choose_place)
         content = QWidget()
         content.setObjectName("panel")
         column = QVBoxLayout(content)
@@ -508,11 +387,8 @@ class ConvertForm(QWidget):
                     (self.tr("For"), _with(self.kind, self.about_kind)),
                     (self.tr("Layout"), _with(self.layout_choice, self.about_layout)),
                     (self.tr("Size"), self.sizes),
-                    (
-                        self.tr("Compression"),
-                        _with(self.packing, self._mixed, self.about_packing, self.package_size),
-                    ),
-                    (self.tr("Name"), _with(self.name, place, self.place_note)),
+                    (self.tr("Compression"), _with(self.compression, self.package_size)),
+                    (self.tr("Name"), _with(self.place, self.lacking)),
                 ),
                 LABEL_WIDTH,
                 tall=True,
@@ -536,13 +412,6 @@ def _with(control: QWidget, *below: QWidget) -> QWidget:
         column.addWidget(widget)
     block.setFocusProxy(control)
     return block
-
-
-def _quiet() -> QLabel:
-    label = QLabel()
-    label.setWordWrap(True)
-    mark(label, "quiet")
-    return label
 
 
 def _items(found: Sequence[Listed]) -> list[Item]:

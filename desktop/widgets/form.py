@@ -70,6 +70,14 @@ def captioned(text: str, control: QWidget) -> QVBoxLayout:
     return column
 
 
+def quiet_lines() -> QLabel:
+    """Give a quiet text, still empty, that takes as many lines as it needs."""
+    label = QLabel()
+    label.setWordWrap(True)
+    mark(label, "quiet")
+    return label
+
+
 def fill_panel(panel: QWidget, content: QWidget, main: QWidget, stop: QWidget) -> QScrollArea:
     """Give a panel its controls, which scroll, and below them two buttons, which do not.
 

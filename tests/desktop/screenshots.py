@@ -301,7 +301,7 @@ def convert_all(scene: Scene) -> None:
     """Show all choices, with what they say where they are not as they are by default."""
     convert(scene)
     form = scene.window.models.convert_dialog.form
-    form.packing.set_value(Packing.MIXED)
+    form.compression.packing.set_value(Packing.MIXED)
     form.sizes.add.click()
     for fold in (form.baked, form.more):
         fold.set_open(shown=True)

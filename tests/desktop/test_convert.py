@@ -27,7 +27,7 @@ from desktop.convert_estimate import estimate
 from desktop.convert_place import usual_place
 from desktop.convert_words import usual_layout
 from desktop.model_facts import title_of
-from desktop.widgets.convert_form import Target
+from desktop.widgets.compression_choice import Target
 from desktop.widgets.main_window import CREATE, MODELS
 from tests.desktop.fake_export import SIZES, manifest_of
 from tests.desktop.shelf_files import fill_library, lora
@@ -102,8 +102,8 @@ def test_every_choice_is_in_the_request(session, page, dialog):
     vae = row_of(session, "sharper-vae")
     form.layout_choice.set_value(Layout.ORIGINAL)
     form.sizes.add.click()
-    form.packing.set_value(Packing.MIXED)
-    form.target_unit.set_value(Target.DECIBELS)
+    form.compression.packing.set_value(Packing.MIXED)
+    form.compression.target_unit.set_value(Target.DECIBELS)
     form.loras.boxes[str(ink.path)].setChecked(True)
     form.loras.weights[str(ink.path)].setValue(0.7)
     form.words.boxes[str(word.path)].setChecked(True)
@@ -111,7 +111,7 @@ def test_every_choice_is_in_the_request(session, page, dialog):
     form.parts.boxes[PartName.VAE_ENCODER].setChecked(False)
     form.batch.setChecked(False)
     form.check.setChecked(False)
-    form.name.setText("mine")
+    form.place.name.setText("mine")
     assert form.request() == ExportRequest(
         model=MODEL,
         out=str(session.profile.models / "mine"),
@@ -133,14 +133,14 @@ def test_every_choice_is_in_the_request(session, page, dialog):
 
 def test_core_ai_has_neither_layouts_nor_compression(dialog):
     form = dialog.form
-    form.packing.set_value(Packing.INT8)
+    form.compression.packing.set_value(Packing.INT8)
     form.chunk.setChecked(True)
     form.kind.set_value(ExportFormat.COREAI)
     request = form.request()
     assert (request.format, request.layout) == (ExportFormat.COREAI, Layout.ORIGINAL)
     assert request.out.endswith(f"{MODEL}-coreai")
     assert request.compression == Compression()
-    for control in (form.layout_choice, form.packing, form.chunk):
+    for control in (form.layout_choice, form.compression.packing, form.chunk):
         assert not control.isEnabled()
         assert control.toolTip() == "It is for Core ML alone."
     form.kind.set_value(ExportFormat.COREML)
@@ -161,7 +161,7 @@ def test_only_what_fits_the_model_is_offered(session, page):
 
 
 def test_another_model_begins_at_its_own_defaults(session, page, dialog):
-    dialog.form.packing.set_value(Packing.INT8)
+    dialog.form.compression.packing.set_value(Packing.INT8)
     dialog.form.sizes.add.click()
     dialog.close()
     page.convert(row_of(session, "starter"))
@@ -186,12 +186,12 @@ def test_size_and_needs_are_told_before(session, dialog):
     assert "UNet 1.7 GB" in whole
     assert "of memory" in dialog.form.needs.text()
     assert "longer" in dialog.form.check.text()
-    dialog.form.packing.set_value(Packing.INT8)
+    dialog.form.compression.packing.set_value(Packing.INT8)
     session.wait(lambda: dialog.form.package_size.text() != whole)
     assert "macOS 14" in dialog.form.package_size.text()
-    assert "safe" in dialog.form.about_packing.text()
-    dialog.form.packing.set_value(Packing.PALETTE4)
-    assert "on the Mac" in dialog.form.about_packing.text()
+    assert "safe" in dialog.form.compression.about.text()
+    dialog.form.compression.packing.set_value(Packing.PALETTE4)
+    assert "on the Mac" in dialog.form.compression.about.text()
 
 
 def test_estimate_says_when_there_is_too_little(session, page, monkeypatch):
@@ -271,7 +271,7 @@ def test_cancelled_conversion_goes_on_from_its_finished_parts(session, dialog):
 
 def test_settings_can_be_changed_after_a_stop(session, dialog):
     hold(session, 1)
-    dialog.form.packing.set_value(Packing.INT8)
+    dialog.form.compression.packing.set_value(Packing.INT8)
     dialog.form.start.click()
     session.wait(lambda: session.conversion.snapshot.step is not None)
     dialog.progress.stop.click()
@@ -397,8 +397,8 @@ def test_place_is_new_or_that_of_a_conversion_that_was_stopped(session, page):
     assert usual_place(models, "starter", ExportFormat.COREML, (usual,)) == second
     page.convert(row_of(session, "starter"))
     form = page.convert_dialog.form
-    assert form.out() == usual
-    assert "was stopped there" in form.place_note.text()
+    assert form.place.value() == usual
+    assert "was stopped there" in form.place.note.text()
 
 
 def leave(request, age=0):
@@ -434,7 +434,7 @@ def test_stopped_conversion_goes_on_after_a_restart_with_all_that_it_was(session
     leave(ExportRequest(model=MODEL, out=str(session.profile.models / "older")), age=60)
     page.convert(row_of(session, MODEL))
     dialog = page.convert_dialog
-    assert "was stopped there" in dialog.form.place_note.text()
+    assert "was stopped there" in dialog.form.place.note.text()
     assert dialog.form.baked.is_open()
     assert dialog.form.more.is_open()
     dialog.form.start.click()
@@ -456,7 +456,7 @@ def test_stopped_conversion_is_found_whatever_it_is_for(session, page, changes):
     page.convert(row_of(session, MODEL))
     form = page.convert_dialog.form
     assert form.request() == request
-    assert form.name.text() == ""
+    assert form.place.name.text() == ""
     page.convert(row_of(session, "starter"))
     assert form.kind.value() is ExportFormat.COREML
 
@@ -468,7 +468,7 @@ def test_what_a_stopped_conversion_had_and_the_library_lacks_is_named(session, p
     page.convert(row_of(session, MODEL))
     form = page.convert_dialog.form
     assert form.request() == request
-    assert "does not have grainy.safetensors" in form.place_note.text()
+    assert "does not have grainy.safetensors" in form.lacking.text()
 
 
 def test_conversion_that_does_not_tell_what_it_was_is_left_alone(session, page):
@@ -478,7 +478,7 @@ def test_conversion_that_does_not_tell_what_it_was_is_left_alone(session, page):
     manifest = dataclasses.replace(manifest_of(request), request={})
     (usual / MANIFEST).write_text(manifest.to_json())
     page.convert(row_of(session, "starter"))
-    assert page.convert_dialog.form.out() == session.profile.models / "starter-coreml-2"
+    assert page.convert_dialog.form.place.value() == session.profile.models / "starter-coreml-2"
 
 
 def test_large_models_are_for_the_gpu(session, page):
