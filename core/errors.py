@@ -25,7 +25,11 @@ class InvalidRequest(CoreError):
 
     def __reduce__(self) -> tuple[type["InvalidRequest"], tuple[str, str]]:
         """Pickle by the two arguments; the base class would replay the joined message."""
-        return InvalidRequest, (self.field, self.reason)
+        return type(self), (self.field, self.reason)
+
+
+class NeedsExport(InvalidRequest):
+    """An exported model cannot serve a setting, and could if it were exported again for it."""
 
 
 class ModelMissing(CoreError):

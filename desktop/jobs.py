@@ -9,6 +9,7 @@ from typing import assert_never
 
 from PySide6.QtCore import QObject, Signal, Slot
 
+from core.errors import NeedsExport
 from core.events import Saved
 from desktop.studio import Pictures, Teaching, Work, WorkEvent
 from desktop.worker import Cancelled, Done, EngineWorker, Failed, Job, Outcome
@@ -37,6 +38,7 @@ class JobSnapshot:
         state: Where it stands.
         message: Why it failed, else empty.
         is_bug: Whether it failed by a fault of the app's own.
+        lack: What its exported model has to be exported again for, or None.
         saved: The pictures on disk so far.
     """
 
@@ -45,6 +47,7 @@ class JobSnapshot:
     state: JobState
     message: str = ""
     is_bug: bool = False
+    lack: NeedsExport | None = None
     saved: tuple[Path, ...] = ()
 
 
@@ -180,8 +183,9 @@ class JobQueue(QObject):
                 self._end(entry, JobState.FINISHED)
             case Cancelled():
                 self._end(entry, JobState.CANCELLED)
-            case Failed(message=message, is_bug=is_bug):
-                self._end(replace(entry, message=message, is_bug=is_bug), JobState.FAILED)
+            case Failed(message=message, is_bug=is_bug, lack=lack):
+                failed = replace(entry, message=message, is_bug=is_bug, lack=lack)
+                self._end(failed, JobState.FAILED)
             case _:
                 assert_never(outcome)
         self._start_next()

@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar, assert_never
 
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
-from core.errors import CoreError
+from core.errors import CoreError, NeedsExport
 from core.events import (
     Finished,
     Step,
@@ -51,10 +51,12 @@ class Failed:
     Attributes:
         message: One sentence for the person who asked.
         is_bug: Whether the app is at fault; the log then has the traceback.
+        lack: What an exported model has to be exported again for, or None.
     """
 
     message: str
     is_bug: bool = False
+    lack: NeedsExport | None = None
 
 
 Outcome = Done | Cancelled | Failed
@@ -149,7 +151,7 @@ class Worker(QThread, Generic[TaskT]):
             try:
                 outcome = self.carry_out(task)
             except CoreError as error:
-                outcome = Failed(str(error))
+                outcome = Failed(str(error), lack=error if isinstance(error, NeedsExport) else None)
             except Exception as error:
                 if self._closing.is_set():
                     # The child at work has been ended under the run.

@@ -10,7 +10,7 @@ from pathlib import Path
 from core import coreml_folder
 from core.compute_units import AUTO, ComputeUnits, unit_of, units_of, units_text, usual_units
 from core.coreml_folder import TITLES, ExportFormat, Layout, PartName
-from core.errors import InvalidRequest, Unsupported
+from core.errors import InvalidRequest, NeedsExport, Unsupported
 from core.models.exported import Exported, is_part
 from core.models.identify import Identity
 from core.request import ImageToImage, Precision, Request, Tiling, Upscale
@@ -24,6 +24,9 @@ _SYSTEMS = {
 }
 """Where each format runs."""
 
+_BAKED_IN = ("loras", "embeddings", "controls", "init_image")
+"""Settings that a model serves for which it was exported."""
+
 
 def limits_of(identity: Identity) -> dict[str, str]:
     """Say which settings of a request a model cannot serve, each with the reason and the remedy."""
@@ -34,11 +37,11 @@ def limits_of(identity: Identity) -> dict[str, str]:
     texts = any(exported.of(name) for name in identity.text_encoders)
     if texts or exported.of("unet"):
         limits["loras"] = (
-            "The weights of an exported model are fixed; export it again with this LoRA (--lora)."
+            "The weights of an exported model are fixed; export it again with this LoRA."
         )
     if texts:
         limits["embeddings"] = (
-            "The words of an exported model are fixed; export it again with this one (--embedding)."
+            "The words of an exported model are fixed; export it again with this one."
         )
     if exported.of("unet"):
         limits["refiner"] = (
@@ -65,6 +68,7 @@ def check_limits(request: Request, identity: Identity) -> None:
     """Refuse what an exported model cannot do.
 
     Raises:
+        NeedsExport: If it could do it, had it been exported for it.
         InvalidRequest: Saying why, and what to do about it.
         Unsupported: If it lacks an input that its kind of model needs.
     """
@@ -87,7 +91,8 @@ def check_limits(request: Request, identity: Identity) -> None:
         used |= {"init_image": False, "vae_tiling": False, "precision": False}
     for name, reason in limits_of(identity).items():
         if used[name]:
-            raise InvalidRequest(name, reason)
+            refusal = NeedsExport if name in _BAKED_IN else InvalidRequest
+            raise refusal(name, reason)
     _check_guidance(identity, exported)
     _check_model_sizes(request, exported)
 
@@ -240,8 +245,14 @@ def function_of(request: Request, sizes: Sequence[Size]) -> str:
     Returns:
         Empty for the usual one, which is for the first of the sizes.
     """
+    size = size_of_unet(request)
+    return "" if size == sizes[0] else coreml_folder.function_of(*size)
+
+
+def size_of_unet(request: Request) -> Size:
+    """Give the width and height, in pixels, of what the UNet sees of a request first."""
     _, width, height = next(_seen_by_unet(request))
-    return "" if (width, height) == sizes[0] else coreml_folder.function_of(width, height)
+    return width, height
 
 
 def _check_guidance(identity: Identity, exported: Exported) -> None:
@@ -264,7 +275,7 @@ def check_led_sizes(request: Request, sizes: Sequence[Size], name: str) -> None:
     Raises:
         InvalidRequest: Naming the size that it is for.
     """
-    _check_sizes(_seen_by_unet(request), sizes, f"the ControlNet {name} leads")
+    _check_sizes(_seen_by_unet(request), sizes, f"the ControlNet {name} leads", InvalidRequest)
 
 
 def _check_model_sizes(request: Request, exported: Exported) -> None:
@@ -273,22 +284,34 @@ def _check_model_sizes(request: Request, exported: Exported) -> None:
         seen += _seen_by_unet(request)
     if exported.of("vae") and not request.vae:
         seen += _seen_by_vae(request)
-    _check_sizes(seen, exported.sizes, f"this {exported.title} model makes")
+    _check_sizes(seen, exported.sizes, f"this {exported.title} model makes", NeedsExport)
 
 
-def _check_sizes(seen: Iterable[tuple[str, int, int]], sizes: Sequence[Size], whose: str) -> None:
+def _check_sizes(
+    seen: Iterable[tuple[str, int, int]],
+    sizes: Sequence[Size],
+    whose: str,
+    refusal: type[InvalidRequest],
+) -> None:
     """Refuse what is not all of one size, or none of the sizes that parts were exported for."""
-    wanted: Size | None = None
-    for name, width, height in seen:
-        wanted = wanted or (width, height)
-        if (width, height) in sizes and (width, height) == wanted:
-            continue
-        named = " or ".join(f"{w} x {h}" for w, h in sizes)
-        raise InvalidRequest(
-            name,
-            f"{width} x {height} is another size than {whose}, which is {named}; choose that, or "
-            f"export it again with --width {width} --height {height}.",
-        )
+    first: Size | None = None
+    for name, *sides in seen:
+        width, height = sides
+        first = first or (width, height)
+        if first not in sizes:
+            named = " or ".join(f"{w} x {h}" for w, h in sizes)
+            raise refusal(
+                name,
+                f"{width} x {height} is another size than {whose}, which is {named}; choose that, "
+                "or export it again in this size.",
+            )
+        if (width, height) != first:
+            raise InvalidRequest(
+                name,
+                f"{width} x {height} is another size than the {first[0]} x {first[1]} of the rest, "
+                "and exported parts work in one size a run; leave the second pass out, or choose "
+                "the model they were made from.",
+            )
 
 
 def _seen_by_unet(request: Request) -> Iterator[tuple[str, int, int]]:

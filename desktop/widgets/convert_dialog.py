@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QDialog, QLabel, QStackedWidget, QVBoxLayout, QWid
 
 from core.errors import InvalidRequest
 from core.models.listing import Listed
+from coreml_export.request import ExportRequest
 from desktop.conversion import Conversion, ConversionSnapshot, Phase
 from desktop.convert_estimate import ConvertEstimate
 from desktop.convert_words import title_of_phase
@@ -66,14 +67,20 @@ class ConvertDialog(QDialog):
         self._lay_out()
         self._connect()
 
-    def show_model(self, model: Listed) -> None:
-        """Open with the choices for a model, or with the conversion that is at work."""
+    def show_model(self, model: Listed, wanted: ExportRequest | None = None) -> None:
+        """Open with the choices for a model, or with the conversion that is at work.
+
+        Args:
+            model: The model.
+            wanted: What to choose, if not what is usual.
+        """
         now = self._conversion.snapshot
         if not now.phase.is_busy:
-            if self._model is None or self._model.name != model.name or now.exported is not None:
+            is_other = self._model is None or self._model.name != model.name
+            if is_other or wanted is not None or now.exported is not None:
                 self._conversion.forget()
                 self._model = model
-                self.form.show_model(model, self._library)
+                self.form.show_model(model, self._library, wanted)
                 self._show_form()
             elif now.phase is Phase.NONE:
                 self._show_form()

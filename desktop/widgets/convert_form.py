@@ -19,7 +19,7 @@ from core.models.verdict import Kind
 from core.request_parts import EmbeddingUse, LoraUse
 from coreml_export.request import CONTROL_PART, Compression, ExportRequest, Packing
 from desktop.convert_estimate import Estimate
-from desktop.convert_place import Begun, last_stopped
+from desktop.convert_place import last_stopped
 from desktop.convert_words import formats, layouts, part_name, usual_layout
 from desktop.theme import mark
 from desktop.widgets.availability import set_unavailable
@@ -92,8 +92,17 @@ class ConvertForm(QWidget):
         self._lay_out()
         self._connect()
 
-    def show_model(self, model: Listed, library: Sequence[Listed]) -> None:
-        """Offer what fits a model, everything at its default."""
+    def show_model(
+        self, model: Listed, library: Sequence[Listed], wanted: ExportRequest | None = None
+    ) -> None:
+        """Offer what fits a model, everything at its default.
+
+        Args:
+            model: The model.
+            library: All there are.
+            wanted: What to choose, in a new place; None for what a conversion was begun with that
+                was stopped, if there is one.
+        """
         assert model.card is not None
         self._model = model
         with QSignalBlocker(self):
@@ -111,9 +120,14 @@ class ConvertForm(QWidget):
                 chooser.offer(())
             self.parts.offer([Item(name, part_name(name)) for name in _parts_of(model)])
         self.set_library(library)
-        stopped = last_stopped(self._models, model.name, self._taken())
-        if stopped is not None and stopped.request.format in self._usable:
-            self._restore(stopped)
+        stopped = None if wanted else last_stopped(self._models, model.name, self._taken())
+        if stopped is not None:
+            wanted = stopped.request
+        if wanted is not None and wanted.format in self._usable:
+            self._choose(wanted)
+            if stopped is not None:
+                with QSignalBlocker(self):
+                    self.place.set_value(stopped.place)
         self._on_change()
 
     def set_library(self, library: Sequence[Listed]) -> None:
@@ -209,9 +223,8 @@ class ConvertForm(QWidget):
         control.setFocus()
         self._scroll.ensureWidgetVisible(control)
 
-    def _restore(self, stopped: Begun) -> None:
-        """Choose what a conversion was begun with, so that it goes on as what it was."""
-        request = stopped.request
+    def _choose(self, request: ExportRequest) -> None:
+        """Set all that is asked for, but for the place."""
         with QSignalBlocker(self):
             self.kind.set_value(request.format)
             self.layout_choice.set_value(request.layout)
@@ -225,7 +238,6 @@ class ConvertForm(QWidget):
             self.controls.choose(dict.fromkeys(request.controls, 1.0))
             self.parts.choose(dict.fromkeys(request.parts or self.parts.boxes, 1.0))
             self.vae.setCurrentIndex(max(self.vae.findData(request.vae), 0))
-            self.place.set_value(stopped.place)
         self.baked.set_open(shown=bool(request.loras or request.embeddings))
         rest = (request.vae, request.controls, request.parts, request.chunk)
         self.more.set_open(shown=any(rest))

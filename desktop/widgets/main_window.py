@@ -86,6 +86,8 @@ class MainWindow(QMainWindow):
         for page in (self.page, self.train):
             shelf.changed.connect(lambda snapshot, page=page: page.set_library(snapshot.models))
         self.models.used.connect(self._use)
+        self.models.failed.connect(self.page.results.show_error)
+        self.page.results.export_requested.connect(self.models.convert_again)
         self.train.used.connect(self._use_learned)
         self._put_to_use.ready.connect(self._on_ready)
         self._put_to_use.failed.connect(self.train.show_error)

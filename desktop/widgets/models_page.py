@@ -22,9 +22,12 @@ from PySide6.QtWidgets import (
 )
 
 from core.coreml_folder import ExportFormat
+from core.errors import CoreError, NeedsExport
 from core.models.listing import Listed
 from core.paths import Profile
+from core.request import Request
 from desktop.conversion import Conversion, ConversionSnapshot, Phase
+from desktop.convert_again import export_for
 from desktop.drops import dropped_paths
 from desktop.model_facts import removal_question, title_of
 from desktop.settings import Placing
@@ -45,9 +48,11 @@ class ModelsPage(QWidget):
 
     Signals:
         used(Listed): The person wants it on the Create page.
+        failed(str): A sentence on why a model cannot be converted again.
     """
 
     used = Signal(object)
+    failed = Signal(str)
 
     def __init__(self, profile: Profile, shelf: Shelf, conversion: Conversion) -> None:
         """Build the page around the library."""
@@ -94,6 +99,22 @@ class ModelsPage(QWidget):
     def convert(self, row: Listed) -> None:
         """Open the dialogue that converts a model, or the conversion that is at work."""
         self._dialog().show_model(row)
+
+    @Slot(object, object)
+    def convert_again(self, refused: Request, lack: NeedsExport) -> None:
+        """Open the dialogue with what an exported model was made of, and with what it lacked.
+
+        Args:
+            refused: What it could not make.
+            lack: Why.
+        """
+        models = self._shelf.snapshot.models
+        try:
+            row, wanted = export_for(refused, lack, models)
+        except CoreError as error:
+            self.failed.emit(str(error))
+        else:
+            self._dialog().show_model(row, wanted)
 
     def close_down(self) -> None:
         """Look at nothing more."""

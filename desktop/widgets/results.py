@@ -28,10 +28,13 @@ class Results(QWidget):
 
     Signals:
         retry_requested(Request): A run that failed is to be tried again.
+        export_requested(Request, NeedsExport): A run's exported model is to be exported again, with
+            what it lacked.
         pause_requested(): The training that pictures wait for is to be paused.
     """
 
     retry_requested = Signal(object)
+    export_requested = Signal(object, object)
     pause_requested = Signal()
 
     def __init__(self, profile: Profile, jobs: JobQueue) -> None:
@@ -193,6 +196,13 @@ class Results(QWidget):
     def _show_failure(self, job: JobSnapshot, work: Pictures) -> None:
         if job.is_bug:
             self.banner.show_fault(job.message, self._profile.logs)
+        elif job.lack is not None:
+            self.banner.show_message(
+                BannerKind.ERROR,
+                job.message,
+                self.tr("Convert Again…"),
+                lambda: self.export_requested.emit(work.request, job.lack),
+            )
         else:
             self.banner.show_message(
                 BannerKind.ERROR,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pickle
 import shutil
 import sys
 from functools import partial
@@ -15,7 +16,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QMenu
 
 from core.coreml_folder import MANIFEST, ExportFormat, Layout, PartName
-from core.errors import ExportFailed
+from core.errors import ExportFailed, NeedsExport
 from core.models import catalog
 from core.models.library import Library
 from core.models.verdict import Kind
@@ -29,6 +30,7 @@ from desktop.convert_words import usual_layout
 from desktop.model_facts import title_of
 from desktop.widgets.compression_choice import Target
 from desktop.widgets.main_window import CREATE, MODELS
+from tests.desktop.conftest import CARD
 from tests.desktop.fake_export import SIZES, manifest_of
 from tests.desktop.shelf_files import fill_library, lora
 
@@ -479,6 +481,49 @@ def test_conversion_that_does_not_tell_what_it_was_is_left_alone(session, page):
     (usual / MANIFEST).write_text(manifest.to_json())
     page.convert(row_of(session, "starter"))
     assert page.convert_dialog.form.place.value() == session.profile.models / "starter-coreml-2"
+
+
+@pytest.fixture
+def refused(session, page, cards):
+    """The run of a converted model, which fails for want of a LoRA."""
+
+    def run_it(begun):
+        cards[begun.out] = dataclasses.replace(CARD, name=begun.out)
+        session.engine.error = NeedsExport("loras", "The weights are fixed.")
+        session.generate("a fox <lora:ink-wash:0.7>", model=begun.out)
+        session.wait_idle()
+        assert "The weights are fixed." in session.results.banner.message.text()
+        return session.results.banner
+
+    return run_it
+
+
+def test_what_a_converted_model_lacks_is_a_click_away(session, page, refused):
+    begun = dataclasses.replace(everything(session), loras=())
+    leave(begun)
+    pickled = pickle.loads(pickle.dumps(NeedsExport("loras", "no")))
+    assert isinstance(pickled, NeedsExport)
+    banner = refused(begun)
+    assert banner.action.text() == "Convert Again…"
+    banner.action.click()
+    dialog = page.convert_dialog
+    assert dialog.isVisible()
+    path = str(row_of(session, "ink-wash").path)
+    assert dialog.form.request() == dataclasses.replace(
+        begun,
+        out=str(session.profile.models / f"{MODEL}-coreml"),
+        loras=(LoraUse(path=path, weight=0.7),),
+    )
+
+
+def test_converted_model_without_an_origin_says_what_to_do(session, page, refused):
+    begun = dataclasses.replace(everything(session), model="gone")
+    leave(begun)
+    banner = refused(begun)
+    banner.action.click()
+    assert page.convert_dialog is None
+    assert "gone, which" in banner.message.text()
+    assert "is not in the library; add it" in banner.message.text()
 
 
 def test_large_models_are_for_the_gpu(session, page):

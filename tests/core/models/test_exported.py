@@ -11,7 +11,7 @@ import pytest
 
 from core.compute_units import AUTO
 from core.coreml_folder import ExportFormat, Layout
-from core.errors import InvalidRequest, ModelInvalid, Unsupported
+from core.errors import InvalidRequest, ModelInvalid, NeedsExport, Unsupported
 from core.models import catalog
 from core.models.exported_limits import (
     check_length,
@@ -254,12 +254,16 @@ def test_what_it_can_do_is_let_pass(whole: Identity):
     ("changes", "field", "words"),
     [
         ({"loras": (LoraUse(path="a.safetensors"),)}, "loras", "export it again with this LoRA"),
-        ({"embeddings": (EmbeddingUse(path="a.pt", token="a"),)}, "embeddings", "--embedding"),
+        (
+            {"embeddings": (EmbeddingUse(path="a.pt", token="a"),)},
+            "embeddings",
+            "again with this one",
+        ),
         ({"controls": (ControlUse(path="c", image="a.png"),)}, "controls", "ControlNet"),
         ({"refiner": "sdxl-refiner"}, "refiner", "no refiner"),
         ({"vae_tiling": Tiling.ON}, "vae_tiling", "whole picture"),
         ({"precision": Precision.FP32}, "precision", "fixed"),
-        ({"width": 256}, "width", "export it again with --width 256 --height 128"),
+        ({"width": 256}, "width", "export it again in this size"),
         ({"second_pass": SecondPass(scale=2.0)}, "second_pass.scale", "256 x 256"),
     ],
 )
@@ -269,12 +273,13 @@ def test_what_it_cannot_do_is_refused_with_the_remedy(
     with pytest.raises(InvalidRequest, match=words) as refused:
         check_limits(text_to_image(**changes), whole)
     assert refused.value.field == field
+    assert isinstance(refused.value, NeedsExport) == ("again" in words or "ControlNet" in words)
 
 
 def test_a_start_picture_needs_what_reads_it(tmp_path: Path):
     identity = identify(write_ours(tmp_path, ALL[:3]))
     request = ImageToImage(prompts=("",), init_image="a.png", width=128, height=128)
-    with pytest.raises(InvalidRequest, match="VAEEncoder"):
+    with pytest.raises(NeedsExport, match="VAEEncoder"):
         check_limits(request, identity)
     check_limits(dataclasses.replace(request, vae="other.safetensors"), identity)
 
