@@ -29,7 +29,10 @@ class InvalidRequest(CoreError):
 
 
 class NeedsExport(InvalidRequest):
-    """An exported model cannot serve a setting, and could if it were exported again for it."""
+    """An exported model cannot serve a setting, and could if it were exported again for it.
+
+    Its reason is a sentence that needs no name of the setting before it.
+    """
 
 
 class ModelMissing(CoreError):

@@ -150,8 +150,11 @@ class Worker(QThread, Generic[TaskT]):
         while (task := self._tasks.get()) is not None and not self._closing.is_set():
             try:
                 outcome = self.carry_out(task)
+            except NeedsExport as error:
+                # Its reason is a whole sentence; the setting is named by what is offered with it.
+                outcome = Failed(error.reason, lack=error)
             except CoreError as error:
-                outcome = Failed(str(error), lack=error if isinstance(error, NeedsExport) else None)
+                outcome = Failed(str(error))
             except Exception as error:
                 if self._closing.is_set():
                     # The child at work has been ended under the run.

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 
 from core.compute_units import ComputeUnits
 from core.coreml_folder import MANIFEST, PartName, PartRecord
-from core.errors import ExportFailed, OutOfMemory
+from core.errors import CoreError, ExportFailed, NeedsExport, OutOfMemory
 from core.models.library import Library
 from core.models.library_events import Progress, Task
 from core.paths import Profile
@@ -168,13 +168,24 @@ def start(scene: Scene) -> None:
     scene.set(guidance_scale=1.0)
 
 
-def error(scene: Scene) -> None:
+def failed(scene: Scene, why: CoreError) -> None:
     results(scene)
-    scene.engine.error = OutOfMemory(
-        "A picture of 2048 x 2048 needs 14 GB and 6 GB are free; make it smaller or take fp16."
-    )
+    scene.engine.error = why
     scene.window.page.generate()
     scene.finish()
+
+
+def error(scene: Scene) -> None:
+    message = (
+        "A picture of 2048 x 2048 needs 14 GB and 6 GB are free; make it smaller or take fp16."
+    )
+    failed(scene, OutOfMemory(message))
+
+
+def lacking(scene: Scene) -> None:
+    """Show a converted model that would have to be converted again."""
+    message = "The weights of an exported model are fixed; export it again with this LoRA."
+    failed(scene, NeedsExport("loras", message))
 
 
 def units_elsewhere(scene: Scene) -> None:
@@ -515,6 +526,7 @@ SCENES: dict[str, tuple[Callable[[Scene], None], ThemeMode, int, int]] = {
     "start-light": (start, ThemeMode.LIGHT, 1180, 860),
     "error-dark": (error, ThemeMode.DARK, 1180, 800),
     "error-light": (error, ThemeMode.LIGHT, 1180, 800),
+    "lacking-dark": (lacking, ThemeMode.DARK, 1180, 800),
     "units-dark": (units, ThemeMode.DARK, 1180, 980),
     "units-light": (units, ThemeMode.LIGHT, 1180, 980),
     "units-each-dark": (units_each, ThemeMode.DARK, 1180, 1240),

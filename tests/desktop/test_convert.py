@@ -492,7 +492,7 @@ def refused(session, page, cards):
         session.engine.error = NeedsExport("loras", "The weights are fixed.")
         session.generate("a fox <lora:ink-wash:0.7>", model=begun.out)
         session.wait_idle()
-        assert "The weights are fixed." in session.results.banner.message.text()
+        assert session.results.banner.message.text() == "The weights are fixed."
         return session.results.banner
 
     return run_it
