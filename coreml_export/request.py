@@ -182,6 +182,12 @@ class ExportRequest:
             raise InvalidRequest("parts", f"{CONTROL_PART} needs a ControlNet; name one.")
         check_bool("chunk", self.chunk)
         check_bool("check", self.check)
+        if self.chunk and self.compression.packing is Packing.W8A8:
+            raise InvalidRequest(
+                "chunk",
+                "does not go with w8a8, as no 8 bits go from one half to the other; choose one of "
+                "the two.",
+            )
         if self.chunk and len(self.sizes) > 1:
             raise InvalidRequest("chunk", "does not go with several sizes; choose one of the two.")
         if self.format is ExportFormat.COREAI:

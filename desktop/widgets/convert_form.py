@@ -288,9 +288,7 @@ class ConvertForm(QWidget):
         self.layout_choice.offer(list(Layout) if is_coreml else [Layout.ORIGINAL], reason)
         self.compression.offer(list(Packing) if is_coreml else [Packing.NONE], reason)
         set_unavailable(self.layout_choice, reason)
-        if not is_coreml:
-            self.chunk.setChecked(False)
-        elif self._model is not None:
+        if is_coreml and self._model is not None:
             self.layout_choice.set_value(usual_layout(self._model))
 
     def _describe(self) -> None:
@@ -307,7 +305,12 @@ class ConvertForm(QWidget):
             reason = self.tr("It is for Core ML alone.")
         elif len(self.sizes.fields) > 1:
             reason = self.tr("It does not go with several sizes.")
+        elif self.compression.packing.value() is Packing.W8A8:
+            reason = self.tr("It does not go with 8 bits in between.")
         set_unavailable(self.chunk, reason)
+        if reason:
+            with QSignalBlocker(self.chunk):
+                self.chunk.setChecked(False)
         set_unavailable(
             self.sizes.add,
             self.tr("A UNet in two halves has one size.") if self.chunk.isChecked() else "",

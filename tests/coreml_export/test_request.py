@@ -68,6 +68,7 @@ def test_compression_is_read_and_told_alike(word, compression):
         ("layout", {"format": ExportFormat.COREAI, "layout": Layout.SPLIT_EINSUM}),
         ("compress", {"format": ExportFormat.COREAI, "compression": Compression(Packing.INT8)}),
         ("chunk", {"format": ExportFormat.COREAI, "chunk": True}),
+        ("chunk", {"compression": Compression(Packing.W8A8), "chunk": True}),
     ],
 )
 def test_what_cannot_be_made_is_refused_by_name(field, given):

@@ -147,6 +147,11 @@ def test_core_ai_has_neither_layouts_nor_compression(dialog):
         assert control.toolTip() == "It is for Core ML alone."
     form.kind.set_value(ExportFormat.COREML)
     assert form.request().layout is Layout.SPLIT_EINSUM
+    form.chunk.setChecked(True)
+    form.compression.packing.set_value(Packing.W8A8)
+    assert "8 bits in between" in form.chunk.toolTip()
+    assert form.request().compression == Compression(Packing.W8A8)
+    assert not form.request().chunk
 
 
 def test_only_what_fits_the_model_is_offered(session, page):
