@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
@@ -54,6 +55,15 @@ def pytest_configure(config: pytest.Config) -> None:
         "filterwarnings",
         "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning:diffusers",
     )
+
+
+def pytest_collection_finish() -> None:
+    """Let no later collection walk what the imports made; the engine collects at every loading.
+
+    With torch and its kin imported that is a million objects, and half a second each time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
