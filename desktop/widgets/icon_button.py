@@ -16,6 +16,7 @@ class IconButton(QToolButton):
         """Show ``icon``, so many pixels large; ``text`` is what a pointer or a reader is told."""
         super().__init__()
         self._icon_name = icon
+        self._tinted: tuple[str, QPalette] | None = None
         self.setIconSize(QSize(size, size))
         # With its frame as tall as a field, so that rows are alike.
         self.setFixedSize(size + 10, size + 10)
@@ -41,5 +42,10 @@ class IconButton(QToolButton):
 
     def _tint(self) -> None:
         palette = self.palette()
+        wanted = (self._icon_name, palette)
+        # A window that is being built tells of its palette at every move into another widget.
+        if wanted == self._tinted:
+            return
+        self._tinted = wanted
         lit = palette.color(QPalette.ColorGroup.Active, QPalette.ColorRole.Link)
         self.setIcon(tinted_icon(self._icon_name, palette, lit=lit))
