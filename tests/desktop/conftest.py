@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import QCoreApplication, QEvent, Qt
 from PySide6.QtWidgets import QApplication
 
 from core.models import catalog
@@ -46,6 +46,19 @@ CARD = ModelCard(
 )
 
 
+@pytest.fixture(autouse=True)
+def no_widget_outlives_its_test() -> Iterator[None]:
+    """Delete at once what was to be deleted later: each new style sheet dresses all there is."""
+    yield
+    delete_what_is_over()
+
+
+def delete_what_is_over() -> None:
+    # What threads told before they ended still finds the widgets that it is for.
+    QCoreApplication.sendPostedEvents()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+
+
 @pytest.fixture
 def cards(monkeypatch) -> dict[str, ModelCard]:
     """The models that the catalogue knows; a test may add some."""
@@ -60,6 +73,7 @@ class Session:
 
     def __init__(self, root: Path, qtbot, theme: ThemeMode = ThemeMode.SYSTEM) -> None:
         self.qtbot = qtbot
+        self.is_open = True
         self.profile = Profile(root=root)
         self.engine = FakeEngine()
         self.worker = EngineWorker(lambda: self.engine)
@@ -119,6 +133,9 @@ class Session:
         return sorted(self.profile.pictures.glob("*.png"))
 
     def close(self) -> None:
+        if not self.is_open:
+            return
+        self.is_open = False
         self.window.close()
         self.engine.gate.set()
         self.worker.close()
@@ -126,6 +143,8 @@ class Session:
         self.exporter.gate.set()
         self.conversion.close()
         self.shelf.close()
+        self.theme.deleteLater()
+        self.window.deleteLater()
 
 
 @pytest.fixture
@@ -134,18 +153,13 @@ def open_window(qtbot, tmp_path, cards) -> Iterator[Callable[..., Session]]:
     sessions: list[Session] = []
 
     def open_it(**options) -> Session:
+        delete_what_is_over()
         sessions.append(Session(tmp_path / "profile", qtbot, **options))
         return sessions[-1]
 
     yield open_it
     for session in sessions:
         session.close()
-    # What threads have said until now still finds a window.
-    QApplication.processEvents()
-    for session in sessions:
-        session.window.deleteLater()
-    # Windows that stay are styled anew with every one that is opened after them.
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 @pytest.fixture
