@@ -7,11 +7,14 @@ import importlib.util
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -27,6 +30,9 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("stepwise")
 
 WORDS = ("red", "blue", "circle", "square", "a", "on", "the", "moon", "at", "night")
+
+Make = Callable[[Path], Any]
+"""What makes a folder that is not there yet."""
 
 SCHEDULER_CONFIG = {
     "_class_name": "PNDMScheduler",
@@ -67,27 +73,46 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Make], Path]:
+    """Give what makes a folder of some name once for all processes of a run, and gives its path."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Make) -> Path:
+        folder, done = shared / "once" / name, shared / "once" / f"{name}.done"
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(shared / "once" / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def tiny_model(made_once: Callable[[str, Make], Path]) -> Path:
     """A Stable Diffusion folder with random weights that predicts the noise; f8, 64 x 64 pixels."""
-    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny", "epsilon")
+    return made_once("tiny", lambda folder: write_tiny_model(folder, "epsilon"))
 
 
 @pytest.fixture(scope="session")
-def tiny_v_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_v_model(made_once: Callable[[str, Make], Path]) -> Path:
     """The same architecture with other weights, predicting the velocity."""
-    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny-v", "v_prediction", seed=1)
+    return made_once("tiny-v", lambda folder: write_tiny_model(folder, "v_prediction", seed=1))
 
 
 @pytest.fixture(scope="session")
-def tiny_xl_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_xl_model(made_once: Callable[[str, Make], Path]) -> Path:
     """An SDXL folder with random weights, see ``write_tiny_xl_model``."""
-    return write_tiny_xl_model(tmp_path_factory.mktemp("models") / "tiny-xl")
+    return made_once("tiny-xl", write_tiny_xl_model)
 
 
 @pytest.fixture(scope="session")
-def tiny_refiner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_refiner(made_once: Callable[[str, Make], Path]) -> Path:
     """A folder of SDXL's refiner with random weights, see ``write_tiny_refiner``."""
-    return write_tiny_refiner(tmp_path_factory.mktemp("models") / "tiny-refiner")
+    return made_once("tiny-refiner", write_tiny_refiner)
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import importlib.util
 import json
+import pickle
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,12 +17,14 @@ from typing import Any
 
 import pytest
 
-from core.coreml_folder import Layout, Manifest
+from core.coreml_folder import SUFFIXES, Layout, Manifest
+from core.models import catalog
 from core.paths import Profile
 from coreml_export.events import ExportEvent
 from coreml_export.export import export
+from coreml_export.folder import ExportFolder
 from coreml_export.request import ExportRequest
-from tests.conftest import write_tiny_control, write_tiny_model
+from tests.conftest import Make, write_tiny_control, write_tiny_model
 
 needs_coremltools = pytest.mark.skipif(
     importlib.util.find_spec("coremltools") is None,
@@ -46,12 +50,18 @@ class Done:
 
 
 @pytest.fixture(scope="session")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def taught(made_once: Callable[[str, Make], Path]) -> tuple[Path, Path]:
     """A LoRA of the tiny model's UNet and text encoder, and an embedding of two vectors."""
+    folder = made_once("taught", write_taught)
+    return folder / "fox.safetensors", folder / "wolf.safetensors"
+
+
+def write_taught(folder: Path) -> None:
+    """Save a LoRA, ``fox``, and an embedding, ``wolf``."""
     import torch
     from safetensors.torch import save_file
 
-    folder = tmp_path_factory.mktemp("taught")
+    folder.mkdir()
     numbers = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> torch.Tensor:
@@ -67,7 +77,6 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     }
     save_file(tensors, folder / "fox.safetensors")
     save_file({"emb_params": random(2, 16)}, folder / "wolf.safetensors")
-    return folder / "fox.safetensors", folder / "wolf.safetensors"
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -98,8 +107,13 @@ of_all_kinds = of_kinds(*KINDS)
 
 
 @pytest.fixture(scope="session")
-def tiny_sd2_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with what is SD2's own: linear projections, heads by level, another filling.
+def tiny_sd2_model(made_once: Callable[[str, Make], Path]) -> Path:
+    """A folder with what is SD2's own, see ``write_tiny_sd2_model``."""
+    return made_once("tiny-sd2", write_tiny_sd2_model)
+
+
+def write_tiny_sd2_model(folder: Path) -> None:
+    """Save the tiny model with SD2's linear projections, heads by level and another filling.
 
     Its UNet predicts the velocity, and its text encoder has GELUs.
     """
@@ -107,7 +121,6 @@ def tiny_sd2_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     import transformers
 
-    folder = tmp_path_factory.mktemp("models") / "tiny-sd2"
     write_tiny_model(folder, "v_prediction", seed=2)
     config = json.loads((folder / "unet" / "config.json").read_text())
     own = {"use_linear_projection": True, "attention_head_dim": [1, 2], "upcast_attention": True}
@@ -120,26 +133,25 @@ def tiny_sd2_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text_encoder.save_pretrained(folder / "text_encoder")
     settings = folder / "tokenizer" / "tokenizer_config.json"
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"pad_token": "!"}))
-    return folder
 
 
 @pytest.fixture(scope="session")
-def tiny_control(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_control(tiny_model: Path, made_once: Callable[[str, Make], Path]) -> Path:
     """A ControlNet of the tiny model."""
-    return write_tiny_control(tmp_path_factory.mktemp("control") / "canny-edges", tiny_model)
+    return made_once("canny-edges", lambda folder: write_tiny_control(folder, tiny_model))
 
 
 @pytest.fixture(scope="session")
-def other_vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def other_vae(made_once: Callable[[str, Make], Path]) -> Path:
     """The VAE of another tiny model."""
-    return write_tiny_model(tmp_path_factory.mktemp("other") / "tiny", "epsilon", seed=9) / "vae"
+    return made_once("other", lambda folder: write_tiny_model(folder, "epsilon", seed=9)) / "vae"
 
 
 @pytest.fixture(scope="session")
 def exports(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, made_once: Callable[[str, Make], Path]
 ) -> Callable[[str], Done]:
-    """Give what exports a kind of ``KINDS`` as the app does, each once."""
+    """Give what exports a kind of ``KINDS`` as the app does, each once in a run."""
     if importlib.util.find_spec("coremltools") is None:
         pytest.skip("coremltools is not installed; there is none for this system")
 
@@ -160,10 +172,16 @@ def exports(
         values = {"model": "tiny_model"} | KINDS[kind] | learned(kind)
         if values["model"] != "starter":
             values["model"] = str(request.getfixturevalue(values["model"]))
-        place = tmp_path_factory.mktemp(kind)
-        asked = ExportRequest(out=str(place / "out"), **values)
-        profile = Profile(place / "profile")
-        return Done(asked, profile, list(export(asked, profile)))
+
+        def make(place: Path) -> None:
+            events = list(export(*asked(place)))
+            (place / "events").write_bytes(pickle.dumps(events))
+
+        def asked(place: Path) -> tuple[ExportRequest, Profile]:
+            return ExportRequest(out=str(place / "out"), **values), Profile(place / "profile")
+
+        place = made_once(f"export-{kind}", make)
+        return Done(*asked(place), pickle.loads((place / "events").read_bytes()))
 
     return made
 
@@ -191,6 +209,28 @@ def copied(exported: Done, tmp_path: Path) -> Callable[..., Done]:
         return Done(request, exported.profile, [])
 
     return copy
+
+
+@pytest.fixture
+def export_here(
+    collected: None, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[ExportRequest, Profile], list[Any]]:
+    """Give what exports in this process, where another would import everything anew."""
+    if importlib.util.find_spec("coremltools") is None:
+        pytest.skip("coremltools is not installed; there is none for this system")
+    from coreml_export import work
+
+    # What the export's own process changes for itself is put back here.
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(catalog, "_shelf", None)
+
+    def exported(request: ExportRequest, profile: Profile) -> list[Any]:
+        with ExportFolder(Path(request.out), SUFFIXES[request.format]).alone(
+            profile.root / "locks"
+        ):
+            return list(work.export_here(profile, request))
+
+    return exported
 
 
 @pytest.fixture

@@ -194,21 +194,23 @@ def test_folder_brings_the_colours_of_its_previews(exported):
     assert linear_preview.read(exported.folder / linear_preview.FILE_NAME, vae) is not None
 
 
-def test_good_settings_of_the_model_go_with_it(copied, tiny_model, tmp_path):
+def test_good_settings_of_the_model_go_with_it(copied, tiny_model, tmp_path, export_here):
     model = shutil.copytree(tiny_model, tmp_path / "model")
     good = {"steps": 7, "guidance_scale": 2.5, "scheduler": "euler"}
     (model / "stepwise.json").write_text(json.dumps({"defaults": good}))
     done = copied(model=str(model))
-    events = list(export(done.request, done.profile))
+    events = export_here(done.request, done.profile)
     assert all(event.kept for event in events if isinstance(event, PartWritten))
     card = catalog.card(str(done.folder))
     assert (card.steps, card.guidance_scale, card.scheduler) == (7, 2.5, "euler")
 
 
-def test_lora_of_few_steps_sets_the_pace_of_what_it_is_merged_into(copied, taught, tmp_path):
+def test_lora_of_few_steps_sets_the_pace_of_what_it_is_merged_into(
+    copied, taught, tmp_path, export_here
+):
     lora = shutil.copy(taught[0], tmp_path / "fox-lcm.safetensors")
     done = copied(loras=(LoraUse(path=str(lora), weight=2.0),))
-    list(export(done.request, done.profile))
+    export_here(done.request, done.profile)
     card = catalog.card(str(done.folder))
     assert (card.steps, card.guidance_scale, card.scheduler) == (4, 1.0, "lcm")
     assert identify(done.folder).distillation is Distillation.LCM
@@ -256,10 +258,10 @@ def test_person_is_told_how_a_word_of_two_vectors_is_written_elsewhere(exported)
     assert any("write wolf wolf_1 for it" in notice for notice in notices)
 
 
-def test_what_was_made_from_the_same_is_kept_and_the_rest_is_made(copied):
+def test_what_was_made_from_the_same_is_kept_and_the_rest_is_made(copied, export_here):
     done = copied(batch=1, parts=("Unet", "VAEDecoder"), check=False)
     before = (done.folder / "VAEDecoder.mlpackage").stat().st_mtime_ns
-    events = list(export(done.request, done.profile))
+    events = export_here(done.request, done.profile)
     written = {e.record.name: e.kept for e in events if isinstance(e, PartWritten)}
     assert written == {"Unet": False, "VAEDecoder": True}
     assert (done.folder / "VAEDecoder.mlpackage").stat().st_mtime_ns == before
@@ -269,7 +271,7 @@ def test_what_was_made_from_the_same_is_kept_and_the_rest_is_made(copied):
     assert done.manifest.batch == 1
 
 
-def test_part_that_nobody_checked_is_made_again_where_a_check_is_asked_for(copied):
+def test_part_that_nobody_checked_is_made_again_where_a_check_is_asked_for(copied, export_here):
     done = copied(parts=("TextEncoder", "VAEDecoder"))
     unchecked = [
         replace(part, psnr={}) if part.name == "TextEncoder" else part
@@ -277,9 +279,9 @@ def test_part_that_nobody_checked_is_made_again_where_a_check_is_asked_for(copie
     ]
     manifest = replace(done.manifest, parts=tuple(unchecked))
     (done.folder / MANIFEST).write_text(manifest.to_json())
-    as_it_is = list(export(replace(done.request, check=False), done.profile))
+    as_it_is = export_here(replace(done.request, check=False), done.profile)
     assert all(event.kept for event in as_it_is if isinstance(event, PartWritten))
-    events = list(export(done.request, done.profile))
+    events = export_here(done.request, done.profile)
     written = {e.record.name: e for e in events if isinstance(e, PartWritten)}
     assert {name: e.kept for name, e in written.items()} == {
         "TextEncoder": False,
@@ -313,10 +315,10 @@ def test_stopping_leaves_no_half_part(tiny_model, tmp_path):
     assert Manifest.read(tmp_path / "out").parts == ()
 
 
-def test_parts_made_otherwise_are_not_left_beside_others(copied):
+def test_parts_made_otherwise_are_not_left_beside_others(copied, export_here):
     done = copied(sizes=((128, 64),), parts=("Unet",))
     with pytest.raises(InvalidRequest, match=r"leaves VAEDecoder, VAEEncoder in"):
-        list(export(done.request, done.profile))
+        export_here(done.request, done.profile)
     assert {part.name for part in done.manifest.parts} == set(CONTRACT)
 
 
@@ -353,13 +355,13 @@ def test_disk_without_room_is_told_before_anything_is_made(tiny_model, tmp_path,
     assert [path.name for path in out.iterdir()] == [".unfinished"]
 
 
-def test_refused_export_leaves_no_folder(tmp_path):
+def test_refused_export_leaves_no_folder(tmp_path, export_here):
     (tmp_path / "fox.safetensors").write_text("hello")
     request = ExportRequest(
         out=str(tmp_path / "out"), loras=(LoraUse(path=str(tmp_path / "fox.safetensors")),)
     )
     with pytest.raises(ModelInvalid):
-        list(export(request, Profile(tmp_path / "profile")))
+        export_here(request, Profile(tmp_path / "profile"))
     assert not (tmp_path / "out").exists()
 
 
