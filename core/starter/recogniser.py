@@ -177,8 +177,10 @@ def _components(mask: Tensor) -> list[Tensor]:
         by_row.setdefault(row, []).append(number)
     parts: dict[int, Tensor] = {}
     for number, (row, start, end) in enumerate(runs):
-        part = parts.setdefault(root(number), torch.zeros_like(mask))
-        part[row, start:end] = True
+        part = root(number)
+        if part not in parts:
+            parts[part] = torch.zeros_like(mask)
+        parts[part][row, start:end] = True
     return list(parts.values())
 
 
