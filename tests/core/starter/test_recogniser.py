@@ -1,16 +1,10 @@
 import random
 
-import pytest
 import torch
 
 from core.starter import render
-from core.starter.recogniser import Recogniser, Seen, Sighting, follows, train_recogniser
+from core.starter.recogniser import Seen, Sighting, follows
 from core.starter.world import Scene, Thing, sample_scene
-
-
-@pytest.fixture(scope="module")
-def recogniser() -> Recogniser:
-    return train_recogniser()
 
 
 def test_reads_renders_it_never_saw(recogniser):

@@ -98,28 +98,27 @@ def test_words_outside_of_its_world_do_no_harm(engine):
 
 
 @pytest.fixture(scope="module")
-def studio(engine):
+def studio(engine, recogniser):
     starter = card("starter")
-    recogniser = evaluate.train_recogniser()
-    return evaluate.Studio(engine, starter, recogniser, steps=20, scheduler=starter.scheduler)
+    return evaluate.Studio(engine, starter, recogniser, steps=10, scheduler=starter.scheduler)
 
 
 @pytest.mark.parametrize("pairs", ["one shape, seen pairs", "one shape, held-out pairs"])
 def test_it_draws_named_shapes_in_their_colours_and_places(studio, pairs):
     """Pairs of colour and shape that it never saw as well as others: it composes."""
-    scenes = evaluate.scene_sets(24, seed=3)[pairs]
+    scenes = evaluate.scene_sets(16, seed=3)[pairs]
     shares = studio.follow(scenes, seed=70, guidance_scale=studio.model.guidance_scale)
     assert min(shares.values()) >= 0.85
 
 
 def test_a_negative_prompt_leads_away_from_a_colour(studio):
-    had, lost = evaluate.measure_negative(studio, 8)
-    assert had >= 6
+    had, lost = evaluate.measure_negative(studio, 5)
+    assert had >= 4
     assert lost / had >= 0.6
 
 
 def test_more_strength_leaves_less_of_the_start(studio):
-    distances = evaluate.measure_strength(studio, 2)
+    distances = evaluate.measure_strength(studio, 1)
     assert distances == sorted(distances)
     assert distances[-1] > 2 * distances[0]
 
