@@ -17,7 +17,7 @@ from core.training.config import (
     TextualInversion,
     TrainConfig,
 )
-from core.training.config_parts import AdapterSettings, DataSettings, SampleSettings
+from core.training.config_parts import AdapterSettings, DataSettings
 
 COLOURS = {"red circle": (200, 30, 30), "blue square": (30, 30, 200), "red square": (220, 60, 40)}
 
@@ -46,7 +46,6 @@ def training(method: Method, *, model: Path, data: Path, out: Path, **changes: A
         "batch_size": 2,
         "seed": 3,
         "save_every": 2,
-        "samples": SampleSettings(prompts=("a red circle",), steps=2),
     } | changes
     match method:
         case Method.LORA:

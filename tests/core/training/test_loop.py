@@ -40,6 +40,7 @@ from core.training.seal import verdict_of
 from tests.core.training.conftest import training
 
 METHODS = list(Method)
+slow = pytest.mark.slow
 
 
 @pytest.fixture
@@ -69,7 +70,9 @@ def learned(out: Path, step: int):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_ends_in_a_checked_file(method, tiny_model, pictures, tmp_path, engine):
     out = tmp_path / "out"
-    events = run(engine, training(method, model=tiny_model, data=pictures, out=out))
+    samples = SampleSettings(prompts=("a red circle",), steps=2)
+    config = training(method, model=tiny_model, data=pictures, out=out, samples=samples)
+    events = run(engine, config)
     end = events[-1]
     assert isinstance(end, Trained)
     assert end.is_sound, end.verdict
@@ -89,14 +92,14 @@ def test_a_method_ends_in_a_checked_file(method, tiny_model, pictures, tmp_path,
 def test_a_stopped_training_goes_on_bit_for_bit(method, tiny_model, pictures, tmp_path, engine):
     def config(out):
         adapter = {"adapter": AdapterSettings(rank=2, dropout=0.3)} if method is Method.LORA else {}
-        more = {"accumulation": 2, "samples": SampleSettings(), **adapter}
+        more = {"accumulation": 2, "steps": 4, **adapter}
         return training(method, model=tiny_model, data=pictures, out=out, **more)
 
     whole = run(engine, config(tmp_path / "whole"))
     first = run(engine, config(tmp_path / "parts"), until=3)
     rest = run(engine, config(tmp_path / "parts"), resume=True)
     assert losses(first) + losses(rest) == losses(whole)
-    one, other = (learned(tmp_path / name, 6) for name in ("whole", "parts"))
+    one, other = (learned(tmp_path / name, 4) for name in ("whole", "parts"))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     logs = [Folder(tmp_path / name).read_log() for name in ("whole", "parts")]
@@ -111,20 +114,37 @@ def test_a_training_in_half_precision_learns(tiny_model, pictures, tmp_path, eng
     assert {values.dtype for values in weights.values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("method", [Method.LORA, Method.FINETUNE, Method.TEXTUAL_INVERSION])
-def test_sdxl_and_velocity_are_taught(
-    method, tiny_xl_model, tiny_v_model, pictures, tmp_path, engine
-):
-    for model in (tiny_xl_model, tiny_v_model):
-        out = tmp_path / model.name
-        rate = OptimiserSettings(learning_rate=0.01)
-        config = training(method, model=model, data=pictures, out=out, steps=2, optimiser=rate)
-        end = run(engine, config)[-1]
-        assert end.is_sound, end.verdict
+@pytest.mark.parametrize(
+    ("method", "model"),
+    [
+        (Method.LORA, "tiny_v_model"),
+        (Method.TEXTUAL_INVERSION, "tiny_xl_model"),
+        # Here what learns is learned below, and what is learned does not depend on what learns.
+        pytest.param(Method.LORA, "tiny_xl_model", marks=slow),
+        pytest.param(Method.FINETUNE, "tiny_xl_model", marks=slow),
+        pytest.param(Method.FINETUNE, "tiny_v_model", marks=slow),
+        pytest.param(Method.TEXTUAL_INVERSION, "tiny_v_model", marks=slow),
+    ],
+)
+def test_sdxl_and_velocity_are_taught(method, model, pictures, tmp_path, engine, request):
+    rate = OptimiserSettings(learning_rate=0.01)
+    places = {"model": request.getfixturevalue(model), "data": pictures, "out": tmp_path / "out"}
+    end = run(engine, training(method, **places, steps=2, optimiser=rate))[-1]
+    assert end.is_sound, end.verdict
 
 
-@pytest.mark.parametrize("model", ["tiny_model", "tiny_xl_model"])
-@pytest.mark.parametrize("method", [Method.LORA, Method.DREAMBOOTH, Method.FINETUNE])
+@pytest.mark.parametrize(
+    ("method", "model"),
+    [
+        (Method.LORA, "tiny_model"),
+        (Method.LORA, "tiny_xl_model"),
+        (Method.DREAMBOOTH, "tiny_model"),
+        (Method.FINETUNE, "tiny_xl_model"),
+        # In full by either method, one kind of model each.
+        pytest.param(Method.DREAMBOOTH, "tiny_xl_model", marks=slow),
+        pytest.param(Method.FINETUNE, "tiny_model", marks=slow),
+    ],
+)
 def test_text_encoders_learn_where_asked(method, model, pictures, tmp_path, engine, request):
     out = tmp_path / "out"
     config = training(
@@ -132,19 +152,29 @@ def test_text_encoders_learn_where_asked(method, model, pictures, tmp_path, engi
         model=request.getfixturevalue(model),
         data=pictures,
         out=out,
+        steps=2,
         train_text=True,
         optimiser=OptimiserSettings(learning_rate=0.01),
     )
     end = run(engine, config)[-1]
     assert end.is_sound, end.verdict
-    assert any(name.startswith("towers.text_encoder") for name in learned(out, 6))
+    assert any(name.startswith("towers.text_encoder") for name in learned(out, 2))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        Method.LORA,
+        Method.TEXTUAL_INVERSION,
+        Method.FINETUNE,
+        # It learns what one of the others learns, and shows more pictures.
+        pytest.param(Method.DREAMBOOTH, marks=slow),
+    ],
+)
 def test_checkpointing_activations_changes_nothing(method, tiny_model, pictures, tmp_path, engine):
     def found(name, **changes):
         config = training(method, model=tiny_model, data=pictures, out=tmp_path / name)
-        return losses(run(engine, dataclasses.replace(config, **changes), until=3))
+        return losses(run(engine, dataclasses.replace(config, **changes), until=2))
 
     assert found("a") == pytest.approx(found("b", gradient_checkpointing=True), rel=1e-5)
 
@@ -157,7 +187,6 @@ def diverging(tiny_model, pictures, out, rate, **changes):
         data=pictures,
         out=out,
         optimiser=OptimiserSettings(learning_rate=rate, weight_decay=1, clip=0),
-        samples=SampleSettings(),
         **changes,
     )
 
@@ -384,7 +413,6 @@ def test_a_first_step_without_decay_is_sound(tiny_model, pictures, tmp_path, eng
         out=tmp_path / "out",
         steps=1,
         optimiser=still,
-        samples=SampleSettings(),
     )
     end = run(engine, config)[-1]
     assert end.is_sound, end.verdict
