@@ -165,7 +165,7 @@ def test_no_pictures_are_named(train, tmp_path):
 def command(tiny_model, folder, out, *more):
     words = ["train", "lora", "--model", str(tiny_model), "--data", str(folder), "--rank", "2"]
     places = ["--out", str(out), "--profile", str(out.parent / "profile"), "--device", "cpu"]
-    return ["-m", "core", *words, *places, "--json", *more]
+    return [*words, *places, "--json", *more]
 
 
 def environment():
@@ -180,18 +180,27 @@ def steps_of(process, until):
             return
 
 
+@pytest.fixture
+def one_thread():
+    """Reckon in this process as in one with a single thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_training_that_was_ended_goes_on_bit_for_bit(tiny_model, folder, tmp_path, number):
+def test_a_training_that_was_ended_goes_on_bit_for_bit(
+    tiny_model, folder, tmp_path, number, one_thread
+):
     # Far more steps than are done while the signal is on its way.
     words = ["--steps", "60", "--batch", "2", "--save-every", "4"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    run = {"env": environment(), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    uncut = subprocess.run(
-        [sys.executable, *command(tiny_model, folder, whole, *words)], **run, check=False
-    )
-    assert uncut.returncode == 0, uncut.stderr
+    assert cli.main(command(tiny_model, folder, whole, *words)) == 0
+    ended = command(tiny_model, folder, parts, *words)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(
-        [sys.executable, *command(tiny_model, folder, parts, *words)], **run
+        [sys.executable, "-m", "core", *ended], env=environment(), **pipes
     ) as process:
         steps_of(process, 6)
         process.send_signal(number)
@@ -200,12 +209,7 @@ def test_a_training_that_was_ended_goes_on_bit_for_bit(tiny_model, folder, tmp_p
     if number == signal.SIGINT:
         assert "kept up to step" in error
         assert "--resume" in error
-    again = subprocess.run(
-        [sys.executable, *command(tiny_model, folder, parts, *words, "--resume")],
-        **run,
-        check=False,
-    )
-    assert again.returncode == 0, again.stderr
+    assert cli.main([*ended, "--resume"]) == 0
     assert Folder(parts).read_log() == Folder(whole).read_log()
     one, other = (read_checkpoint(Folder(out).checkpoint(60)).learned for out in (whole, parts))
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -79,6 +79,7 @@ def apart(some, others):
     return math.hypot(*(float(torch.dist(some[name], others[name])) for name in some))
 
 
+@pytest.mark.slow  # Interrupted, they do too; see below.
 def test_two_processes_learn_what_one_learns_from_twice_the_batch(words, tmp_path):
     steps = ["--steps", "20", "--save-every", "0"]
     alone(words("alone", *LORA, *steps, "--batch", "4"))
@@ -175,6 +176,7 @@ def test_interrupted_processes_stop_at_one_step_and_go_on(words, tmp_path):
     assert status == 0, error
     done = [event["index"] for event in events if event["event"] == "train_step"]
     assert done == list(range(step + 1, 41))
+    assert [event["event"] for event in events].count("trained") == 1
     assert losses(tmp_path / "shared") == pytest.approx(losses(tmp_path / "alone"), rel=1e-5)
 
 
