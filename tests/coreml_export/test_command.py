@@ -40,14 +40,14 @@ def test_program_reads_an_event_a_line_and_nothing_else(copied, capsys):
 
 def test_person_sees_needs_progress_and_what_became_of_each_part(copied, capsys):
     done = copied()
-    shutil.rmtree(done.folder / "VAEDecoder.mlpackage")
+    shutil.rmtree(done.folder / "TextEncoder.mlpackage")
     assert main(words_of(done)) == 0
     out, err = capsys.readouterr()
-    assert f"{done.folder / 'VAEDecoder.mlpackage'}: " in out
+    assert f"{done.folder / 'TextEncoder.mlpackage'}: " in out
     assert out.count("dB to torch") == 4
     assert out.count(", kept") == 3
-    assert "Makes VAEDecoder for macOS13 and later; takes about " in err
-    assert "converting VAEDecoder" in err
+    assert "Makes TextEncoder for macOS13 and later; takes about " in err
+    assert "converting TextEncoder" in err
     assert f"4 parts in {done.folder} (" in err
 
 

@@ -269,7 +269,7 @@ def bytes_of(folder: Path) -> int:
 
 @needs_coreai
 @pytest.mark.parametrize("parts", [("TextEncoder",), pytest.param((), marks=slow)])
-def test_an_exported_folder_makes_pictures(tiny_model, tmp_path, parts):
+def test_an_exported_folder_makes_pictures(tiny_model, tmp_path, parts, export_here):
     folder, profile = tmp_path / "model", Profile(tmp_path / "profile")
     request = ExportRequest(
         model=str(tiny_model), out=str(folder), format=ExportFormat.COREAI, parts=parts
@@ -288,7 +288,7 @@ def test_an_exported_folder_makes_pictures(tiny_model, tmp_path, parts):
         "merges.txt",
     }
     assert {"coreai-core", "coreai-torch"} <= set(Manifest.read(folder).versions)
-    again = list(export(request, profile))
+    again = export_here(request, profile)
     assert all(event.kept for event in again if isinstance(event, PartWritten))
     made, _ = picture(request_of(folder, 64, steps=4), tmp_path)
     torchs, _ = picture(request_of(tiny_model, 64, steps=4, precision=Precision.FP32), tmp_path)
