@@ -147,6 +147,10 @@ def exported_control(path: Path, request: Request, identity: Identity) -> Export
 
 def _read(path: Path) -> tuple[Package, tuple[Size, ...]]:
     """Read a part, and the sizes of the pictures that it leads."""
+    if not path.is_dir():
+        raise ModelInvalid(
+            f"{path} is no folder, as exported parts are; copy it again, or export it again."
+        )
     kind, name = format_of_part(path), f"{CONTROL_FOLDER}/{path.stem}"
     beside = [path.with_suffix(suffix) for suffix in PACKAGES]
     places = [one for one in beside if format_of_part(one) is kind and one.is_dir()]

@@ -181,6 +181,14 @@ def test_one_that_is_cut_short_is_damaged(tmp_path: Path) -> None:
         found(path, identify(folder), width=128, height=128)
 
 
+def test_a_file_that_is_called_like_a_part_is_refused(model: Identity) -> None:
+    path = model.folder / "controlnet" / "Canny.mlpackage"
+    path.parent.mkdir()
+    path.touch()
+    with pytest.raises(ModelInvalid, match="is no folder, as exported parts are"):
+        found(path, model)
+
+
 def test_it_needs_what_its_format_runs_on() -> None:
     net = Path("controlnet/Canny.mlpackage")
     assert control_refusal_here(ExportFormat.COREML, net, "darwin") == ""
