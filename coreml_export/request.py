@@ -220,10 +220,10 @@ class ExportRequest:
         Raises:
             InvalidRequest: On an unknown field, a missing one or a value out of range.
         """
-        given = dict(values)
-        if unknown := sorted(given.keys() - {field.name for field in dataclasses.fields(cls)}):
-            raise InvalidRequest(unknown[0], "is no setting of this version.")
         try:
+            given = dict(values)
+            if unknown := sorted(given.keys() - {field.name for field in dataclasses.fields(cls)}):
+                raise InvalidRequest(unknown[0], "is no setting of this version.")
             for name, read in _READERS.items():
                 if name in given:
                     given[name] = read(given[name])

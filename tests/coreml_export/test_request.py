@@ -85,7 +85,15 @@ def test_compression_that_there_is_not_is_refused(word):
 
 @pytest.mark.parametrize(
     "values",
-    [{}, {"out": "o", "depth": 1}, {"out": "o", "sizes": 3}, {"out": "o", "loras": [{"file": 1}]}],
+    [
+        {},
+        {"out": "o", "depth": 1},
+        {"out": "o", "sizes": 3},
+        {"out": "o", "loras": [{"file": 1}]},
+        None,
+        "o",
+        [1],
+    ],
 )
 def test_json_of_another_kind_is_refused(values):
     with pytest.raises(InvalidRequest):
