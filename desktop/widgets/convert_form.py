@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
 )
 
 from core.coreml_folder import ExportFormat, Layout, PartName
+from core.errors import InvalidRequest
 from core.models.listing import Listed
 from core.models.verdict import Kind
 from core.request_parts import EmbeddingUse, LoraUse
@@ -163,8 +164,11 @@ class ConvertForm(QWidget):
         self.sizes.settle()
         chosen = [key for key, _ in self.parts.chosen()]
         controls = tuple(key for key, _ in self.controls.chosen())
-        if controls and len(chosen) < len(self.parts.boxes):
+        is_whole = len(chosen) == len(self.parts.boxes)
+        if controls:
             chosen.append(CONTROL_PART)
+        if not chosen:
+            raise InvalidRequest("parts", "are all left out; choose one.")
         return ExportRequest(
             model=self._model.name,
             out=str(self.place.value()),
@@ -180,7 +184,7 @@ class ConvertForm(QWidget):
             ),
             vae=str(self.vae.currentData() or ""),
             controls=controls,
-            parts=() if len(chosen) == len(self.parts.boxes) else tuple(chosen),
+            parts=() if is_whole else tuple(chosen),
             chunk=self.chunk.isChecked(),
             check=self.check.isChecked(),
         )

@@ -317,6 +317,19 @@ def test_wrong_choice_is_told_beside_the_control(session, dialog):
     assert dialog.form.sizes.first.width_spin.hasFocus()
 
 
+def test_parts_that_are_left_out_stay_out(session, dialog):
+    form = dialog.form
+    form.controls.boxes[str(row_of(session, "scribble").path)].setChecked(True)
+    form.parts.boxes[PartName.VAE_ENCODER].setChecked(False)
+    assert PartName.VAE_ENCODER not in form.request().parts
+    assert {PartName.UNET, CONTROL_PART} < set(form.request().parts)
+    for box in (*form.parts.boxes.values(), *form.controls.boxes.values()):
+        box.setChecked(False)
+    form.start.click()
+    assert phase(session) is Phase.NONE
+    assert "all left out" in dialog.banner.message.text()
+
+
 def test_closed_dialogue_leaves_the_work_on_the_page(session, page, dialog):
     hold(session, 1)
     dialog.form.start.click()
