@@ -63,8 +63,8 @@ class Compression:
 
     Attributes:
         packing: How.
-        bits: Of ``MIXED``: how many a weight may take on average, 4 to 8; None if decibels say it.
-        decibels: Of ``MIXED``: the PSNR against unpacked weights that is to be kept, 20 to 100.
+        bits: Of ``MIXED``: how many a weight may take on average; None if decibels say it.
+        decibels: Of ``MIXED``: the PSNR against unpacked weights that is to be kept.
     """
 
     packing: Packing = Packing.NONE
@@ -72,6 +72,8 @@ class Compression:
     decibels: float | None = None
 
     DEFAULT_BITS = 6.0
+    BITS = (4, 8)
+    DECIBELS = (20, 100)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be made.
@@ -85,10 +87,13 @@ class Compression:
             raise InvalidRequest(
                 "compress", "takes a target for mixed alone, as mixed:4.5 bits or mixed:60db."
             )
-        if self.bits is not None and not 4 <= self.bits <= 8:
-            raise InvalidRequest("compress", f"{self.bits:g} bits are not from 4 to 8.")
-        if self.decibels is not None and not 20 <= self.decibels <= 100:
-            raise InvalidRequest("compress", f"{self.decibels:g} dB are not from 20 to 100.")
+        for value, (least, most), unit in (
+            (self.bits, self.BITS, "bits"),
+            (self.decibels, self.DECIBELS, "dB"),
+        ):
+            if value is not None and not least <= value <= most:
+                told = f"{value:g} {unit} are not from {least} to {most}."
+                raise InvalidRequest("compress", told)
 
     @classmethod
     def parse(cls, word: str) -> Compression:

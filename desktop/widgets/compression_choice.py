@@ -106,7 +106,7 @@ class CompressionChoice(QWidget):
 
     def _on_unit(self) -> None:
         is_bits = self.target_unit.value() is Target.BITS
-        self.target.setRange(*((2, 8) if is_bits else (20, 100)))
+        self.target.setRange(*(Compression.BITS if is_bits else Compression.DECIBELS))
         self.target.setSingleStep(0.5 if is_bits else 5)
         self.target.setValue(Compression.DEFAULT_BITS if is_bits else 60)
         self.changed.emit()

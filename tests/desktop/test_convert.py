@@ -317,6 +317,16 @@ def test_wrong_choice_is_told_beside_the_control(session, dialog):
     assert dialog.form.sizes.first.width_spin.hasFocus()
 
 
+@pytest.mark.parametrize("unit", Target)
+def test_every_target_that_can_be_set_can_be_held(dialog, unit):
+    compression = dialog.form.compression
+    compression.packing.set_value(Packing.MIXED)
+    compression.target_unit.set_value(unit)
+    for end in (compression.target.minimum(), compression.target.maximum()):
+        compression.target.setValue(end)
+        assert end in (compression.value().bits, compression.value().decibels)
+
+
 def test_parts_that_are_left_out_stay_out(session, dialog):
     form = dialog.form
     form.controls.boxes[str(row_of(session, "scribble").path)].setChecked(True)
