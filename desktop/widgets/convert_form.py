@@ -62,6 +62,7 @@ class ConvertForm(QWidget):
         super().__init__()
         self._models = models
         self._model: Listed | None = None
+        self._wanted: ExportRequest | None = None
         self._library: tuple[Listed, ...] = ()
         self.kind = Choice[ExportFormat](self.tr("Format"), formats())
         usable = [kind for kind in ExportFormat if not refusals.get(kind)]
@@ -105,7 +106,7 @@ class ConvertForm(QWidget):
                 was stopped, if there is one.
         """
         assert model.card is not None
-        self._model = model
+        self._model, self._wanted = model, wanted
         with QSignalBlocker(self):
             self.kind.set_value(self._usable[0])
             self.layout_choice.set_value(usual_layout(model))
@@ -122,13 +123,12 @@ class ConvertForm(QWidget):
             self.parts.offer([Item(name, part_name(name)) for name in _parts_of(model)])
         self.set_library(library)
         stopped = None if wanted else last_stopped(self._models, model.name, self._taken())
-        if stopped is not None:
-            wanted = stopped.request
-        if wanted is not None and wanted.format in self._usable:
+        if wanted is not None:
             self._choose(wanted)
-            if stopped is not None:
-                with QSignalBlocker(self):
-                    self.place.set_value(stopped.place)
+        elif stopped is not None and stopped.request.format in self._usable:
+            self._choose(stopped.request)
+            with QSignalBlocker(self):
+                self.place.set_value(stopped.place)
         self._on_change()
 
     def set_library(self, library: Sequence[Listed]) -> None:
@@ -246,8 +246,12 @@ class ConvertForm(QWidget):
         rest = (request.vae, request.controls, request.parts, request.chunk)
         self.more.set_open(shown=any(rest))
 
-    def _lacking(self, request: ExportRequest) -> tuple[str, ...]:
-        """Name what went into a conversion and is not in the library."""
+    def _lacking(self) -> tuple[str, ...]:
+        """Name what is wanted, or went into what was stopped, and is not in the library."""
+        stopped = self.place.stopped
+        request = self._wanted or (stopped.request if stopped is not None else None)
+        if request is None:
+            return ()
         loras = [use.path for use in request.loras]
         words = [use.path for use in request.embeddings]
         offered = {*self.loras.boxes, *self.words.boxes, *self.controls.boxes, ""}
@@ -322,9 +326,11 @@ class ConvertForm(QWidget):
         if self._model is None:
             return
         self.place.show_for(self._model.name, self.kind.value(), self._taken())
-        stopped = self.place.stopped
-        lacking = ", ".join(self._lacking(stopped.request)) if stopped is not None else ""
-        text = self.tr("The library does not have {0}, which went into it.").format(lacking)
+        lacking = ", ".join(self._lacking())
+        text = self.tr(
+            "The library does not have {0}, which is to go into it; add it on the Models page, or "
+            "convert without."
+        ).format(lacking)
         self.lacking.setText(text if lacking else "")
         self.lacking.setVisible(bool(lacking))
 

@@ -29,6 +29,7 @@ from desktop.convert_place import usual_place
 from desktop.convert_words import usual_layout
 from desktop.model_facts import title_of
 from desktop.widgets.compression_choice import Target
+from desktop.widgets.convert_form import ConvertForm
 from desktop.widgets.main_window import CREATE, MODELS
 from tests.desktop.conftest import CARD
 from tests.desktop.fake_export import SIZES, manifest_of
@@ -542,6 +543,32 @@ def test_what_a_converted_model_lacks_is_a_click_away(session, page, refused):
         out=str(session.profile.models / f"{MODEL}-coreml"),
         loras=(LoraUse(path=path, weight=0.7),),
     )
+
+
+def test_what_is_wanted_again_and_the_library_lacks_is_named(session, page, refused):
+    begun = dataclasses.replace(
+        everything(session), loras=(LoraUse(path="/gone/grain.safetensors"),)
+    )
+    leave(begun)
+    refused(begun).action.click()
+    form = page.convert_dialog.form
+    assert "does not have grain.safetensors" in form.lacking.text()
+    page.convert(row_of(session, "starter"))
+    assert form.lacking.text() == ""
+
+
+def test_what_is_wanted_is_chosen_though_its_format_cannot_be_written(session, page, qtbot):
+    form = ConvertForm(session.profile.models, {ExportFormat.COREAI: "There is no converter."})
+    qtbot.addWidget(form)
+    wanted = dataclasses.replace(
+        everything(session),
+        format=ExportFormat.COREAI,
+        layout=Layout.ORIGINAL,
+        compression=Compression(),
+    )
+    form.show_model(row_of(session, MODEL), session.shelf.snapshot.models, wanted)
+    out = str(session.profile.models / f"{MODEL}-coreml")
+    assert form.request() == dataclasses.replace(wanted, format=ExportFormat.COREML, out=out)
 
 
 def test_converted_model_without_an_origin_says_what_to_do(session, page, refused):
