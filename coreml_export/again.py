@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
 from core.errors import NeedsExport
 from core.models.exported_limits import size_of_unet
 from core.models.names import Resolver, locate
+from core.models.verdict import Kind
 from core.request import Request
 from core.request_parts import EmbeddingUse, LoraUse
 from core.sampling.settle import settled
@@ -17,7 +19,7 @@ UseT = TypeVar("UseT", LoraUse, EmbeddingUse)
 
 
 def again(
-    begun: ExportRequest, refused: Request, error: NeedsExport, find: Resolver
+    begun: ExportRequest, refused: Request, error: NeedsExport, finder: Callable[[Kind], Resolver]
 ) -> ExportRequest:
     """Ask for the export of before, with what it lacked.
 
@@ -25,19 +27,21 @@ def again(
         begun: What the model was exported by.
         refused: What it could not make.
         error: Why.
-        find: Knows the library's files by their names.
+        finder: Gives what knows the library's files of a kind by their names.
 
     Raises:
         ModelMissing: If a file that the request names is not there.
     """
     match error.field:
         case "loras":
+            find = finder(Kind.LORA)
             loras = _located(settled(refused, find).loras, find, "LoRA")
             return replace(begun, loras=_with(begun.loras, loras))
         case "embeddings":
-            words = _located(refused.embeddings, find, "embedding")
+            words = _located(refused.embeddings, finder(Kind.EMBEDDING), "embedding")
             return replace(begun, embeddings=_with(begun.embeddings, words))
         case "controls":
+            find = finder(Kind.CONTROLNET)
             nets = [
                 str(locate(use.path, find, "ControlNet", folder_ok=True))
                 for use in refused.controls

@@ -23,11 +23,13 @@ from PySide6.QtWidgets import (
 
 from core.coreml_folder import ExportFormat
 from core.errors import CoreError, NeedsExport
+from core.models.library import Library
 from core.models.listing import Listed
 from core.paths import Profile
 from core.request import Request
 from desktop.conversion import Conversion, ConversionSnapshot, Phase
 from desktop.convert_again import export_for
+from desktop.convert_words import unconvertible
 from desktop.drops import dropped_paths
 from desktop.model_facts import removal_question, title_of
 from desktop.settings import Placing
@@ -85,8 +87,10 @@ class ModelsPage(QWidget):
         layout.addWidget(self.splitter)
         self.setAcceptDrops(True)
         self._connect()
+        self._no_converter = ""
         if conversion.refused.keys() == set(ExportFormat):
-            self.details.set_no_converter(conversion.refused[ExportFormat.COREML])
+            self._no_converter = conversion.refused[ExportFormat.COREML]
+        self.details.set_no_converter(self._no_converter)
         self._on_changed(shelf.snapshot)
 
     @Slot(object)
@@ -108,11 +112,15 @@ class ModelsPage(QWidget):
             refused: What it could not make.
             lack: Why.
         """
-        models = self._shelf.snapshot.models
+        models, finder = self._shelf.snapshot.models, Library(self._profile).finder
         try:
-            row, wanted = export_for(refused, lack, models)
+            row, wanted = export_for(refused, lack, models, finder)
         except CoreError as error:
             self.failed.emit(str(error))
+            return
+        if reason := unconvertible(row, self._no_converter):
+            text = self.tr("{0} cannot be converted again: {1}")
+            self.failed.emit(text.format(title_of(row), reason))
         else:
             self._dialog().show_model(row, wanted)
 

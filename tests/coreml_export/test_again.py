@@ -32,7 +32,7 @@ def begun(files):
 
 def asked(begun, files, field, request=REFUSED, **changes):
     refused = dataclasses.replace(request, **changes)
-    return again(begun, refused, NeedsExport(field, "no"), files.get)
+    return again(begun, refused, NeedsExport(field, "no"), lambda _: files.get)
 
 
 def test_loras_of_prompts_join_those_that_are_merged(begun, files):

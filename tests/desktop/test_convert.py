@@ -28,6 +28,7 @@ from desktop.convert_estimate import estimate
 from desktop.convert_place import usual_place
 from desktop.convert_words import usual_layout
 from desktop.model_facts import title_of
+from desktop.shelf_snapshot import ShelfSnapshot
 from desktop.widgets.compression_choice import Target
 from desktop.widgets.convert_form import ConvertForm
 from desktop.widgets.main_window import CREATE, MODELS
@@ -516,10 +517,10 @@ def test_conversion_that_does_not_tell_what_it_was_is_left_alone(session, page):
 def refused(session, page, cards):
     """The run of a converted model, which fails for want of a LoRA."""
 
-    def run_it(begun):
+    def run_it(begun, lora="ink-wash"):
         cards[begun.out] = dataclasses.replace(CARD, name=begun.out)
         session.engine.error = NeedsExport("loras", "The weights are fixed.")
-        session.generate("a fox <lora:ink-wash:0.7>", model=begun.out)
+        session.generate(f"a fox <lora:{lora}:0.7>", model=begun.out)
         session.wait_idle()
         assert session.results.banner.message.text() == "The weights are fixed."
         return session.results.banner
@@ -527,12 +528,15 @@ def refused(session, page, cards):
     return run_it
 
 
-def test_what_a_converted_model_lacks_is_a_click_away(session, page, refused):
+@pytest.mark.parametrize("lora", ["ink-wash", "Ink-Wash"])
+@pytest.mark.parametrize("by_path", [False, True])
+def test_what_a_converted_model_lacks_is_a_click_away(session, page, refused, lora, by_path):
     begun = dataclasses.replace(everything(session), loras=())
-    leave(begun)
+    model = str(row_of(session, MODEL).path) if by_path else MODEL
+    leave(dataclasses.replace(begun, model=model))
     pickled = pickle.loads(pickle.dumps(NeedsExport("loras", "no")))
     assert isinstance(pickled, NeedsExport)
-    banner = refused(begun)
+    banner = refused(begun, lora)
     assert banner.action.text() == "Convert Again…"
     banner.action.click()
     dialog = page.convert_dialog
@@ -579,6 +583,34 @@ def test_converted_model_without_an_origin_says_what_to_do(session, page, refuse
     assert page.convert_dialog is None
     assert "gone, which" in banner.message.text()
     assert "is not in the library; add it" in banner.message.text()
+
+
+@pytest.mark.parametrize("request_", [{}, {"out": "o", "wings": 2}])
+def test_converted_model_that_does_not_tell_how_says_what_to_do(session, page, refused, request_):
+    begun = everything(session)
+    leave(begun)
+    manifest = dataclasses.replace(manifest_of(begun), request=request_)
+    Path(begun.out, MANIFEST).write_text(manifest.to_json())
+    banner = refused(begun)
+    banner.action.click()
+    assert banner.message.text() == (
+        f"{begun.out} does not tell how it was made; convert {MODEL} again on the Models page."
+    )
+    Path(begun.out, MANIFEST).unlink()
+    banner = refused(begun)
+    banner.action.click()
+    assert "convert the model that it was made from again" in banner.message.text()
+
+
+def test_model_that_cannot_be_converted_again_says_why(session, page, refused, monkeypatch):
+    begun = everything(session)
+    leave(begun)
+    banner = refused(begun)
+    row = dataclasses.replace(row_of(session, MODEL), card=None, refused="Its files are damaged.")
+    monkeypatch.setattr(session.shelf, "_snapshot", ShelfSnapshot(models=(row,)))
+    banner.action.click()
+    assert page.convert_dialog is None
+    assert banner.message.text().endswith("cannot be converted again: Its files are damaged.")
 
 
 def test_large_models_are_for_the_gpu(session, page):
