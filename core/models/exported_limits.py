@@ -284,7 +284,9 @@ def _check_model_sizes(request: Request, exported: Exported) -> None:
         seen += _seen_by_unet(request)
     if exported.of("vae") and not request.vae:
         seen += _seen_by_vae(request)
-    _check_sizes(seen, exported.sizes, f"this {exported.title} model makes", NeedsExport)
+    if seen:
+        whose = f"this {exported.title} model makes"
+        _check_sizes(seen, exported.sizes, whose, NeedsExport)
 
 
 def _check_sizes(
@@ -294,24 +296,23 @@ def _check_sizes(
     refusal: type[InvalidRequest],
 ) -> None:
     """Refuse what is not all of one size, or none of the sizes that parts were exported for."""
-    first: Size | None = None
-    for name, *sides in seen:
-        width, height = sides
-        first = first or (width, height)
-        if first not in sizes:
-            named = " or ".join(f"{w} x {h}" for w, h in sizes)
-            raise refusal(
-                name,
-                f"{width} x {height} is another size than {whose}, which is {named}; choose that, "
-                "or export it again in this size.",
-            )
-        if (width, height) != first:
+    (name, width, height), *rest = seen
+    # An export in the first size is of no use to what needs another one as well.
+    for other, *sides in rest:
+        if sides != [width, height]:
             raise InvalidRequest(
-                name,
-                f"{width} x {height} is another size than the {first[0]} x {first[1]} of the rest, "
-                "and exported parts work in one size a run; leave the second pass out, or choose "
-                "the model they were made from.",
+                other,
+                f"{sides[0]} x {sides[1]} is another size than the {width} x {height} of the rest, "
+                "and exported parts work in one size a run; do without a second pass and windows, "
+                "or choose the model they were made from.",
             )
+    if (width, height) not in sizes:
+        named = " or ".join(f"{w} x {h}" for w, h in sizes)
+        raise refusal(
+            name,
+            f"{width} x {height} is another size than {whose}, which is {named}; choose that, or "
+            "export it again in this size.",
+        )
 
 
 def _seen_by_unet(request: Request) -> Iterator[tuple[str, int, int]]:

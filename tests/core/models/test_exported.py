@@ -38,6 +38,7 @@ from core.request import (
     SecondPass,
     TextToImage,
     Tiling,
+    Upscale,
 )
 from tests.fixtures.packages import (
     STARTER,
@@ -274,6 +275,15 @@ def test_what_it_cannot_do_is_refused_with_the_remedy(
         check_limits(text_to_image(**changes), whole)
     assert refused.value.field == field
     assert isinstance(refused.value, NeedsExport) == ("again" in words or "ControlNet" in words)
+
+
+def test_no_export_is_offered_for_what_needs_two_sizes(whole: Identity):
+    tiles = Upscale(prompts=("",), init_image="a.png", width=1024, height=1024, window=512)
+    twice = text_to_image(width=256, second_pass=SecondPass(scale=2.0))
+    for request, of_the_rest in ((tiles, "512 x 512"), (twice, "256 x 128")):
+        with pytest.raises(InvalidRequest, match=f"than the {of_the_rest} of the rest") as refused:
+            check_limits(request, whole)
+        assert not isinstance(refused.value, NeedsExport)
 
 
 def test_a_start_picture_needs_what_reads_it(tmp_path: Path):
