@@ -49,8 +49,8 @@ def limits_of(identity: Identity) -> dict[str, str]:
         )
     if not exported.takes_controls:
         limits["controls"] = (
-            "This model was exported without what ControlNets give its UNet; export it again as "
-            f"{PartName.CONTROLLED_UNET}."
+            "This model was exported without what ControlNets give its UNet; export it again with "
+            "this one."
         )
     if exported.of("vae"):
         limits["vae_tiling"] = "An exported VAE takes the whole picture at once; leave it off."

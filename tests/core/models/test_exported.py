@@ -260,7 +260,7 @@ def test_what_it_can_do_is_let_pass(whole: Identity):
             "embeddings",
             "again with this one",
         ),
-        ({"controls": (ControlUse(path="c", image="a.png"),)}, "controls", "ControlNet"),
+        ({"controls": (ControlUse(path="c", image="a.png"),)}, "controls", "again with this"),
         ({"refiner": "sdxl-refiner"}, "refiner", "no refiner"),
         ({"vae_tiling": Tiling.ON}, "vae_tiling", "whole picture"),
         ({"precision": Precision.FP32}, "precision", "fixed"),
@@ -274,7 +274,7 @@ def test_what_it_cannot_do_is_refused_with_the_remedy(
     with pytest.raises(InvalidRequest, match=words) as refused:
         check_limits(text_to_image(**changes), whole)
     assert refused.value.field == field
-    assert isinstance(refused.value, NeedsExport) == ("again" in words or "ControlNet" in words)
+    assert isinstance(refused.value, NeedsExport) == ("again" in words)
 
 
 def test_no_export_is_offered_for_what_needs_two_sizes(whole: Identity):
