@@ -30,8 +30,8 @@ _PACKED_BITS = {
 """Bits a weight, tables and scales included."""
 
 _SPARE_DISK = 2.1
-"""How often a part lies on the disk while it is made, at most: once packed and once not, or once
-whole and once in halves."""
+"""How often each size of a part lies on the disk while it is made, at most: once packed and once
+not, or once whole and once in halves; what joins several takes no more than one."""
 
 _PEAK = 1.6
 """Memory at the peak as a multiple of the weights in fp32, with ``_BESIDE`` beside, some to spare:
@@ -70,7 +70,7 @@ class PartPlan:
             ControlNet.
         parameters: Count of its weights.
         compression: How they are packed.
-        stages: What is done to make it, in order.
+        stages: What is done to make it, in order; of several sizes most of it comes again.
     """
 
     name: str
@@ -78,6 +78,11 @@ class PartPlan:
     parameters: int
     compression: Compression
     stages: tuple[Stage, ...]
+
+    @property
+    def sizes(self) -> int:
+        """In how many sizes it is made."""
+        return self.stages.count(Stage.TRACE)
 
     @property
     def bytes(self) -> int:
@@ -134,7 +139,7 @@ def plan(
             component=component,
             parameters=count,
             compression=compression_of(request, name),
-            stages=_stages(request, compression_of(request, name), compiles=compiles),
+            stages=_stages(request, compression_of(request, name), component, compiles=compiles),
         )
         for name, (component, count) in chosen.items()
     ]
@@ -170,7 +175,7 @@ def target_of(request: ExportRequest) -> str:
 
 def disk_needed(parts: Sequence[PartPlan]) -> int:
     """Count the bytes that the folder takes while its last part is made."""
-    largest = max(part.parameters * 2 for part in parts)
+    largest = max(part.parameters * 2 * part.sizes for part in parts)
     return sum(part.bytes for part in parts) + math.ceil(largest * _SPARE_DISK)
 
 
@@ -188,12 +193,24 @@ def _is_asked_for(request: ExportRequest, name: str) -> bool:
     return not request.parts or asked in request.parts
 
 
-def _stages(request: ExportRequest, packed: Compression, *, compiles: bool) -> tuple[Stage, ...]:
+def _stages(
+    request: ExportRequest, packed: Compression, component: str, *, compiles: bool
+) -> tuple[Stage, ...]:
     is_coreml = request.format is ExportFormat.COREML
-    wanted = {
+    of_a_size = {
+        Stage.LOAD: True,
         Stage.MEASURE: packed.packing in (Packing.MIXED, Packing.W8A8),
+        Stage.TRACE: True,
+        Stage.CONVERT: is_coreml,
         Stage.COMPRESS: packed.packing is not Packing.NONE,
+    }
+    of_all = {
+        # Core AI's converter takes all sizes at once.
+        Stage.CONVERT: not is_coreml,
         Stage.CHECK: request.check and (is_coreml or not _HALF_IS_SLOW),
         Stage.COMPILE: compiles and is_coreml,
     }
-    return tuple(stage for stage in Stage if wanted.get(stage, True))
+    each, last = ([stage for stage, is_done in of.items() if is_done] for of in (of_a_size, of_all))
+    # Text has no size.
+    sizes = 1 if component.startswith("text_encoder") else max(len(request.sizes), 1)
+    return (*each * sizes, *last)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from coreml_export.events import ExportStep, Stage, StageBegan
-from coreml_export.plan import PartPlan, Planned
+from coreml_export.plan import Planned
 
 
 class Progress:
@@ -20,7 +20,7 @@ class Progress:
         """
         self._clock = clock
         self._expected: dict[tuple[str, Stage], float] = {}
-        self._done: set[tuple[str, Stage]] = set()
+        self._total = self._done = 0.0
         self._at: tuple[str, Stage] | None = None
         self._at_since = 0.0
         self._spent = 0.0
@@ -29,7 +29,9 @@ class Progress:
         """Take in what happened."""
         match event:
             case Planned():
-                self._expected = _stages(event.parts)
+                stages = [(part, stage) for part in event.parts for stage in part.stages]
+                self._expected = {(p.name, stage): p.seconds(stage) for p, stage in stages}
+                self._total = sum(part.seconds(stage) for part, stage in stages)
             case StageBegan():
                 self._finish()
                 self._at, self._at_since = (event.part, event.stage), self._clock()
@@ -38,8 +40,7 @@ class Progress:
         """Say where it stands; None before the first stage."""
         if self._at is None:
             return None
-        total = sum(self._expected.values())
-        done = sum(self._expected[one] for one in self._done)
+        done = self._done
         pace = self._spent / done if done else 1.0
         here = self._clock() - self._at_since
         expected = self._expected[self._at]
@@ -50,18 +51,13 @@ class Progress:
         return ExportStep(
             part=part,
             stage=stage,
-            share=done / total,
+            share=done / self._total,
             # The first stage alone says nothing of the others.
-            seconds_left=(total - done) * pace if self._done else None,
+            seconds_left=(self._total - done) * pace if self._done else None,
         )
 
     def _finish(self) -> None:
-        """Count the stage before as done; one that comes again, in another size, counts once."""
-        if self._at is None or self._at in self._done:
-            return
-        self._done.add(self._at)
-        self._spent += self._clock() - self._at_since
-
-
-def _stages(parts: tuple[PartPlan, ...]) -> dict[tuple[str, Stage], float]:
-    return {(part.name, stage): part.seconds(stage) for part in parts for stage in part.stages}
+        """Count the stage before as done."""
+        if self._at is not None:
+            self._done += self._expected[self._at]
+            self._spent += self._clock() - self._at_since

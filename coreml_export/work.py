@@ -272,9 +272,7 @@ class _Work:
         )
 
     def _sizes(self, part: PartPlan) -> tuple[tuple[int, int], ...]:
-        """Give the sizes that a part is made in; text has none."""
-        sizes = self._request.sizes
-        return sizes[:1] if part.component.startswith("text_encoder") else sizes
+        return self._request.sizes[: part.sizes]
 
     def _is_split(self, part: PartPlan) -> bool:
         return self._request.chunk and part.component == "unet"

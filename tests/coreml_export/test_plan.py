@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from core.coreml_folder import ExportFormat
 from core.errors import InvalidRequest
 from core.models.identify import identify
 from coreml_export.events import Stage, StageBegan
@@ -95,13 +96,29 @@ def test_needs_grow_with_the_largest_part_and_shrink_with_packing(tiny_model):
     packed = replace(real, compression=Compression.parse("palette6"))
     assert packed.bytes < 0.4 * real.bytes
     assert disk_needed([packed]) < disk_needed([real])
+    # All sizes lie there before they are joined.
+    two = replace(REQUEST, sizes=((64, 64), (64, 128)))
+    joined = replace(real, stages=plan(two, identify(tiny_model), {}, compiles=False)[0].stages)
+    assert disk_needed([joined]) > disk_needed([real]) + 1.72e9
 
 
-def test_progress_grows_to_the_end_and_learns_the_pace(tiny_model):
+def test_each_size_goes_through_the_stages_again(tiny_model):
+    two = replace(REQUEST, sizes=((64, 64), (64, 128)))
+    each = (Stage.LOAD, Stage.TRACE, Stage.CONVERT)
+    parts = {p.name: p for p in plan(two, identify(tiny_model), {}, compiles=False)}
+    assert parts["Unet"].stages == (*each, *each, Stage.CHECK)
+    assert parts["TextEncoder"].stages == (*each, Stage.CHECK)
+    coreai = replace(two, format=ExportFormat.COREAI)
+    parts = {p.name: p for p in plan(coreai, identify(tiny_model), {}, compiles=False)}
+    assert parts["Unet"].stages[:5] == (*each[:2], *each)
+
+
+@pytest.mark.parametrize("sizes", [(), ((64, 64), (64, 128))])
+def test_progress_grows_to_the_end_and_learns_the_pace(tiny_model, sizes):
     now = 0.0
     progress = Progress(lambda: now)
     assert progress.step() is None
-    parts = plan(REQUEST, identify(tiny_model), {}, compiles=False)
+    parts = plan(replace(REQUEST, sizes=sizes), identify(tiny_model), {}, compiles=False)
     progress.note(Planned(parts))
     shares, left = [], []
     for part in parts:
