@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.coreml_folder import Tensor
+from core.coreml_folder import MANIFEST, SUFFIXES, ExportFormat, Tensor
 from core.errors import ModelInvalid
 
 SPEC = Path("Data", "com.apple.CoreML", "model.mlmodel")
@@ -35,8 +35,14 @@ def describe(package: Path) -> Described:
     """Read what a ``.mlpackage`` or a ``.mlmodelc`` takes and gives.
 
     Raises:
-        ModelInvalid: If it is incomplete or damaged, or takes something else than tensors.
+        ModelInvalid: If it is incomplete or damaged, takes something else than tensors, or is a
+            ``.aimodel``, which says that in a form of its own.
     """
+    if package.suffix == SUFFIXES[ExportFormat.COREAI]:
+        raise ModelInvalid(
+            f"What {package} takes and gives is told by the {MANIFEST} of the folder that it was "
+            "exported to; put it back there, or export it again."
+        )
     try:
         if package.suffix == ".mlmodelc":
             return _of_compiled(json.loads((package / COMPILED_SPEC).read_bytes()))

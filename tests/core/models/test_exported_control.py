@@ -189,6 +189,13 @@ def test_a_file_that_is_called_like_a_part_is_refused(model: Identity) -> None:
         found(path, model)
 
 
+def test_one_of_core_ai_needs_its_manifest(model: Identity) -> None:
+    path = model.folder / "Canny.aimodel"
+    path.mkdir()
+    with pytest.raises(ModelInvalid, match=r"is told by the manifest\.json of the folder"):
+        found(path, model)
+
+
 def test_it_needs_what_its_format_runs_on() -> None:
     net = Path("controlnet/Canny.mlpackage")
     assert control_refusal_here(ExportFormat.COREML, net, "darwin") == ""
