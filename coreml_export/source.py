@@ -118,7 +118,11 @@ def open_source(
     vocabulary.learn({word: len(next(iter(of.values()))) for word, of in adapters.vectors.items()})
     return Source(
         request=dataclasses.replace(
-            request, loras=asked.loras, embeddings=asked.embeddings, vae=asked.vae
+            request,
+            loras=asked.loras,
+            embeddings=asked.embeddings,
+            vae=asked.vae,
+            controls=tuple(str(net.path) for net in controls.values()),
         ),
         components=components,
         component_sha256=_components_sha256(identity.weights, fingerprints)
