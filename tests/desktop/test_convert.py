@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pickle
 import shutil
 import sys
 from functools import partial
@@ -534,8 +533,6 @@ def test_what_a_converted_model_lacks_is_a_click_away(session, page, refused, lo
     begun = dataclasses.replace(everything(session), loras=())
     model = str(row_of(session, MODEL).path) if by_path else MODEL
     leave(dataclasses.replace(begun, model=model))
-    pickled = pickle.loads(pickle.dumps(NeedsExport("loras", "no")))
-    assert isinstance(pickled, NeedsExport)
     banner = refused(begun, lora)
     assert banner.action.text() == "Convert Again…"
     banner.action.click()
