@@ -29,8 +29,16 @@ def run(request: ExportRequest, profile: Profile, *, to_program: bool) -> None:
     events = export(request, profile)
     report = JsonReport(_as_json) if to_program else ProgressReport()
     with closing(report), closing(events):
-        for event in events:
-            report.show(event)
+        try:
+            for event in events:
+                report.show(event)
+        except KeyboardInterrupt:
+            if not to_program:
+                report.close()
+                _say(
+                    "Stopped; finished parts are kept, and the same command goes on with the rest."
+                )
+            raise
 
 
 class ProgressReport:

@@ -4,8 +4,12 @@ import shutil
 import pytest
 
 from core import cli
+from core.events import Loading
+from core.paths import Profile
+from coreml_export import command
 from coreml_export.__main__ import main
 from coreml_export.options import EXPORT
+from coreml_export.request import ExportRequest
 
 
 def words_of(done):
@@ -82,3 +86,18 @@ def test_command_is_one_of_the_apps(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--help"], added=(EXPORT,))
     assert "export-coreml" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("to_program", [False, True])
+def test_stopped_export_says_what_is_kept(tmp_path, capsys, monkeypatch, to_program):
+    def stopped(request, profile):
+        yield Loading(what="the converter")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "export", stopped)
+    request = ExportRequest(out=str(tmp_path / "out"))
+    with pytest.raises(KeyboardInterrupt):
+        command.run(request, Profile(tmp_path / "profile"), to_program=to_program)
+    said = capsys.readouterr().err.splitlines()
+    stops = [line for line in said if line.startswith("Stopped; finished parts are kept")]
+    assert len(stops) == (0 if to_program else 1)
